@@ -1,0 +1,29 @@
+//! The words of the pipe: what a task is, what is asked for it, and what is known of it.
+//!
+//! Everything that speaks to the pipe or reads its records uses these types: the node, the pipe, the shim. This crate
+//! is pure: it holds no file, socket or clock.
+//!
+//! A task is one run of one container of one pod. Its life, as its records tell it:
+//!
+//! ```text
+//!            intent on disk          gate open            exit on disk
+//!  (nothing) ─────────────▶ Accepted ─────────▶ Running ──────────────▶ Ended
+//!                              │                   │
+//!                              │ exec failed       │ the shim died, and the process with it:
+//!                              ▼                   ▼ nobody saw the end
+//!                            Ended              Unknown
+//! ```
+//!
+//! `Accepted` may be started (again) by anyone who holds the task's lock; nothing past it ever is.
+
+mod api;
+mod id;
+mod spec;
+mod state;
+
+pub use api::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskView, WatchEvent, paths};
+pub use id::{InvalidTaskId, TaskId};
+pub use spec::{
+    EnvName, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Origin, Program, ScriptRunner, TaskSpec,
+};
+pub use state::{End, Signal, StartFailure, TaskState};
