@@ -1,1 +1,17 @@
-//! (being written)
+//! The words everyone speaks: the `CmdJob` resource, its status, and the labels, annotations, taints and names by which
+//! the operator, the node, the command line and the tests find each other's work.
+//!
+//! Nothing here acts: no clock, no network, no files. The binary `crdgen` beside this library writes the
+//! CustomResourceDefinition for `kubectl apply` and for the chart out of the types below.
+
+pub mod cmdjob;
+pub mod crd;
+pub mod labels;
+pub mod names;
+pub mod reason;
+pub mod status;
+
+pub use cmdjob::{CmdJob, CmdJobSpec, Target};
+pub use names::{NameError, NodeName};
+pub use reason::{ConditionType, Reason};
+pub use status::{Attempt, AttemptState, CmdJobStatus, State};

@@ -1,1 +1,27 @@
-//! (being written)
+//! Everything the end-to-end tests, the demo and the benchmarks need: a real Kubernetes control plane on this machine, the
+//! project's own programs, and sites (a `$HOME` with a vk-node in it) to run them against. Nothing here imitates Kubernetes.
+//!
+//! - [`tools`] finds kube-apiserver and friends, or builds them once from Go modules
+//! - [`control_plane`] runs them
+//! - [`binaries`] builds and finds `vk-operator` and `vk-node`
+//! - [`site`] and [`operator`] run those, and can kill and restart them
+//! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
+//! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
+//! - [`demo`] is `cargo demo`
+//! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
+
+pub mod binaries;
+pub mod chart;
+pub mod cluster;
+pub mod control_plane;
+pub mod demo;
+pub mod exec;
+pub mod janitor;
+mod kubeconfig;
+pub mod node_certificate;
+pub mod operator;
+pub mod process;
+pub mod scratch;
+pub mod site;
+pub mod tools;
+pub mod wait;

@@ -1,2 +1,18 @@
-//! (being written)
-fn main() {}
+//! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with three parts: see [`cli`].
+
+mod cli;
+mod kubelet;
+mod node;
+mod pods;
+mod tasks;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    // The shim is told apart before anything else is set up: there is one for each task, and it must stay small.
+    if args.nth(1).is_some_and(|part| part == "shim") {
+        return vk_shim::main(args);
+    }
+    cli::main()
+}

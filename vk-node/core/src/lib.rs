@@ -1,1 +1,23 @@
-//! (being written)
+//! What a vk-node decides, without doing any of it.
+//!
+//! ```text
+//!  Pod ──▶ admit ──▶ command ──▶ TaskSpec ──▶ (pipe)
+//!            │                                   │
+//!            └────▶ life ◀── tasks as seen ◀─────┘
+//!                    │
+//!                    └──▶ steps: start, stop, publish, remove
+//! ```
+//!
+//! Everything here is a function of its arguments: no clock, no network, no file, no randomness. The crate's
+//! dependencies keep it so. What acts on these decisions is the crate `vk-node`.
+
+pub mod admit;
+pub mod command;
+mod expand;
+pub mod lease;
+pub mod life;
+pub mod node;
+pub mod sources;
+mod status;
+
+pub use status::{DEADLINE_EXCEEDED, NodeFacts};

@@ -1,1 +1,46 @@
-//! (being written)
+//! What stands on disk of each task, and how it gets there.
+//!
+//! ```text
+//! $HOME/hostpipe/            0700; everything beneath is the user's alone
+//!   vk-cmd                   the FIFO of the original
+//!   vk-cmd.sock              the structured way in
+//!   events.sock              shims ring here after each durable change
+//!   pipe.lock                held by the one pipe of this directory
+//!   tasks/<id>/
+//!     intent.json            what was asked, and when       written by the pipe
+//!     script                 the script's text              written by the pipe, before the intent
+//!     lock                   held by the task's shim for as long as it lives
+//!     start.json             {pid, start time, boot id}     written by the shim, before the gate opens
+//!     stop.json              a request to end it            written by the pipe
+//!     log                    the output, in CRI log format  written by the shim
+//!     exit.json              how it ended                   written by the shim
+//!     unknown.json           that nobody saw how it ended   written by the pipe, holding the lock
+//!     shim.err               what the shim has to complain of
+//!   trash/                   records on their way out
+//! ```
+//!
+//! What is there says where the task is; each arrow is one rename, durable before anything follows from it:
+//!
+//! ```text
+//!   (directory) ──intent.json──▶ Accepted ──start.json──▶ Running ──exit.json───▶ Ended
+//!                                    │                       └──unknown.json──▶ Unknown
+//!                                    └──exit.json──▶ Ended (stopped, or could not be started)
+//! ```
+//!
+//! - A directory without an intent is a creation that was interrupted: nothing was promised, its creator may go on.
+//! - `start.json` is made exclusively, by the holder of `lock`. Past it nobody starts the task again.
+//! - `exit.json` and `unknown.json` are final. If both were there, the exit would be believed: it is a fact.
+
+pub mod cri;
+mod dir;
+mod error;
+mod lock;
+pub mod process;
+mod task;
+mod version;
+
+pub use dir::{Dir, names};
+pub use error::RecordError;
+pub use lock::{Lock, LockHolder};
+pub use task::{Exit, Facts, Intent, IntentHead, Lost, Start, Stop, TaskDir, state_of, view_of};
+pub use version::Version;

@@ -1,1 +1,64 @@
-//! (being written)
+//! The shim: the small process that stands beside one task, holds its output, waits for it and writes down how it
+//! ended. It outlives the pipe and the node, and it is the one that starts the program.
+//!
+//! ```text
+//!  take the lock ──▶ fork a child that waits ──▶ start.json durable ──▶ open the gate ──▶ exec
+//!      │ held            at a gate                                                         │
+//!      ▼                    │ stop.json is there                                           ▼
+//!    leave                  ▼                                             relay output, watch the tree, obey stops
+//!                       exit.json: never started                                           │ tree gone, output drained
+//!                                                                                          ▼
+//!                                                                              exit.json durable, ring, leave
+//! ```
+//!
+//! Whatever kills the shim kills the task with it: the child at the gate sees the gate close, the main process gets
+//! `SIGKILL` from the kernel, and the pipe sees to the rest.
+//!
+//! The shim is one thread without an async runtime, a logger or an argument parser, so that a thousand of them cost
+//! little. What it decides is in [`life`] and [`command`], which touch nothing.
+
+mod command;
+mod error;
+mod gate;
+mod life;
+mod log;
+mod notify;
+mod run;
+mod signals;
+mod tree;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+pub use error::ShimError;
+pub use signals::DOORBELL;
+
+/// The command line of `vk-node shim <task-dir>`, given without the program and the word `shim`. To be called before
+/// the process has a second thread.
+pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let (Some(dir), None) = (args.next(), args.next()) else {
+        eprintln!("usage: vk-node shim <task-directory>\nThe pipe runs this; it is of no use by hand.");
+        return ExitCode::from(2);
+    };
+    match run::run(&PathBuf::from(dir)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{}", chain(&e));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}

@@ -21,6 +21,10 @@ mod id;
 mod spec;
 mod state;
 
+/// The environment variable that carries a task's id to all its processes: by it they are known to be the task's,
+/// whatever became of their parents.
+pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
+
 pub use api::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskView, WatchEvent, paths};
 pub use id::{InvalidTaskId, TaskId};
 pub use spec::{

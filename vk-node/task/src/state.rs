@@ -66,7 +66,7 @@ pub enum End {
     },
 }
 
-/// Why a program could not be executed. The exit codes are the shell's: see "Exit Status for Commands" in POSIX.
+/// Why a program was not executed. The exit codes are the shell's: see "Exit Status for Commands" in POSIX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum StartFailure {
@@ -76,6 +76,8 @@ pub enum StartFailure {
     NotExecutable,
     /// The working directory cannot be entered.
     WorkingDirectory,
+    /// It was asked to stop before it was started, and so never was.
+    Stopped,
     /// Something else: no memory, too many processes, an argument list too long.
     Other,
 }
@@ -91,6 +93,8 @@ impl StartFailure {
     pub fn exit_code(self) -> u8 {
         match self {
             Self::NotFound => 127,
+            // As if `SIGTERM` had ended it, which is what the stop would have sent.
+            Self::Stopped => 143,
             Self::NotExecutable | Self::WorkingDirectory | Self::Other => 126,
         }
     }

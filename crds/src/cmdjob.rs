@@ -1,0 +1,183 @@
+//! The `CmdJob` resource. The doc comments below are what `kubectl explain cmdjob` prints, so they speak to its users.
+
+#![allow(unreachable_pub, reason = "KubeSchema repeats the structs inside a function, pub and all")]
+
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use kube::core::Rule;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use crate::status::CmdJobStatus;
+
+/// The default of `spec.terminationGracePeriodSeconds`, in seconds: core/v1 Pod's.
+pub const DEFAULT_GRACE_SECONDS: i64 = 30;
+/// What runs `spec.script` if neither `spec.shell` nor a `#!` line says otherwise.
+pub const DEFAULT_SHELL: &str = "/bin/sh";
+
+/// What to run, where, and how often to try.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[kube(
+    group = "vk-cmd.io",
+    version = "v1alpha1",
+    kind = "CmdJob",
+    plural = "cmdjobs",
+    // Not `cj`, which is CronJob's.
+    shortname = "cmdj",
+    category = "all",
+    namespaced,
+    status = "CmdJobStatus",
+    derive = "PartialEq",
+    doc = "A command that runs once, on a machine that vk-cmd has made a Kubernetes node (vk-…): a login node, a batch allocation, a workstation. Like a batch/v1 Job, but for the host itself: no container image is needed.",
+    printcolumn(name = "STATUS", type_ = "string", json_path = ".status.state", description = "Where the job is, in one word"),
+    printcolumn(name = "NODE", type_ = "string", json_path = ".spec.target.node", description = "The node that it runs on"),
+    printcolumn(name = "EXIT", type_ = "integer", json_path = ".status.exitCode", description = "The exit code of the last attempt that ended"),
+    printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Time since the job was created"),
+    printcolumn(name = "DURATION", type_ = "string", json_path = ".status.duration", description = "How long the last attempt ran", priority = 1),
+    printcolumn(name = "REASON", type_ = "string", json_path = ".status.reason", description = "Why it is there, as one word", priority = 1),
+    printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.message", description = "Why it is there, in plain words", priority = 1),
+    validation = Rule::new("size(self.metadata.name) <= 63").field_path(".metadata.name").message("a CmdJob's name has at most 63 characters, because it is also a label of its pods: choose a shorter one"),
+)]
+#[x_kube(
+    validation = rule("has(self.script) || has(self.command)", None, "there is nothing to run: set script (a text for a shell) or command (a program with args)"),
+    validation = rule("!(has(self.script) && has(self.command))", None, "set either script or command, not both: script is a text for a shell, command is a program run without one"),
+    validation = rule("!has(self.args) || has(self.command)", Some(".args"), "args belong to command: set command, or write the arguments into the script"),
+    validation = rule("!(has(self.shell) && has(self.command))", Some(".shell"), "shell belongs to script: command is run without a shell, so leave shell out (or name it in the command: [/bin/bash, -c, …])"),
+    validation = immutable("script"),
+    validation = immutable("command"),
+    validation = immutable("args"),
+    validation = immutable("env"),
+    validation = immutable("envFrom"),
+    validation = immutable("workingDir"),
+    validation = immutable("shell"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CmdJobSpec {
+    /// Where to run. Cannot be changed later.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("target cannot be changed, because the command may already have run there: make a new CmdJob under another name"))]
+    pub target: Target,
+
+    /// The text of a script, run by `shell`. It reaches the machine exactly as it is written here, up to 512 KiB of it;
+    /// nothing in it is replaced. A script that begins with "#!" is executed itself if `shell` is not set, e.g.
+    /// "#!/usr/bin/env python3". Set either script or command. Cannot be changed later.
+    ///
+    /// kubectl apply keeps a copy of the whole object in an annotation of at most 256 KiB: for longer scripts use
+    /// kubectl create or kubectl apply --server-side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 524_288))]
+    #[x_kube(validation = ("size(self) > 0", "the script is empty: write what is to be run"))]
+    pub script: Option<String>,
+
+    /// The absolute path of the program that runs the script, without options, e.g. /bin/bash. Default: the script's own
+    /// "#!" line if it has one, else /bin/sh. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    #[x_kube(validation = ("self.startsWith('/') && !self.contains(' ')", "shell is the absolute path of one program, e.g. /bin/bash: options go into the script (set -e) or into its first line (#!/bin/bash -l) with shell left out"))]
+    pub shell: Option<String>,
+
+    /// The program to run and its first arguments, without a shell: no globs, no pipes, no redirections. A name without a
+    /// slash is looked up in PATH. As in core/v1 Container, $(VAR) is replaced by the variable VAR of `env`, and $$ gives
+    /// one $. Set either script or command. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), inner(length(max = 131_072)))]
+    #[x_kube(validation = ("size(self) > 0 && size(self[0]) > 0", "command is empty: its first entry is the program, e.g. [hostname, -f]"))]
+    pub command: Option<Vec<String>>,
+
+    /// More arguments for command, with the same replacements. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), inner(length(max = 131_072)))]
+    pub args: Option<Vec<String>>,
+
+    /// Environment variables, on top of those that the node gives to every process. As in core/v1 Container. Cannot be
+    /// changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1000))]
+    #[x_kube(validation = ("self.all(e, e.name.matches('^[ -<>-~]+$'))", "the name of an environment variable is not empty and consists of printable ASCII characters other than '='"))]
+    pub env: Option<Vec<EnvVar>>,
+
+    /// ConfigMaps and Secrets whose every key becomes an environment variable. As in core/v1 Container. Cannot be changed
+    /// later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub env_from: Option<Vec<EnvFromSource>>,
+
+    /// The directory to run in, as an absolute path. Default: the one that the node chooses, usually $HOME. Cannot be
+    /// changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    #[x_kube(validation = ("self.startsWith('/')", "workingDir is an absolute path, e.g. /home/me/run1: it is not read by a shell, so ~ and $HOME do not work here (a script can cd \"$HOME\")"))]
+    pub working_dir: Option<String>,
+
+    /// How many failed attempts are followed by another one. Default 0: a command on a host is never run twice unasked.
+    /// That is deliberately not batch/v1 Job's 6. The pause between attempts is 10 s and doubles up to 10 minutes, as in Job.
+    #[serde(default)]
+    #[x_kube(validation = ("self >= 0", "backoffLimit is a number of further attempts: 0 (never run again) or more"))]
+    pub backoff_limit: i32,
+
+    /// The longest time that the job may be active, in seconds, counted from when the operator takes it up; waiting for a
+    /// node and pauses between attempts are included. After it, the process is ended and the job has failed with reason
+    /// DeadlineExceeded. Default: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 1", "activeDeadlineSeconds is 1 or more: leave it out for no limit"))]
+    pub active_deadline_seconds: Option<i64>,
+
+    /// How long after its end the CmdJob is deleted, with its pods and their logs, in seconds; 0 means at once. Default:
+    /// never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 0", "ttlSecondsAfterFinished is 0 (delete at once) or more: leave it out to keep the CmdJob"))]
+    pub ttl_seconds_after_finished: Option<i32>,
+
+    /// True: start nothing, and end what runs. Back to false: start anew, with the deadline counted anew. An attempt ended
+    /// in this way does not count as failed.
+    #[serde(default)]
+    pub suspend: bool,
+
+    /// How long a process that is to be ended may take between TERM and KILL, in seconds. Default 30. Cannot be changed
+    /// later.
+    #[serde(default = "default_grace")]
+    #[x_kube(
+        validation = ("self >= 0", "terminationGracePeriodSeconds is 0 (KILL at once) or more"),
+        validation = ("self == oldSelf", "terminationGracePeriodSeconds cannot be changed, because pods are made with it: make a new CmdJob under another name"),
+    )]
+    pub termination_grace_period_seconds: i64,
+}
+
+/// Where to run.
+// A struct with optional fields rather than an enum: `fleet` and `nodeSelector` will stand beside `node`, exactly one of
+// the three, and the API server shall be able to say so in words.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[x_kube(validation = ("has(self.node)", "the target is empty: name the node to run on, e.g. target: {node: vk-perlmutter-01}"))]
+#[serde(rename_all = "camelCase")]
+pub struct Target {
+    /// The name of a vk-cmd node, which begins with vk-. See them with: kubectl get nodes -l type=virtual-kubelet
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    #[x_kube(
+        validation = ("self.startsWith('vk-')", "this is not a vk-cmd node: their names begin with vk-, e.g. vk-perlmutter-01 (list them: kubectl get nodes -l type=virtual-kubelet)"),
+        validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "a node's name is a DNS name: lower-case letters, digits, - and ., with a letter or digit at each end, e.g. vk-perlmutter-01"),
+    )]
+    pub node: Option<String>,
+}
+
+fn default_grace() -> i64 {
+    DEFAULT_GRACE_SECONDS
+}
+
+/// A rule on the whole spec, reported at `path` below it.
+fn rule(cel: &str, path: Option<&str>, message: &str) -> Rule {
+    let rule = Rule::new(cel).message(message);
+    match path {
+        Some(path) => rule.field_path(path),
+        None => rule,
+    }
+}
+
+/// The rule that an optional field neither comes, goes nor changes. It stands on the spec, because a rule on the field
+/// itself would not be asked when the field comes or goes.
+fn immutable(field: &str) -> Rule {
+    let cel =
+        format!("has(self.{field}) == has(oldSelf.{field}) && (!has(self.{field}) || self.{field} == oldSelf.{field})");
+    let message = format!(
+        "{field} cannot be changed, because the command may already have run: make a new CmdJob under another name"
+    );
+    rule(&cel, Some(&format!(".{field}")), &message)
+}

@@ -1,0 +1,91 @@
+//! The CustomResourceDefinition that the API server gets: what the derive makes of the types, with what it cannot say.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use crate::CmdJob;
+
+/// Where the plain manifest is, below the root of the repository.
+pub const MANIFEST: &str = "crds/cmdjobs.vk-cmd.io.yaml";
+/// Where the chart's template of it is.
+pub const CHART_TEMPLATE: &str = "charts/vk-cmd/templates/crds/cmdjobs.vk-cmd.io.yaml";
+/// The command that writes both.
+pub const COMMAND: &str = "cargo run -p vk-cmd-crds --bin crdgen";
+
+/// The longest name of an environment variable in characters. Kubernetes has no limit of its own; the cost of a CEL rule
+/// is only known with one.
+const ENV_NAME_MAX: u32 = 1024;
+/// The longest value of an environment variable in characters: Linux takes no string longer than 128 KiB (MAX_ARG_STRLEN).
+const ENV_VALUE_MAX: u32 = 131_072;
+
+/// Why the definition could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdError {
+    /// A type's schema is not what this module expects of it.
+    #[error("the schema of CmdJob has no {0}: crds/src/crd.rs does not fit the types any more, mend it")]
+    Missing(&'static str),
+    /// The definition does not turn into JSON or back.
+    #[error("the definition of CmdJob is not a CustomResourceDefinition in JSON")]
+    Json(#[from] serde_json::Error),
+    /// The definition does not turn into YAML.
+    #[error("the definition of CmdJob cannot be written as YAML")]
+    Yaml(#[from] serde_yaml_ng::Error),
+}
+
+/// The definition of CmdJob.
+pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
+    let mut crd = serde_json::to_value(CmdJob::crd())?;
+    drop_nullable(&mut crd);
+    let env = crd
+        .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/env/items/properties")
+        .and_then(Value::as_object_mut)
+        .ok_or(CrdError::Missing("spec.env"))?;
+    for (field, max) in [("name", ENV_NAME_MAX), ("value", ENV_VALUE_MAX)] {
+        env.get_mut(field)
+            .and_then(Value::as_object_mut)
+            .ok_or(CrdError::Missing("spec.env[].name and value"))?
+            .insert("maxLength".into(), json!(max));
+    }
+    Ok(serde_json::from_value(crd)?)
+}
+
+/// Takes out every `nullable: true`. With it, `script: null` is kept and is there for CEL's `has()`; without it the API
+/// server drops the null, as it does for its own types.
+fn drop_nullable(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            if map.get("nullable") == Some(&Value::Bool(true)) {
+                map.remove("nullable");
+            }
+            map.values_mut().for_each(drop_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nullable),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// The plain manifest, for `kubectl apply -f`.
+pub fn manifest() -> Result<String, CrdError> {
+    Ok(format!("# Written by `{COMMAND}` from crds/src: change it there.\n{}", serde_yaml_ng::to_string(&cmdjob()?)?))
+}
+
+/// The chart's template: the manifest, with a switch for installing it and one for keeping it when the release goes.
+pub fn chart_template() -> Result<String, CrdError> {
+    let yaml = serde_yaml_ng::to_string(&cmdjob()?)?.replace("{{", "{{ \"{{\" }}");
+    let (head, tail) = yaml.split_once("metadata:\n").ok_or(CrdError::Missing("metadata"))?;
+    Ok(format!(
+        "{{{{- /* Written by `{COMMAND}` from crds/src: change it there. */}}}}\n\
+         {{{{- if .Values.crds.install }}}}\n\
+         {head}metadata:\n\
+         {{{{- if .Values.crds.keep }}}}\n  \
+           annotations:\n    \
+             # CmdJobs outlive the release: without this, helm uninstall deletes every one of them.\n    \
+             helm.sh/resource-policy: keep\n\
+         {{{{- end }}}}\n  \
+           labels:\n    \
+             {{{{- include \"vk-cmd.labels\" . | nindent 4 }}}}\n\
+         {tail}\
+         {{{{- end }}}}\n"
+    ))
+}

@@ -1,0 +1,56 @@
+//! Labels, annotations, taints and other fixed strings that appear on Kubernetes objects.
+
+/// The API group of every vk-cmd resource.
+pub const GROUP: &str = "vk-cmd.io";
+/// The version of [`crate::CmdJob`].
+pub const VERSION: &str = "v1alpha1";
+
+/// Pod label: the name of the CmdJob that the pod was made for.
+pub const JOB: &str = "vk-cmd.io/job";
+/// Pod label: the UID of that CmdJob. A job made again under an old name has another.
+pub const JOB_UID: &str = "vk-cmd.io/job-uid";
+/// Pod label: the completion index that the pod works on, from 0.
+pub const INDEX: &str = "vk-cmd.io/index";
+/// Pod label: the number of the attempt at that index, from 0.
+pub const ATTEMPT: &str = "vk-cmd.io/attempt";
+
+/// Pod annotation: the pod's command carries a script. Its value is a [`ScriptForm`].
+///
+/// `command` is then `[SHELL, "-c", TEXT]`, where every `$` of the script is doubled in TEXT, so that Kubernetes'
+/// expansion of `$(VAR)` and `$$` gives the script back unchanged. Any container runtime can run that as it stands; a
+/// vk-node writes the script to a file instead, because Linux limits one argument of execve to 128 KiB.
+pub const SCRIPT: &str = "vk-cmd.io/script";
+
+/// The values of the annotation [`SCRIPT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum ScriptForm {
+    /// Run `SHELL FILE`.
+    Shell,
+    /// The script begins with `#!`: run FILE itself.
+    Shebang,
+}
+
+/// Node label that every vk-node carries, with the value [`NODE_TYPE_VALUE`].
+pub const NODE_TYPE: &str = "type";
+/// The value of [`NODE_TYPE`] on vk-nodes.
+pub const NODE_TYPE_VALUE: &str = "virtual-kubelet";
+/// Well-known node label by which a pod is sent to one node.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
+
+/// Key of the taint on every vk-node: pods that know nothing of vk-cmd stay away.
+pub const TAINT_KEY: &str = "virtual-kubelet.io/provider";
+/// Value of the taint [`TAINT_KEY`].
+pub const TAINT_VALUE: &str = "vk-cmd";
+/// Effect of the taint [`TAINT_KEY`].
+pub const TAINT_EFFECT: &str = "NoSchedule";
+
+/// The name of the one container of a CmdJob's pod.
+pub const MAIN_CONTAINER: &str = "main";
+/// The image of a pod that runs on the host itself. Pods must name an image; this one says that there is none, and is
+/// never pulled.
+pub const HOST_IMAGE: &str = "vk-cmd.io/host";
+
+/// The reason, in a terminated container's state, that says that nobody knows how the container ended.
+/// The kubelet uses the same word.
+pub const CONTAINER_STATUS_UNKNOWN: &str = "ContainerStatusUnknown";

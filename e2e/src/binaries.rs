@@ -1,0 +1,110 @@
+//! The project's own programs, built by cargo as the tests or the demo were: same profile, same target directory.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use tokio::sync::OnceCell;
+
+use crate::exec;
+
+const LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// `vk-operator`
+    pub operator: PathBuf,
+    /// `vk-node`
+    pub node: PathBuf,
+}
+
+/// Builds the programs, once in this process, and says where they are. Nothing to build takes cargo well under a second.
+pub async fn built() -> Result<&'static Binaries> {
+    static BUILT: OnceCell<Binaries> = OnceCell::const_new();
+    BUILT.get_or_try_init(build).await
+}
+
+async fn build() -> Result<Binaries> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--message-format=json-render-diagnostics", "-p", "vk-operator", "-p", "vk-node"]);
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let ours = std::env::current_exe().context("cannot find out where this program is")?;
+    if let Some((target, profile)) = target_and_profile(&ours) {
+        cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
+    }
+    for (name, _) in std::env::vars_os().filter(|(name, _)| about_our_own_package(name)) {
+        cargo.env_remove(name);
+    }
+    let output = exec::output(cargo, LIMIT).await.context("cannot build vk-operator and vk-node")?;
+    if !output.status.success() {
+        bail!("cannot build vk-operator and vk-node; cargo says:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let find = |name: &str| {
+        executable(&output.stdout, name)
+            .with_context(|| format!("cargo has built no program `{name}`: is it still a [[bin]]?"))
+    };
+    Ok(Binaries { operator: find("vk-operator")?, node: find("vk-node")? })
+}
+
+/// From `<target>/<profile>/demo` or `<target>/<profile>/deps/e2e-…` of a program built by cargo.
+fn target_and_profile(program: &Path) -> Option<(PathBuf, OsString)> {
+    let directory = program.parent()?;
+    let directory = if directory.ends_with("deps") { directory.parent()? } else { directory };
+    // The only profile whose directory is not called like itself.
+    let name = directory.file_name()?;
+    let profile = if name == "debug" { OsStr::new("dev") } else { name };
+    Some((directory.parent()?.to_owned(), profile.to_owned()))
+}
+
+/// What cargo tells a program it runs about that program's package. Build scripts (ring's for one) watch these, and would build
+/// everything anew each time cargo is run from here and from a shell in turn.
+fn about_our_own_package(variable: &OsStr) -> bool {
+    let name = variable.to_string_lossy();
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+#[derive(Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+fn executable(messages: &[u8], name: &str) -> Option<PathBuf> {
+    // Other kinds of messages do not parse as an artifact.
+    let artifacts =
+        messages.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Artifact>(line).ok());
+    artifacts.filter(|artifact| artifact.target.name == name).find_map(|artifact| artifact.executable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profile_is_read_from_the_path() {
+        let of = |path: &str| target_and_profile(Path::new(path));
+        assert_eq!(of("/t/debug/demo"), Some(("/t".into(), "dev".into())));
+        assert_eq!(of("/t/debug/deps/e2e-123"), Some(("/t".into(), "dev".into())));
+        assert_eq!(of("/t/release/deps/bench-123"), Some(("/t".into(), "release".into())));
+    }
+
+    #[test]
+    fn executable_is_found_among_messages() {
+        let messages = br#"{"reason":"compiler-artifact","target":{"name":"vk_pipe"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"vk-node"},"executable":"/t/debug/vk-node"}
+{"reason":"build-finished","success":true}"#;
+        assert_eq!(executable(messages, "vk-node"), Some("/t/debug/vk-node".into()));
+        assert_eq!(executable(messages, "vk-operator"), None);
+    }
+}

@@ -1,0 +1,72 @@
+//! Installing the project's own helm chart.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::cluster::Cluster;
+use crate::exec;
+
+/// Where the chart is installed.
+pub const NAMESPACE: &str = "vk-cmd-system";
+/// What the release is called.
+pub const RELEASE: &str = "vk-cmd";
+
+/// For [`install`]: the operator's Deployment with no pods, because the operator is run outside the cluster.
+pub const WITHOUT_OPERATOR: &[&str] = &["--set", "replicaCount=0"];
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The chart, installed.
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// The namespace that it is in.
+    pub namespace: String,
+    /// The ServiceAccount that it has made for the operator.
+    pub service_account: String,
+}
+
+/// The chart's directory.
+pub fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/vk-cmd")
+}
+
+/// Installs the chart, or upgrades it to what it is now. `settings` are further arguments for helm, such as `--set`.
+pub async fn install(cluster: &Cluster, settings: &[&str]) -> Result<Chart> {
+    let mut helm = cluster.helm();
+    helm.args(["upgrade", "--install", RELEASE]).arg(directory());
+    helm.args(["--namespace", NAMESPACE, "--create-namespace"]).args(settings);
+    exec::text(helm, LIMIT).await.context("cannot install the chart")?;
+    let mut helm = cluster.helm();
+    helm.args(["get", "manifest", RELEASE, "--namespace", NAMESPACE]);
+    let manifest = exec::text(helm, LIMIT).await?;
+    let service_account = service_account(&manifest)?.context("the chart makes no ServiceAccount for the operator")?;
+    Ok(Chart { namespace: NAMESPACE.to_owned(), service_account })
+}
+
+/// The name of the first ServiceAccount among the objects of a manifest.
+fn service_account(manifest: &str) -> Result<Option<String>> {
+    for document in serde_yaml_ng::Deserializer::from_str(manifest) {
+        let object = Value::deserialize(document).context("helm has written YAML that does not parse")?;
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        if text("/kind") == Some("ServiceAccount") {
+            return Ok(text("/metadata/name").map(str::to_owned));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn service_account_is_found_among_documents() {
+        let manifest = "kind: Role\nmetadata: {name: a}\n---\nkind: ServiceAccount\nmetadata: {name: b}\n";
+        assert_eq!(service_account(manifest).unwrap().as_deref(), Some("b"));
+        assert_eq!(service_account("kind: Role").unwrap(), None);
+    }
+}

@@ -1,0 +1,14 @@
+//! End-to-end tests, all against one real control plane.
+//!
+//! One program, so that the control plane is started once; the tests run in parallel on it, each in a namespace and on nodes of its own.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says so that it failed"
+)]
+
+mod cluster_is_up;
+mod fixture;

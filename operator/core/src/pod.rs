@@ -1,0 +1,121 @@
+//! The pod of one attempt. Cannot fail: everything that could be wrong was found by [`crate::validate`].
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
+use vk_cmd_crds::labels::{self, ScriptForm};
+
+use crate::validate::{Run, ValidJob};
+
+/// The longest name: it shall be usable as a host name and as a label value, too.
+const NAME_MAX: usize = 63;
+/// The completion index of every attempt until CmdJobs have several.
+pub const INDEX: u32 = 0;
+
+/// The name of the pod of an attempt: `<job>-<10 hex digits of the job's UID>-<index>-<attempt>`.
+///
+/// The same decision always gives the same name, so the API server takes each attempt once, whatever the operator forgets.
+pub fn name(job: &ValidJob<'_>, attempt: u32) -> String {
+    let tail = format!("-{}-{INDEX}-{attempt}", job.short_uid);
+    // A CmdJob's name may have dots; a DNS label may not. It begins with a letter or digit, and must not end in '-' here.
+    let head: String =
+        job.name.chars().map(|c| if c == '.' { '-' } else { c }).take(NAME_MAX.saturating_sub(tail.len())).collect();
+    format!("{}{tail}", head.trim_end_matches('-'))
+}
+
+/// The pod of an attempt.
+pub fn build(job: &ValidJob<'_>, attempt: u32) -> Pod {
+    Pod {
+        metadata: ObjectMeta {
+            namespace: Some(job.namespace.to_owned()),
+            name: Some(name(job, attempt)),
+            labels: Some(labels_of(job, attempt)),
+            annotations: form(&job.run).map(|form| BTreeMap::from([(labels::SCRIPT.to_owned(), form.to_string())])),
+            owner_references: Some(vec![OwnerReference {
+                api_version: format!("{}/{}", labels::GROUP, labels::VERSION),
+                kind: "CmdJob".to_owned(),
+                name: job.name.to_owned(),
+                uid: job.uid.to_owned(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            }]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodSpec {
+            node_selector: Some(BTreeMap::from([(labels::HOSTNAME.to_owned(), job.target.to_string())])),
+            tolerations: Some(tolerations()),
+            restart_policy: Some("Never".to_owned()),
+            termination_grace_period_seconds: Some(job.grace_seconds),
+            // A host process gets neither a token nor variables that it was not given by name.
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            containers: vec![container(job)],
+            ..PodSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn labels_of(job: &ValidJob<'_>, attempt: u32) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (labels::JOB.to_owned(), job.name.to_owned()),
+        (labels::JOB_UID.to_owned(), job.uid.to_owned()),
+        (labels::INDEX.to_owned(), INDEX.to_string()),
+        (labels::ATTEMPT.to_owned(), attempt.to_string()),
+    ])
+}
+
+fn tolerations() -> Vec<Toleration> {
+    let forever = |key: &str| Toleration {
+        key: Some(key.to_owned()),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        ..Toleration::default()
+    };
+    vec![
+        Toleration {
+            key: Some(labels::TAINT_KEY.to_owned()),
+            operator: Some("Equal".to_owned()),
+            value: Some(labels::TAINT_VALUE.to_owned()),
+            effect: Some(labels::TAINT_EFFECT.to_owned()),
+            ..Toleration::default()
+        },
+        // Without these two, Kubernetes gives every pod five minutes: then a node that was cut off for longer would find
+        // its pods deleted when it is back, and would have to kill processes that are doing well.
+        forever("node.kubernetes.io/not-ready"),
+        forever("node.kubernetes.io/unreachable"),
+    ]
+}
+
+fn container(job: &ValidJob<'_>) -> Container {
+    let (command, args) = match job.run {
+        Run::Shell { shell, text } => (shell_command(shell, text), None),
+        Run::Shebang { text } => (shell_command(DEFAULT_SHELL, text), None),
+        Run::Command { command, args } => (command.to_vec(), (!args.is_empty()).then(|| args.to_vec())),
+    };
+    Container {
+        name: labels::MAIN_CONTAINER.to_owned(),
+        image: Some(labels::HOST_IMAGE.to_owned()),
+        command: Some(command),
+        args,
+        env: (!job.env.is_empty()).then(|| job.env.to_vec()),
+        env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
+        working_dir: job.working_dir.map(str::to_owned),
+        ..Container::default()
+    }
+}
+
+/// The command of a script, see [`labels::SCRIPT`].
+fn shell_command(shell: &str, text: &str) -> Vec<String> {
+    vec![shell.to_owned(), "-c".to_owned(), text.replace('$', "$$")]
+}
+
+fn form(run: &Run<'_>) -> Option<ScriptForm> {
+    match run {
+        Run::Shell { .. } => Some(ScriptForm::Shell),
+        Run::Shebang { .. } => Some(ScriptForm::Shebang),
+        Run::Command { .. } => None,
+    }
+}

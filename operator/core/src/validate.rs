@@ -1,0 +1,290 @@
+//! Reads a CmdJob once: either everything about it is right from here on, or all that is wrong is said at once.
+//!
+//! The API server has checked most of it already (the CEL rules in `crds`). What is left is what CEL cannot see, and
+//! objects that were stored before a rule existed.
+
+use std::fmt;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
+use vk_cmd_crds::{CmdJob, NameError, NodeName};
+
+/// How many hexadecimal digits of a CmdJob's UID go into the names of its pods.
+pub const UID_DIGITS: usize = 10;
+
+/// A CmdJob that can be acted on. Borrows its texts: a script may be half a megabyte.
+#[derive(Clone, Debug)]
+pub struct ValidJob<'a> {
+    /// The namespace.
+    pub namespace: &'a str,
+    /// The name.
+    pub name: &'a str,
+    /// The UID.
+    pub uid: &'a str,
+    /// The first [`UID_DIGITS`] hexadecimal digits of the UID.
+    pub short_uid: String,
+    /// The generation of the spec.
+    pub generation: Option<i64>,
+    /// Whether the object is being deleted.
+    pub deleting: bool,
+    /// The node to run on.
+    pub target: NodeName,
+    /// What to run.
+    pub run: Run<'a>,
+    /// Environment variables.
+    pub env: &'a [EnvVar],
+    /// Where more of them come from.
+    pub env_from: &'a [EnvFromSource],
+    /// The directory to run in.
+    pub working_dir: Option<&'a str>,
+    /// How many failed attempts are followed by another one.
+    pub backoff_limit: u32,
+    /// How long the job may be active.
+    pub deadline: Option<SignedDuration>,
+    /// How long after its end it is deleted.
+    pub ttl: Option<SignedDuration>,
+    /// Whether nothing of it shall run.
+    pub suspend: bool,
+    /// The time between TERM and KILL, in seconds.
+    pub grace_seconds: i64,
+}
+
+/// What to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run<'a> {
+    /// `SHELL FILE`, where FILE holds the text.
+    Shell {
+        /// The absolute path of the shell.
+        shell: &'a str,
+        /// The script.
+        text: &'a str,
+    },
+    /// FILE itself, where FILE holds the text, which begins with `#!`.
+    Shebang {
+        /// The script.
+        text: &'a str,
+    },
+    /// A program without a shell.
+    Command {
+        /// The program and its first arguments; not empty.
+        command: &'a [String],
+        /// More arguments.
+        args: &'a [String],
+    },
+}
+
+/// Everything that is wrong with a CmdJob; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid(pub Vec<Problem>);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if n == 0 { "" } else { "; " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is wrong with a CmdJob.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// The object did not come from an API server.
+    #[error("metadata.{0} is missing: this object is not from an API server")]
+    Metadata(&'static str),
+    /// The UID is not a UUID.
+    #[error("metadata.uid {0:?} has fewer than {UID_DIGITS} hexadecimal digits")]
+    Uid(String),
+    /// No target.
+    #[error("spec.target is empty: name the node to run on, e.g. target: {{node: vk-perlmutter-01}}")]
+    NoTarget,
+    /// A target that is not a vk-node.
+    #[error("spec.target.node: {0}")]
+    Node(NameError),
+    /// Neither script nor command.
+    #[error("spec has nothing to run: set script or command")]
+    NothingToRun,
+    /// Both script and command.
+    #[error("spec has both script and command: set one of them")]
+    ScriptAndCommand,
+    /// Args without a command.
+    #[error("spec.args belong to spec.command: set it, or write the arguments into the script")]
+    ArgsWithoutCommand,
+    /// A shell for a command.
+    #[error("spec.shell belongs to spec.script: a command is run without a shell")]
+    ShellWithCommand,
+    /// A text that must not be empty is.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// A path that is not absolute.
+    #[error("{field} {path:?} is not an absolute path: it must begin with /")]
+    NotAbsolute {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        path: String,
+    },
+    /// A NUL character, which no argument of execve can hold.
+    #[error("{0} contains a NUL character, which no program can be given: take it out")]
+    Nul(String),
+    /// The name of an environment variable.
+    #[error("spec.env: {0:?} is no name of an environment variable: use printable ASCII characters other than '='")]
+    EnvName(String),
+    /// A number below its least value.
+    #[error("{field} is {value}: the least value is {least}")]
+    TooSmall {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: i64,
+        /// The least value allowed.
+        least: i64,
+    },
+}
+
+/// Reads a CmdJob, or says all that is wrong with it.
+pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
+    let mut problems = Problems(Vec::new());
+    let (meta, spec) = (&job.metadata, &job.spec);
+
+    let namespace = problems.some(meta.namespace.as_deref(), Problem::Metadata("namespace"));
+    let name = problems.some(meta.name.as_deref(), Problem::Metadata("name"));
+    let uid = problems.some(meta.uid.as_deref(), Problem::Metadata("uid"));
+    let short_uid = uid.and_then(|uid| problems.ok(short_uid(uid)));
+    let target = problems.ok(target(spec.target.node.as_deref()));
+    let run = run(job, &mut problems);
+
+    let env = spec.env.as_deref().unwrap_or_default();
+    for var in env {
+        if var.name.is_empty() || !var.name.chars().all(|c| (' '..='~').contains(&c) && c != '=') {
+            problems.0.push(Problem::EnvName(var.name.clone()));
+        }
+        if var.value.as_deref().is_some_and(has_nul) {
+            problems.0.push(Problem::Nul(format!("the value of {} in spec.env", var.name)));
+        }
+    }
+    if let Some(dir) = spec.working_dir.as_deref() {
+        problems.path("spec.workingDir", dir);
+    }
+
+    problems.least("spec.backoffLimit", spec.backoff_limit.into(), 0);
+    problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 0);
+    if let Some(seconds) = spec.active_deadline_seconds {
+        problems.least("spec.activeDeadlineSeconds", seconds, 1);
+    }
+    if let Some(seconds) = spec.ttl_seconds_after_finished {
+        problems.least("spec.ttlSecondsAfterFinished", seconds.into(), 0);
+    }
+    let backoff_limit = u32::try_from(spec.backoff_limit).ok();
+
+    match (namespace, name, uid, short_uid, target, run, backoff_limit) {
+        (Some(namespace), Some(name), Some(uid), Some(short_uid), Some(target), Some(run), Some(backoff_limit))
+            if problems.0.is_empty() =>
+        {
+            Ok(ValidJob {
+                namespace,
+                name,
+                uid,
+                short_uid,
+                generation: meta.generation,
+                deleting: meta.deletion_timestamp.is_some(),
+                target,
+                run,
+                env,
+                env_from: spec.env_from.as_deref().unwrap_or_default(),
+                working_dir: spec.working_dir.as_deref(),
+                backoff_limit,
+                deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
+                ttl: spec.ttl_seconds_after_finished.map(|s| SignedDuration::from_secs(s.into())),
+                suspend: spec.suspend,
+                grace_seconds: spec.termination_grace_period_seconds,
+            })
+        }
+        _ => Err(Invalid(problems.0)),
+    }
+}
+
+/// The problems found so far.
+struct Problems(Vec<Problem>);
+
+impl Problems {
+    fn some<T>(&mut self, value: Option<T>, problem: Problem) -> Option<T> {
+        if value.is_none() {
+            self.0.push(problem);
+        }
+        value
+    }
+
+    fn ok<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.0.push(problem)).ok()
+    }
+
+    fn least(&mut self, field: &'static str, value: i64, least: i64) {
+        if value < least {
+            self.0.push(Problem::TooSmall { field, value, least });
+        }
+    }
+
+    fn path(&mut self, field: &'static str, path: &str) {
+        if !path.starts_with('/') {
+            self.0.push(Problem::NotAbsolute { field, path: path.to_owned() });
+        }
+        if has_nul(path) {
+            self.0.push(Problem::Nul(field.to_owned()));
+        }
+    }
+}
+
+fn has_nul(text: &str) -> bool {
+    text.contains('\0')
+}
+
+fn short_uid(uid: &str) -> Result<String, Problem> {
+    let digits: String =
+        uid.chars().filter(char::is_ascii_hexdigit).take(UID_DIGITS).map(|c| c.to_ascii_lowercase()).collect();
+    if digits.len() == UID_DIGITS { Ok(digits) } else { Err(Problem::Uid(uid.to_owned())) }
+}
+
+fn target(node: Option<&str>) -> Result<NodeName, Problem> {
+    NodeName::parse(node.ok_or(Problem::NoTarget)?).map_err(Problem::Node)
+}
+
+fn run<'a>(job: &'a CmdJob, problems: &mut Problems) -> Option<Run<'a>> {
+    let spec = &job.spec;
+    let args = spec.args.as_deref().unwrap_or_default();
+    if spec.command.is_none() && !args.is_empty() {
+        problems.0.push(Problem::ArgsWithoutCommand);
+    }
+    if spec.command.is_some() && spec.shell.is_some() {
+        problems.0.push(Problem::ShellWithCommand);
+    }
+    if let Some(shell) = spec.shell.as_deref() {
+        problems.path("spec.shell", shell);
+    }
+    match (spec.script.as_deref(), spec.command.as_deref()) {
+        (None, None) => problems.some(None, Problem::NothingToRun),
+        (Some(_), Some(_)) => problems.some(None, Problem::ScriptAndCommand),
+        (Some(text), None) => {
+            if text.is_empty() {
+                problems.0.push(Problem::Empty("spec.script"));
+            }
+            if has_nul(text) {
+                problems.0.push(Problem::Nul("spec.script".to_owned()));
+            }
+            Some(match spec.shell.as_deref() {
+                None if text.starts_with("#!") => Run::Shebang { text },
+                shell => Run::Shell { shell: shell.unwrap_or(DEFAULT_SHELL), text },
+            })
+        }
+        (None, Some(command)) => {
+            if command.first().is_none_or(String::is_empty) {
+                problems.0.push(Problem::Empty("the first entry of spec.command"));
+            }
+            if command.iter().chain(args).any(|arg| has_nul(arg)) {
+                problems.0.push(Problem::Nul("an entry of spec.command or spec.args".to_owned()));
+            }
+            Some(Run::Command { command, args })
+        }
+    }
+}

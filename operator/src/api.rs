@@ -1,0 +1,58 @@
+//! Calls to the API server: each with a time limit, each error saying what was attempted.
+
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// The name under which the operator writes.
+pub const FIELD_MANAGER: &str = "vk-operator";
+
+/// The longest time for one call. The API server itself gives up after a minute; an answer that takes longer than this is
+/// asked for again later.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// No answer in time.
+    #[error("cannot {what}: the API server has not answered within {} s", TIME_LIMIT.as_secs())]
+    TimedOut {
+        /// What was attempted.
+        what: &'static str,
+    },
+    /// The API server said no, or was not reached.
+    #[error("cannot {what}")]
+    Failed {
+        /// What was attempted.
+        what: &'static str,
+        /// Why not.
+        source: Box<kube::Error>,
+    },
+}
+
+impl CallError {
+    /// What the API server answered, if it did.
+    pub fn status(&self) -> Option<&Status> {
+        let Self::Failed { source, .. } = self else { return None };
+        if let kube::Error::Api(status) = &**source { Some(status) } else { None }
+    }
+
+    /// Whether the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        self.status().is_some_and(Status::is_not_found)
+    }
+
+    /// Whether the object is another one, or another version, than was said.
+    pub fn is_conflict(&self) -> bool {
+        self.status().is_some_and(Status::is_conflict)
+    }
+}
+
+/// Makes a call with a time limit. `what` completes "cannot …".
+pub async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    match tokio::time::timeout(TIME_LIMIT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(source)) => Err(CallError::Failed { what, source: Box::new(source) }),
+        Err(_) => Err(CallError::TimedOut { what }),
+    }
+}

@@ -1,0 +1,76 @@
+//! What the operator remembers between reconciles. Losing it costs a few calls, never a wrong decision.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use kube::ResourceExt;
+use vk_cmd_crds::CmdJob;
+use vk_operator_core::backoff;
+
+/// The namespace and name of a CmdJob.
+type Key = (String, String);
+
+/// For each CmdJob: the last answer to a write of its status, until the watch has caught up with it, and how many reconciles
+/// have failed in a row.
+#[derive(Debug, Default)]
+pub struct Memory {
+    written: Mutex<HashMap<Key, Arc<CmdJob>>>,
+    failures: Mutex<HashMap<Key, u32>>,
+}
+
+impl Memory {
+    /// What the API server has answered to the last write of this CmdJob's status, if that is newer than the cache.
+    ///
+    /// The event for a pod often arrives before the one for the status that was written in the same reconcile. Deciding on
+    /// the older status would be safe, but would end in a write that the API server refuses.
+    pub fn newer(&self, cached: &CmdJob) -> Option<Arc<CmdJob>> {
+        let mut written = lock(&self.written);
+        let key = key(cached);
+        let answer = written.get(&key)?;
+        if answer.metadata.uid == cached.metadata.uid && version(answer) > version(cached) {
+            return Some(Arc::clone(answer));
+        }
+        written.remove(&key);
+        None
+    }
+
+    /// Keeps the answer to a write.
+    pub fn keep(&self, answer: CmdJob) {
+        lock(&self.written).insert(key(&answer), Arc::new(answer));
+    }
+
+    /// Forgets the failed reconciles of an object.
+    pub fn succeeded(&self, job: &CmdJob) {
+        lock(&self.failures).remove(&key(job));
+    }
+
+    /// Counts a failed reconcile, and says how long to wait before the next one.
+    pub fn failed(&self, job: &CmdJob) -> Duration {
+        let mut failures = lock(&self.failures);
+        let count = failures.entry(key(job)).or_default();
+        *count = count.saturating_add(1);
+        backoff::after_reconcile(*count)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn gone(&self, job: &CmdJob) {
+        let key = key(job);
+        lock(&self.written).remove(&key);
+        lock(&self.failures).remove(&key);
+    }
+}
+
+fn key(job: &CmdJob) -> Key {
+    (job.namespace().unwrap_or_default(), job.name_any())
+}
+
+/// Resource versions of one object can be compared as numbers (documented by Kubernetes since 1.35, true of etcd always).
+fn version(job: &CmdJob) -> Option<u128> {
+    job.metadata.resource_version.as_deref()?.parse().ok()
+}
+
+/// A panic elsewhere does not spoil a map.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,124 @@
+//! Puts the parts together, and takes them apart in order at the end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{FutureExt, StreamExt, pin_mut};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::controller::{Action, Config, Error, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{debug, info, warn};
+
+use crate::cache::{self, MaybeJob};
+use crate::health;
+use crate::memory::Memory;
+use crate::reconcile::{Context, ReconcileError, reconcile};
+
+/// How many CmdJobs are looked at side by side. Each takes a few calls; the API server's own fairness does the rest.
+const CONCURRENCY: u16 = 32;
+/// The longest time for opening a connection.
+const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How to reach the API server: by that kubeconfig, or by what the surroundings say.
+pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Config> {
+    let mut config = match kubeconfig {
+        Some(path) => {
+            let read = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+                .await
+                .with_context(|| format!("cannot use {}", path.display()))?
+        }
+        None => kube::Config::infer()
+            .await
+            .context("found neither a kubeconfig nor a ServiceAccount: name a kubeconfig with --kubeconfig")?,
+    };
+    // Answers are waited for in `api::call`, and watches have a time limit of their own (kube-runtime's idle timeout).
+    config.connect_timeout = Some(CONNECT_TIME_LIMIT);
+    Ok(config)
+}
+
+/// Runs until SIGTERM or SIGINT; what is under way then is finished first.
+pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> anyhow::Result<()> {
+    let client = Client::try_from(config).context("cannot set up the way to the API server")?;
+    let memory = Arc::new(Memory::default());
+    let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
+    let health = match health_address {
+        Some(address) => health::serve(address, caches.clone()).left_future(),
+        None => std::future::pending().right_future(),
+    };
+    let stop = shutdown()?;
+    let context = Arc::new(Context { client, caches: caches.clone(), memory });
+
+    let work = applier(
+        |job, context| reconcile(job, context).boxed(),
+        retry,
+        context,
+        caches.jobs,
+        changes.take_until(stop),
+        Config::default().concurrency(CONCURRENCY),
+    )
+    .for_each(|result| {
+        log(result);
+        std::future::ready(())
+    });
+    info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
+
+    pin_mut!(work, health);
+    tokio::select! {
+        // Cancel-safe: it ends only by itself, after a signal; if health fails first, what is dropped here is what a crash
+        // would have dropped, and every step survives that.
+        () = &mut work => {
+            info!("vk-operator has stopped");
+            Ok(())
+        }
+        // Cancel-safe: a probe that gets no answer is asked again.
+        result = &mut health => result,
+    }
+}
+
+/// Ends when the operator shall.
+fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+    let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        let name = tokio::select! {
+            // Cancel-safe by its documentation, as is the other.
+            _ = term.recv() => "SIGTERM",
+            _ = int.recv() => "SIGINT",
+        };
+        info!("{name}: finishing what is under way");
+    })
+}
+
+/// When to look again after an error.
+fn retry(job: Arc<MaybeJob>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let pause = match &job.0 {
+        Ok(job) => context.memory.failed(job),
+        Err(_) => return Action::await_change(),
+    };
+    debug!(job = %job.name_any(), error = %error, "looking again in {pause:?}");
+    Action::requeue(pause)
+}
+
+/// Says what went wrong. What went right shows in the objects.
+fn log(result: Result<(ObjectRef<MaybeJob>, Action), Error<ReconcileError, watcher::Error>>) {
+    match result {
+        Ok((job, action)) => debug!(%job, ?action, "looked at"),
+        Err(Error::ObjectNotFound(job)) => debug!(%job, "is gone"),
+        Err(Error::ReconcilerFailed(error, job)) => warn!(%job, "{}; trying again", chain(&error)),
+        Err(Error::QueueError(error)) => warn!("a watch has failed and is started again: {}", chain(&error)),
+        Err(Error::RunnerError(error)) => warn!("{}", chain(&error)),
+    }
+}
+
+/// An error with its sources, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
+}

@@ -1,0 +1,205 @@
+//! The fields of a pod, one by one. The patterns name every field of the type: when Kubernetes adds one, this file
+//! no longer compiles until somebody has decided about it.
+
+use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements, Volume, VolumeMount};
+use vk_cmd_crds::labels::HOST_IMAGE;
+
+use super::Problem;
+
+/// The volume that the API server adds to a pod for its service account; its name begins so.
+const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
+/// Where the API server mounts it.
+const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+/// What the API server writes where a container says nothing.
+const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
+
+/// Collects problems under a common prefix.
+struct Check<'a> {
+    at: &'a str,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, field: &str, message: impl Into<String>) {
+        self.problems.push(Problem { field: format!("{}.{field}", self.at), message: message.into() });
+    }
+
+    /// Refuses a field that is set at all.
+    fn unset<T>(&mut self, field: &str, value: Option<&T>) {
+        if value.is_some() {
+            self.add(field, "this version of vk-node cannot honour it: leave it out");
+        }
+    }
+
+    /// Refuses a field that is set to anything but its default, which is how most clients leave it out.
+    fn default<T: Default + PartialEq>(&mut self, field: &str, value: Option<&T>) {
+        self.unset(field, value.filter(|v| **v != T::default()));
+    }
+}
+
+/// Checks the fields of a pod's specification other than its containers.
+pub(super) fn pod(spec: &PodSpec, problems: &mut Vec<Problem>) {
+    let PodSpec {
+        // Honoured by the node: see `AdmittedPod`.
+        active_deadline_seconds: _,
+        containers: _,
+        restart_policy: _,
+        termination_grace_period_seconds: _,
+        // Honoured by the API server, the scheduler and the controllers before the pod comes here.
+        affinity: _,
+        node_name: _,
+        node_selector: _,
+        overhead: _,
+        preemption_policy: _,
+        priority: _,
+        priority_class_name: _,
+        scheduler_name: _,
+        scheduling_gates: _,
+        scheduling_group: _,
+        service_account: _,
+        service_account_name: _,
+        automount_service_account_token: _,
+        tolerations: _,
+        topology_spread_constraints: _,
+        // No image is pulled, so no secret is needed for it.
+        image_pull_secrets: _,
+        // The variables of services come with the in-cluster environment; on every pod it is set by default.
+        enable_service_links: _,
+        // A host process is in the host's network, process and IPC namespaces: to ask for them is to get them.
+        host_ipc: _,
+        host_network: _,
+        host_pid: _,
+        dns_config,
+        dns_policy,
+        ephemeral_containers,
+        host_aliases,
+        host_users,
+        hostname,
+        hostname_override,
+        init_containers,
+        os,
+        readiness_gates,
+        resource_claims,
+        resources,
+        runtime_class_name,
+        security_context,
+        set_hostname_as_fqdn,
+        share_process_namespace,
+        subdomain,
+        volumes,
+    } = spec;
+    let mut check = Check { at: "spec", problems };
+    check.default("dnsConfig", dns_config.as_ref());
+    if dns_policy.as_deref() == Some("None") {
+        check.add("dnsPolicy", "a host process resolves names as its host does: leave it out, or write Default");
+    }
+    check.default("ephemeralContainers", ephemeral_containers.as_ref());
+    check.default("hostAliases", host_aliases.as_ref());
+    if *host_users == Some(false) {
+        check.add("hostUsers", "a host process runs as the site's user: leave it out");
+    }
+    check.default("hostname", hostname.as_ref());
+    check.unset("hostnameOverride", hostname_override.as_ref());
+    check.default("initContainers", init_containers.as_ref());
+    if let Some(os) = os.as_ref().filter(|os| os.name != "linux") {
+        check.add("os.name", format!("this node runs linux, not {}", os.name));
+    }
+    check.default("readinessGates", readiness_gates.as_ref());
+    check.default("resourceClaims", resource_claims.as_ref());
+    self::resources(&mut check, resources.as_ref());
+    check.unset("runtimeClassName", runtime_class_name.as_ref());
+    check.default("securityContext", security_context.as_ref());
+    check.default("setHostnameAsFQDN", set_hostname_as_fqdn.as_ref());
+    check.default("shareProcessNamespace", share_process_namespace.as_ref());
+    check.default("subdomain", subdomain.as_ref());
+    for Volume { name, .. } in volumes.iter().flatten().filter(|v| !is_token_volume(v)) {
+        check.add("volumes", format!("this version of vk-node mounts none: remove the volume {name}, or use host paths"));
+    }
+}
+
+/// Checks the fields of one container.
+pub(super) fn container(container: &Container, at: &str, problems: &mut Vec<Problem>) {
+    let Container {
+        // Honoured: see `AdmittedContainer`.
+        args: _,
+        command: _,
+        env: _,
+        env_from: _,
+        name: _,
+        working_dir: _,
+        // What a host process listens on is open on the host already; the list is for people and Services.
+        ports: _,
+        // No image is pulled.
+        image_pull_policy: _,
+        // How a resize would be done; a resize itself is refused by way of the limits.
+        resize_policy: _,
+        image,
+        lifecycle,
+        liveness_probe,
+        readiness_probe,
+        resources,
+        restart_policy,
+        restart_policy_rules,
+        security_context,
+        startup_probe,
+        stdin,
+        stdin_once,
+        termination_message_path,
+        termination_message_policy,
+        tty,
+        volume_devices,
+        volume_mounts,
+    } = container;
+    let mut check = Check { at, problems };
+    if image.as_deref().is_some_and(|image| !is_host_image(image)) {
+        check.add(
+            "image",
+            format!("this node has no container runtime: write {HOST_IMAGE} to run the command on the host itself"),
+        );
+    }
+    check.default("lifecycle", lifecycle.as_ref());
+    check.unset("livenessProbe", liveness_probe.as_ref());
+    check.unset("readinessProbe", readiness_probe.as_ref());
+    self::resources(&mut check, resources.as_ref());
+    check.unset("restartPolicy", restart_policy.as_ref());
+    check.default("restartPolicyRules", restart_policy_rules.as_ref());
+    check.default("securityContext", security_context.as_ref());
+    check.unset("startupProbe", startup_probe.as_ref());
+    check.default("stdin", stdin.as_ref());
+    check.default("stdinOnce", stdin_once.as_ref());
+    if termination_message_path.as_deref().is_some_and(|path| path != DEFAULT_TERMINATION_MESSAGE_PATH) {
+        check.add("terminationMessagePath", "this version of vk-node reads no such file: leave it out");
+    }
+    if termination_message_policy.as_deref().is_some_and(|policy| policy != "File") {
+        check.add("terminationMessagePolicy", "this version of vk-node knows only File: leave it out");
+    }
+    check.default("tty", tty.as_ref());
+    check.default("volumeDevices", volume_devices.as_ref());
+    for VolumeMount { name, .. } in volume_mounts.iter().flatten().filter(|m| !is_token_mount(m)) {
+        check.add("volumeMounts", format!("this version of vk-node mounts none: remove the mount of {name}"));
+    }
+}
+
+/// Requests are the scheduler's to honour; a limit that nobody enforces would be a false promise.
+fn resources(check: &mut Check<'_>, resources: Option<&ResourceRequirements>) {
+    let Some(ResourceRequirements { claims, limits, requests: _ }) = resources else { return };
+    check.default("resources.claims", claims.as_ref());
+    if limits.as_ref().is_some_and(|limits| !limits.is_empty()) {
+        check.add("resources.limits", "this version of vk-node enforces none: leave them out (requests are honoured)");
+    }
+}
+
+/// Whether `image` is the placeholder that means "on the host", with or without a tag.
+fn is_host_image(image: &str) -> bool {
+    image == HOST_IMAGE || image.strip_prefix(HOST_IMAGE).is_some_and(|rest| rest.starts_with(':'))
+}
+
+/// The service account's volume, which the API server adds to each pod that does not decline it. This version does
+/// not mount it, and does not refuse every plain pod for it either: see docs/pod-fields.md.
+fn is_token_volume(volume: &Volume) -> bool {
+    volume.name.starts_with(TOKEN_VOLUME_PREFIX) && volume.projected.is_some()
+}
+
+fn is_token_mount(mount: &VolumeMount) -> bool {
+    mount.name.starts_with(TOKEN_VOLUME_PREFIX) && mount.mount_path == TOKEN_MOUNT_PATH
+}

@@ -1,0 +1,206 @@
+//! Admission: is this pod one that this node can run, field by field? Nothing is ignored: a field is honoured, or has
+//! no meaning for a host process and says nothing else, or the pod is refused with all the reasons at once.
+
+mod fields;
+
+use std::fmt;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
+use vk_cmd_crds::labels::{self, ScriptForm};
+use vk_task::ScriptRunner;
+
+/// A pod that this node can run, reduced to what running it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdmittedPod {
+    /// Which pod.
+    pub key: PodKey,
+    /// Its containers, in the pod's order; at least one.
+    pub containers: Vec<AdmittedContainer>,
+    /// What becomes of a container that has ended.
+    pub restart_policy: RestartPolicy,
+    /// `terminationGracePeriodSeconds`: the time between `SIGTERM` and `SIGKILL`.
+    pub grace: SignedDuration,
+    /// `activeDeadlineSeconds`, counted from the pod's start time.
+    pub deadline_seconds: Option<u32>,
+    /// `metadata.generation`.
+    pub generation: Option<i64>,
+}
+
+/// Which pod: its name may be used again by another one, its UID never.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodKey {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The UID.
+    pub uid: String,
+}
+
+/// A container of an [`AdmittedPod`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdmittedContainer {
+    /// Its name.
+    pub name: String,
+    /// Its image, as written.
+    pub image: String,
+    /// What it runs, before `$(VAR)` is expanded.
+    pub program: ProgramTemplate,
+    /// `env`.
+    pub env: Vec<EnvVar>,
+    /// `envFrom`.
+    pub env_from: Vec<EnvFromSource>,
+    /// `workingDir`.
+    pub working_dir: Option<String>,
+}
+
+/// What a container runs, before `$(VAR)` is expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramTemplate {
+    /// `command` followed by `args`.
+    Exec(Vec<String>),
+    /// The script of a CmdJob, which the operator put into the last argument.
+    Script {
+        /// The text.
+        text: String,
+        /// What runs it.
+        runner: ScriptRunner,
+    },
+}
+
+/// The pod's `restartPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartPolicy {
+    /// Run again whatever the end was.
+    Always,
+    /// Run again unless the exit code was 0.
+    OnFailure,
+    /// Run once.
+    Never,
+}
+
+/// Why a pod is refused: all the reasons.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Refusal(pub Vec<Problem>);
+
+/// One reason to refuse a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where in the pod it is: `spec.volumes`.
+    pub field: String,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+/// What the API server writes where a pod says nothing of its grace.
+const DEFAULT_GRACE_SECONDS: i64 = 30;
+
+/// The `reason` of a refused pod's status.
+pub const REFUSED: &str = "UnsupportedPodSpec";
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, Problem { field, message }) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{field}: {message}")?;
+        }
+        Ok(())
+    }
+}
+
+impl PodKey {
+    /// The key of a pod that came from an API server.
+    #[must_use]
+    pub fn of(pod: &Pod) -> Self {
+        let meta = &pod.metadata;
+        Self {
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+        }
+    }
+}
+
+impl fmt::Display for PodKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Decides whether this node can run `pod`.
+///
+/// # Errors
+/// With every field of the pod that this node cannot honour, and why.
+pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
+    let mut problems = Vec::new();
+    let Some(spec) = &pod.spec else {
+        return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
+    };
+    fields::pod(spec, &mut problems);
+    let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
+    let mut containers = Vec::new();
+    for (i, container) in spec.containers.iter().enumerate() {
+        let at = format!("spec.containers[{i}]");
+        fields::container(container, &at, &mut problems);
+        match program(container, script) {
+            Ok(program) => containers.push(admitted(container, program)),
+            Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(Refusal(problems));
+    }
+    Ok(AdmittedPod {
+        key: PodKey::of(pod),
+        containers,
+        restart_policy: match spec.restart_policy.as_deref() {
+            Some("Never") => RestartPolicy::Never,
+            Some("OnFailure") => RestartPolicy::OnFailure,
+            _ => RestartPolicy::Always,
+        },
+        grace: SignedDuration::from_secs(spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS).max(0)),
+        deadline_seconds: spec.active_deadline_seconds.map(|s| u32::try_from(s.max(0)).unwrap_or(u32::MAX)),
+        generation: pod.metadata.generation,
+    })
+}
+
+fn admitted(container: &Container, program: ProgramTemplate) -> AdmittedContainer {
+    AdmittedContainer {
+        name: container.name.clone(),
+        image: container.image.clone().unwrap_or_default(),
+        program,
+        env: container.env.clone().unwrap_or_default(),
+        env_from: container.env_from.clone().unwrap_or_default(),
+        working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
+    }
+}
+
+/// What the container runs: its command and arguments, or the script that the operator left in the last of them.
+fn program(container: &Container, script: Option<&str>) -> Result<ProgramTemplate, String> {
+    let command = container.command.as_deref().unwrap_or_default();
+    let args = container.args.as_deref().unwrap_or_default();
+    let argv: Vec<String> = command.iter().chain(args).cloned().collect();
+    if command.is_empty() {
+        return Err("there is none, and the host has no image whose entry point could run: write the command".into());
+    }
+    let Some(kind) = script else {
+        return Ok(ProgramTemplate::Exec(argv));
+    };
+    let (Ok(form), [shell, _, text]) = (kind.parse(), argv.as_slice()) else {
+        return Err(format!(
+            "the annotation {}={kind} goes with a command of the form [shell, \"-c\", script]",
+            labels::SCRIPT
+        ));
+    };
+    let runner = match form {
+        ScriptForm::Shebang => ScriptRunner::Shebang,
+        ScriptForm::Shell => ScriptRunner::Shell { path: shell.clone() },
+    };
+    Ok(ProgramTemplate::Script { text: text.clone(), runner })
+}
+
+#[cfg(test)]
+mod tests;

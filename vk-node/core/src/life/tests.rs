@@ -1,0 +1,336 @@
+//! The rules of a pod's life, on a world in memory: the deciding code is the real one, the pipe and the API server
+//! are a list and a value.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::serde_json::{from_value, json};
+use proptest::prelude::*;
+use vk_task::{End, Origin, Signal, TaskState};
+
+use super::*;
+use crate::admit::admit;
+
+/// A pod, the pipe and the API server.
+struct World {
+    admitted: Result<AdmittedPod, Refusal>,
+    deletion: Deletion,
+    published: PodStatus,
+    tasks: Vec<TaskView>,
+    troubles: BTreeMap<String, Trouble>,
+    now: Timestamp,
+    /// Every task that was ever started.
+    started: BTreeSet<TaskId>,
+    writes: usize,
+    removed: bool,
+}
+
+impl World {
+    fn new(restart_policy: &str, deadline: Option<u32>) -> Self {
+        let pod: Pod = from_value(json!({
+            "metadata": {"namespace": "n", "name": "p", "uid": "u", "generation": 1},
+            "spec": {
+                "restartPolicy": restart_policy, "activeDeadlineSeconds": deadline,
+                "terminationGracePeriodSeconds": 5,
+                "containers": [{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}],
+            },
+        }))
+        .unwrap();
+        Self {
+            admitted: admit(&pod),
+            deletion: Deletion::NotAsked,
+            published: PodStatus { phase: Some("Pending".into()), ..PodStatus::default() },
+            tasks: vec![],
+            troubles: BTreeMap::new(),
+            now: Timestamp::from_second(1000).unwrap(),
+            started: BTreeSet::new(),
+            writes: 0,
+            removed: false,
+        }
+    }
+
+    fn decide(&self) -> Decision {
+        let node = NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into() };
+        decide(&Facts {
+            admitted: self.admitted.as_ref(),
+            deletion: self.deletion,
+            published: &self.published,
+            tasks: &self.tasks,
+            troubles: &self.troubles,
+            node: &node,
+            now: self.now,
+        })
+    }
+
+    /// Decides and does, until nothing is left to do now.
+    fn settle(&mut self) -> Option<Timestamp> {
+        for _ in 0..10 {
+            if self.removed {
+                return None;
+            }
+            let Decision { steps, again_at } = self.decide();
+            if steps.is_empty() {
+                return again_at;
+            }
+            for step in steps {
+                self.act(step);
+            }
+        }
+        panic!("never settles: {:?}", self.decide());
+    }
+
+    fn act(&mut self, step: Step) {
+        match step {
+            Step::Start { restart, .. } => {
+                let id = TaskId::for_container("u", "c", restart).unwrap();
+                assert!(self.started.insert(id.clone()), "{id} was started twice");
+                let origin = Origin::Pod {
+                    namespace: "n".into(),
+                    pod: "p".into(),
+                    uid: "u".into(),
+                    container: "c".into(),
+                    restart,
+                };
+                self.tasks.push(TaskView { id, origin, state: TaskState::Accepted { at: self.now }, stop: None });
+            }
+            Step::Stop { id, request } => {
+                let task = self.tasks.iter_mut().find(|t| t.id == id).unwrap();
+                assert!(task.stop.as_ref().is_none_or(|s| request.kill_at < s.kill_at));
+                task.stop = Some(request);
+            }
+            Step::Publish(status) => {
+                assert!(!is_terminal(&self.published), "a terminal status is never changed");
+                self.published = *status;
+                self.writes += 1;
+            }
+            Step::Remove => {
+                assert!(self.tasks.iter().all(|t| t.state.is_final()), "the object went before its processes");
+                self.removed = true;
+            }
+            Step::Forget(id) => self.tasks.retain(|t| t.id != id),
+        }
+    }
+
+    fn pass(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    fn open_gate(&mut self) {
+        let now = self.now;
+        for task in &mut self.tasks {
+            if let TaskState::Accepted { at } = task.state {
+                task.state = TaskState::Running { pid: 7, started_at: at.max(now) };
+            }
+        }
+    }
+
+    fn end(&mut self, end: &End) {
+        for task in &mut self.tasks {
+            if let TaskState::Running { started_at, .. } = task.state {
+                task.state = TaskState::Ended { started_at, finished_at: self.now, end: end.clone() };
+            }
+        }
+    }
+
+    fn state(&self) -> ContainerState {
+        self.published.container_statuses.as_ref().unwrap()[0].state.clone().unwrap()
+    }
+
+    fn phase(&self) -> &str {
+        self.published.phase.as_deref().unwrap()
+    }
+}
+
+#[test]
+fn a_task_that_has_ended_before_the_first_look_takes_one_write() {
+    let mut world = World::new("Never", None);
+    world.settle();
+    world.open_gate();
+    world.end(&End::Exited { code: 5 });
+    world.settle();
+    assert_eq!((world.phase(), world.writes), ("Failed", 1));
+    let ended = world.state().terminated.unwrap();
+    assert_eq!((ended.exit_code, ended.reason.as_deref()), (5, Some("Error")));
+}
+
+#[test]
+fn a_signal_is_named() {
+    let mut world = World::new("Never", None);
+    world.settle();
+    world.open_gate();
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    world.end(&End::Signaled { signal: Signal(9), core_dumped: false });
+    world.settle();
+    let ended = world.state().terminated.unwrap();
+    assert_eq!((ended.exit_code, ended.signal), (137, Some(9)));
+    assert_eq!(ended.message.as_deref(), Some("killed by SIGKILL (signal 9)"));
+}
+
+#[test]
+fn a_deleted_pod_goes_after_its_processes() {
+    let mut world = World::new("Always", None);
+    world.settle();
+    world.open_gate();
+    world.settle();
+    world.deletion = Deletion::Asked { grace: SignedDuration::from_secs(30) };
+    world.settle();
+    assert!(!world.removed);
+    assert_eq!(world.tasks[0].stop.as_ref().unwrap().kill_at, world.now + SignedDuration::from_secs(30));
+    // A second delete with a shorter grace brings the kill forward.
+    world.deletion = Deletion::Asked { grace: SignedDuration::from_secs(1) };
+    world.settle();
+    assert_eq!(world.tasks[0].stop.as_ref().unwrap().kill_at, world.now + SignedDuration::from_secs(1));
+    world.end(&End::Signaled { signal: Signal(15), core_dumped: false });
+    world.settle();
+    assert!(world.removed);
+    assert_eq!(world.phase(), "Failed");
+    assert_eq!(world.started.len(), 1);
+}
+
+#[test]
+fn a_pod_deleted_before_it_ran_goes_at_once() {
+    let mut world = World::new("Never", None);
+    world.deletion = Deletion::Asked { grace: SignedDuration::from_secs(30) };
+    world.settle();
+    assert!(world.removed && world.started.is_empty() && world.writes == 0);
+}
+
+#[test]
+fn what_was_published_as_running_and_is_not_recorded_is_unknown_and_not_run_again() {
+    let mut world = World::new("Never", None);
+    world.settle();
+    world.open_gate();
+    world.settle();
+    world.tasks.clear();
+    world.settle();
+    assert_eq!(world.state().terminated.unwrap().reason.as_deref(), Some("ContainerStatusUnknown"));
+    assert_eq!((world.phase(), world.started.len()), ("Failed", 1));
+}
+
+#[test]
+fn the_backoff_is_the_kubelets() {
+    let mut world = World::new("Always", None);
+    let mut waits = vec![];
+    for _ in 0..9 {
+        let due = world.settle();
+        waits.push(due.map_or(0, |due| due.duration_since(world.now).as_secs()));
+        world.now = due.unwrap_or(world.now);
+        world.settle();
+        world.open_gate();
+        world.end(&End::Exited { code: 1 });
+    }
+    assert_eq!(waits, [0, 0, 10, 20, 40, 80, 160, 300, 300]);
+    assert_eq!(world.tasks.len(), 2, "only the last runs are kept: {:?}", world.tasks);
+}
+
+#[test]
+fn a_deadline_ends_the_pod() {
+    let mut world = World::new("Always", Some(60));
+    world.settle();
+    world.open_gate();
+    let again = world.settle();
+    assert_eq!(again, Some(world.now + SignedDuration::from_secs(60)));
+    world.pass(60);
+    world.settle();
+    assert_eq!(world.phase(), "Running");
+    world.end(&End::Signaled { signal: Signal(15), core_dumped: false });
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("DeadlineExceeded")));
+    assert_eq!(world.state().terminated.unwrap().exit_code, 143);
+    world.pass(1000);
+    world.settle();
+    assert_eq!(world.started.len(), 1);
+}
+
+#[test]
+fn a_refused_pod_says_why_and_is_never_started() {
+    let mut world = World::new("Never", None);
+    world.admitted = Err(Refusal(vec![crate::admit::Problem { field: "spec.volumes".into(), message: "none".into() }]));
+    world.settle();
+    world.settle();
+    assert_eq!((world.phase(), world.writes), ("Failed", 1));
+    assert!(world.published.message.as_ref().unwrap().contains("spec.volumes: none"));
+    world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
+    world.settle();
+    assert!(world.removed && world.started.is_empty());
+}
+
+#[test]
+fn trouble_is_told_while_the_pod_waits() {
+    let mut world = World::new("Never", None);
+    let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: "secret \"s\" not found".into() };
+    world.troubles.insert("c".into(), trouble);
+    let decision = world.decide();
+    assert!(matches!(decision.steps[..], [Step::Start { .. }, Step::Publish(_)]), "{decision:?}");
+    let Step::Publish(status) = &decision.steps[1] else { panic!() };
+    assert_eq!(status.phase.as_deref(), Some("Pending"));
+    let waiting = status.container_statuses.as_ref().unwrap()[0].state.clone().unwrap().waiting.unwrap();
+    assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
+}
+
+#[derive(Clone, Debug)]
+enum Happening {
+    Pass(i64),
+    OpenGate,
+    Exit(u8),
+    Kill,
+    LoseRecords,
+    Delete(i64),
+}
+
+fn happening() -> impl Strategy<Value = Happening> {
+    prop_oneof![
+        (1..700_i64).prop_map(Happening::Pass),
+        Just(Happening::OpenGate),
+        Just(Happening::OpenGate),
+        (0..3_u8).prop_map(Happening::Exit),
+        Just(Happening::Kill),
+        Just(Happening::LoseRecords),
+        (0..60_i64).prop_map(Happening::Delete),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: no run is started twice, the object outlives the processes, a terminal status stays as it is
+    /// (all three asserted where the world acts), and the world settles each time.
+    #[test]
+    fn the_rules_hold_whatever_happens(
+        policy in prop_oneof![Just("Never"), Just("OnFailure"), Just("Always")],
+        deadline in proptest::option::of(1..1000_u32),
+        happenings in proptest::collection::vec(happening(), 0..40),
+    ) {
+        let mut world = World::new(policy, deadline);
+        world.settle();
+        for happening in happenings {
+            match happening {
+                Happening::Pass(seconds) => world.pass(seconds),
+                Happening::OpenGate => world.open_gate(),
+                Happening::Exit(code) => world.end(&End::Exited { code }),
+                Happening::Kill => world.end(&End::Signaled { signal: Signal(9), core_dumped: false }),
+                // Records are lost only with their processes, and only after their start was published.
+                Happening::LoseRecords => {
+                    world.settle();
+                    let published = world.published.container_statuses.is_some();
+                    if published && world.tasks.iter().all(|t| !matches!(t.state, TaskState::Accepted { .. })) {
+                        world.tasks.clear();
+                    }
+                }
+                Happening::Delete(grace) => {
+                    world.deletion = Deletion::Asked { grace: SignedDuration::from_secs(grace) };
+                }
+            }
+            world.settle();
+        }
+        if policy == "Never" {
+            prop_assert!(world.started.len() <= 1);
+        }
+        // With the processes gone, a deleted pod goes.
+        world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
+        world.settle();
+        world.open_gate();
+        world.end(&End::Exited { code: 0 });
+        world.settle();
+        prop_assert!(world.removed);
+    }
+}

@@ -1,0 +1,167 @@
+//! The Node object: what it says of itself when it is made, and what its status says while it lives.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{
+    DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use vk_cmd_crds::labels;
+use vk_cmd_crds::names::NodeName;
+use vk_task::HostInfo;
+
+/// The version of the kubelet whose behaviour this one follows; kubectl and the API server compare it with theirs.
+const KUBELET_VERSION: &str = concat!("v1.36.0+vk-cmd.", env!("CARGO_PKG_VERSION"));
+
+/// What a node says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeProfile {
+    /// Its name.
+    pub name: NodeName,
+    /// The address at which its kubelet API is reached.
+    pub address: String,
+    /// The port of its kubelet API.
+    pub port: u16,
+    /// How many pods it takes.
+    pub max_pods: u32,
+    /// More labels: `vk-cmd.io/site`, say.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Whether the node can run pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Ready,
+    /// It cannot, for this reason.
+    NotReady {
+        /// One word.
+        reason: String,
+        /// For people.
+        message: String,
+    },
+}
+
+/// The Node as it is made. The taint can be set only now: NodeRestriction lets no node change its own later.
+#[must_use]
+pub fn object(profile: &NodeProfile, host: &HostInfo, now: Timestamp) -> Node {
+    Node {
+        metadata: ObjectMeta {
+            name: Some(profile.name.as_str().to_owned()),
+            labels: Some(labels_of(profile)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(NodeSpec {
+            taints: Some(vec![Taint {
+                key: labels::TAINT_KEY.into(),
+                value: Some(labels::TAINT_VALUE.into()),
+                effect: labels::TAINT_EFFECT.into(),
+                time_added: None,
+            }]),
+            ..NodeSpec::default()
+        }),
+        status: Some(status(profile, host, &Health::Ready, None, now)),
+    }
+}
+
+/// The labels that every vk-node carries, and those of its profile.
+#[must_use]
+pub fn labels_of(profile: &NodeProfile) -> BTreeMap<String, String> {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let mut all = profile.labels.clone();
+    all.extend(
+        [
+            (labels::HOSTNAME, profile.name.as_str()),
+            ("kubernetes.io/os", "linux"),
+            ("kubernetes.io/arch", arch),
+            (labels::NODE_TYPE, labels::NODE_TYPE_VALUE),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned())),
+    );
+    all
+}
+
+/// The node's status at `now`. The times of the last change are kept from `before`.
+#[must_use]
+pub fn status(
+    profile: &NodeProfile,
+    host: &HostInfo,
+    health: &Health,
+    before: Option<&NodeStatus>,
+    now: Timestamp,
+) -> NodeStatus {
+    let resources: BTreeMap<String, Quantity> = [
+        ("cpu", host.cpus.to_string()),
+        ("memory", format!("{}Ki", host.memory_bytes / 1024)),
+        ("pods", profile.max_pods.to_string()),
+    ]
+    .map(|(name, quantity)| (name.to_owned(), Quantity(quantity)))
+    .into();
+    let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
+    NodeStatus {
+        addresses: Some(vec![address("InternalIP", &profile.address), address("Hostname", &host.hostname)]),
+        allocatable: Some(resources.clone()),
+        capacity: Some(resources),
+        conditions: Some(vec![ready(health, before, now)]),
+        daemon_endpoints: Some(NodeDaemonEndpoints {
+            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(profile.port) }),
+        }),
+        node_info: Some(NodeSystemInfo {
+            architecture: labels_of(profile).remove("kubernetes.io/arch").unwrap_or_default(),
+            boot_id: host.boot_id.clone(),
+            container_runtime_version: format!("vk-cmd://{}", host.version),
+            kernel_version: host.kernel.clone(),
+            kube_proxy_version: String::new(),
+            kubelet_version: KUBELET_VERSION.into(),
+            machine_id: host.machine_id.clone(),
+            operating_system: "linux".into(),
+            os_image: host.os_image.clone(),
+            swap: None,
+            system_uuid: String::new(),
+        }),
+        ..NodeStatus::default()
+    }
+}
+
+fn ready(health: &Health, before: Option<&NodeStatus>, now: Timestamp) -> NodeCondition {
+    let (status, reason, message) = match health {
+        Health::Ready => ("True", "PipeReachable", "commands run on this host"),
+        Health::NotReady { reason, message } => ("False", reason.as_str(), message.as_str()),
+    };
+    let old = before.and_then(|s| s.conditions.as_ref()).into_iter().flatten().find(|c| c.type_ == "Ready");
+    let unchanged = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
+    NodeCondition {
+        type_: "Ready".into(),
+        status: status.into(),
+        reason: Some(reason.into()),
+        message: Some(message.into()),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: Some(unchanged.unwrap_or(Time(now))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readiness_keeps_the_time_of_its_last_change() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let condition = |health: &Health, before: Option<NodeCondition>, now| {
+            let before = before.map(|c| NodeStatus { conditions: Some(vec![c]), ..NodeStatus::default() });
+            ready(health, before.as_ref(), at(now))
+        };
+        let first = condition(&Health::Ready, None, 1);
+        let second = condition(&Health::Ready, Some(first), 2);
+        assert_eq!(second.last_transition_time, Some(Time(at(1))));
+        assert_eq!(second.last_heartbeat_time, Some(Time(at(2))));
+        let lost = Health::NotReady { reason: "PipeUnreachable".into(), message: String::new() };
+        assert_eq!(condition(&lost, Some(second), 3).last_transition_time, Some(Time(at(3))));
+    }
+}

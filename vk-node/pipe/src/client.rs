@@ -1,0 +1,249 @@
+//! The way to the pipe's API.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt, TryStreamExt};
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio_util::codec::{FramedRead, LinesCodec};
+use tokio_util::io::StreamReader;
+use vk_record::{Dir, names};
+use vk_task::{ApiError, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
+
+/// How long the pipe may take to answer. Starting a task waits for the disk, and disks can be slow.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long it may take to be reached.
+const CONNECT: Duration = Duration::from_secs(5);
+/// The longest answer that is read as a whole: a list of very many tasks.
+const MAX_ANSWER_BYTES: usize = 64 << 20;
+
+/// Reaches the pipe of one directory. A connection is made for each request, so a pipe that was started anew is found
+/// again without further ado.
+#[derive(Clone, Debug)]
+pub struct PipeClient {
+    directory: PathBuf,
+}
+
+/// Why a request came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// There is no pipe to be reached. It may come (again).
+    #[error("the pipe in {} cannot be reached: is `vk-node pipe` running on the host?", directory.display())]
+    Unreachable {
+        /// Its directory.
+        directory: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The pipe took too long to answer. It may or may not have done what was asked.
+    #[error("the pipe in {} has not answered within {} s", directory.display(), after.as_secs())]
+    TimedOut {
+        /// Its directory.
+        directory: PathBuf,
+        /// How long it was given.
+        after: Duration,
+    },
+    /// The pipe refused.
+    #[error("the pipe refused")]
+    Refused(#[from] ApiError),
+    /// The connection broke, or what came was not what the API says. What was asked may or may not have been done.
+    #[error("the pipe's answer broke off or makes no sense")]
+    Protocol(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl ClientError {
+    /// The refusal, if it was one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&ApiError> {
+        match self {
+            Self::Refused(e) => Some(e),
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Protocol(_) => None,
+        }
+    }
+
+    fn protocol(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Protocol(e.into())
+    }
+}
+
+type Result<T, E = ClientError> = std::result::Result<T, E>;
+
+impl PipeClient {
+    /// For the pipe in `directory`, as this process sees it.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
+    }
+
+    /// The pipe's directory, as this process sees it.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Facts about the host.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn info(&self) -> Result<HostInfo> {
+        self.ask(Method::GET, paths::INFO, None).await
+    }
+
+    /// All tasks.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn list(&self) -> Result<Vec<TaskView>> {
+        self.ask(Method::GET, paths::TASKS, None).await
+    }
+
+    /// Starts a task, unless one of this name is there; either way gives what is known of it. When this answers, the
+    /// pipe will start it, or has, whatever happens.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. After any error but a refusal, ask again: the name makes sure that it is started once.
+    pub async fn start(&self, id: &TaskId, spec: &TaskSpec) -> Result<TaskView> {
+        self.ask(Method::PUT, &paths::task(id), Some(json(spec)?)).await
+    }
+
+    /// What is known of a task.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn get(&self, id: &TaskId) -> Result<TaskView> {
+        self.ask(Method::GET, &paths::task(id), None).await
+    }
+
+    /// Asks for a task's end. It comes by the watch.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn stop(&self, id: &TaskId, request: &StopRequest) -> Result<TaskView> {
+        self.ask(Method::POST, &paths::stop(id), Some(json(request)?)).await
+    }
+
+    /// Removes the records of a task that has ended.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn remove(&self, id: &TaskId) -> Result<()> {
+        self.within(ANSWER, async {
+            checked(self.send(Method::DELETE, &paths::task(id), None).await?).await.map(drop)
+        })
+        .await
+    }
+
+    /// All tasks and what becomes of them: the first event is a snapshot, and so is any that comes after this was too
+    /// slow in taking them. The stream ends when the pipe does.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the stream's own errors mean that it is over.
+    pub async fn watch(&self) -> Result<impl Stream<Item = Result<WatchEvent>> + Send + Unpin + 'static> {
+        let answer = self.within(ANSWER, async { checked(self.send(Method::GET, paths::WATCH, None).await?).await });
+        let bytes = answer.await?.into_body().into_data_stream().map_err(io::Error::other);
+        let lines = FramedRead::new(StreamReader::new(bytes), LinesCodec::new_with_max_length(MAX_ANSWER_BYTES));
+        Ok(lines.map(|line| {
+            serde_json::from_str(&line.map_err(ClientError::protocol)?).map_err(ClientError::protocol)
+        }))
+    }
+
+    /// A task's output, as it is taken: the pipe does not read ahead of whoever reads this.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the stream's own errors mean that it is over, and not at its end.
+    pub async fn logs(
+        &self,
+        id: &TaskId,
+        query: &LogQuery,
+    ) -> Result<impl Stream<Item = Result<Bytes>> + Send + Unpin + 'static> {
+        let path = format!("{}{}", paths::logs(id), query_text(query));
+        let answer = self.within(ANSWER, async { checked(self.send(Method::GET, &path, None).await?).await });
+        Ok(answer.await?.into_body().into_data_stream().map_err(ClientError::protocol))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<T> {
+        self.within(ANSWER, async {
+            let answer = checked(self.send(method, path, body).await?).await?;
+            serde_json::from_slice(&whole(answer).await?).map_err(ClientError::protocol)
+        })
+        .await
+    }
+
+    async fn within<T>(&self, after: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+        tokio::time::timeout(after, work)
+            .await
+            .unwrap_or_else(|_| Err(ClientError::TimedOut { directory: self.directory.clone(), after }))
+    }
+
+    /// Sends a request on a connection of its own, which lasts as long as the answer.
+    async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Response<Incoming>> {
+        let stream = self.within(CONNECT, self.connect()).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::protocol)?;
+        // It ends with the answer, or when nobody wants the answer any more.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "pipe")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body.unwrap_or_default()))
+            .map_err(ClientError::protocol)?;
+        sender.send_request(request).await.map_err(ClientError::protocol)
+    }
+
+    async fn connect(&self) -> Result<UnixStream> {
+        let unreachable = |source| ClientError::Unreachable { directory: self.directory.clone(), source };
+        // Through the open directory, for its path may be longer than the address of a socket can be.
+        let dir = Dir::open(&self.directory).map_err(|e| unreachable(io::Error::other(e)))?;
+        UnixStream::connect(dir.short_path(names::SOCKET)).await.map_err(unreachable)
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Bytes> {
+    serde_json::to_vec(value).map(Bytes::from).map_err(ClientError::protocol)
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<Bytes> {
+    Ok(Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(ClientError::Protocol)?.to_bytes())
+}
+
+async fn checked(answer: Response<Incoming>) -> Result<Response<Incoming>> {
+    let status = answer.status();
+    if status.is_success() {
+        return Ok(answer);
+    }
+    let bytes = whole(answer).await?;
+    match serde_json::from_slice::<ApiError>(&bytes) {
+        Ok(refusal) => Err(refusal.into()),
+        Err(_) => Err(ClientError::protocol(unexpected(status, &bytes))),
+    }
+}
+
+fn unexpected(status: StatusCode, bytes: &[u8]) -> String {
+    format!("it answered {status}: {}", String::from_utf8_lossy(bytes.get(..200).unwrap_or(bytes)))
+}
+
+/// The query as it stands in a URL. All values are of characters that mean themselves there.
+fn query_text(query: &LogQuery) -> String {
+    let mut text = format!("?follow={}&timestamps={}", query.follow, query.timestamps);
+    if let Some(n) = query.tail_lines {
+        text.push_str(&format!("&tailLines={n}"));
+    }
+    if let Some(time) = query.since_time {
+        text.push_str(&format!("&sinceTime={time}"));
+    }
+    if let Some(n) = query.limit_bytes {
+        text.push_str(&format!("&limitBytes={n}"));
+    }
+    text
+}

@@ -1,0 +1,230 @@
+//! The requests on the socket.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use futures::{Stream, StreamExt, stream};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use vk_record::{RecordError, TaskDir};
+use vk_task::{ApiError, ErrorReason, HostInfo, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
+
+use super::start::{self, Started, failure};
+use super::{Pipe, complain};
+
+/// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.
+const MAX_BODY_BYTES: usize = 32 << 20;
+
+/// The routes.
+pub(super) fn router(pipe: Arc<Pipe>) -> Router {
+    let task = format!("{}/{{id}}", paths::TASKS);
+    Router::new()
+        .route(paths::INFO, get(info))
+        .route(paths::TASKS, get(list))
+        .route(paths::WATCH, get(watch))
+        .route(&task, get(view).put(put).delete(remove))
+        .route(&format!("{task}/stop"), post(stop))
+        .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(pipe)
+}
+
+/// A refusal as an answer.
+struct Refusal(ApiError);
+
+impl Refusal {
+    fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
+        Self(ApiError { reason, message: message.into() })
+    }
+
+    fn no_task(id: &TaskId) -> Self {
+        Self::new(ErrorReason::NotFound, format!("there is no task {id} here"))
+    }
+}
+
+impl From<ApiError> for Refusal {
+    fn from(e: ApiError) -> Self {
+        Self(e)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.reason.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self.0)).into_response()
+    }
+}
+
+/// JSON as a body, whose refusals are ours too.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        axum::Json(self.0).into_response()
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|e| Refusal::new(ErrorReason::Invalid, format!("the request's body: {}", e.body_text())))?;
+        serde_json::from_slice(&bytes)
+            .map(Json)
+            .map_err(|e| Refusal::new(ErrorReason::Invalid, format!("the request's body makes no sense: {e}")))
+    }
+}
+
+fn task_id(text: String) -> Result<TaskId, Refusal> {
+    TaskId::new(text).map_err(|e| Refusal::new(ErrorReason::Invalid, e.to_string()))
+}
+
+async fn info(State(pipe): State<Arc<Pipe>>) -> Json<HostInfo> {
+    Json(pipe.info.clone())
+}
+
+async fn list(State(pipe): State<Arc<Pipe>>) -> Json<Vec<TaskView>> {
+    Json(pipe.table.list())
+}
+
+async fn view(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<Json<TaskView>, Refusal> {
+    let id = task_id(id)?;
+    pipe.table.get(&id).map(Json).ok_or_else(|| Refusal::no_task(&id))
+}
+
+async fn put(
+    State(pipe): State<Arc<Pipe>>,
+    Path(id): Path<String>,
+    Json(spec): Json<TaskSpec>,
+) -> Result<(StatusCode, Json<TaskView>), Refusal> {
+    let id = task_id(id)?;
+    // On its own, so that a caller who hangs up does not leave a task that is half made.
+    let started = tokio::spawn(async move { start::start(&pipe, id, spec).await }).await;
+    match started {
+        Ok(Ok(Started::New(view))) => Ok((StatusCode::CREATED, Json(view))),
+        Ok(Ok(Started::Known(view))) => Ok((StatusCode::OK, Json(view))),
+        Ok(Err(e)) => Err(e.into()),
+        Err(e) => Err(Refusal::new(ErrorReason::Internal, format!("the pipe failed in starting the task: {e}"))),
+    }
+}
+
+async fn stop(
+    State(pipe): State<Arc<Pipe>>,
+    Path(id): Path<String>,
+    Json(request): Json<StopRequest>,
+) -> Result<Json<TaskView>, Refusal> {
+    let id = task_id(id)?;
+    let _busy = pipe.table.busy_with(&id).await;
+    let mut view = pipe.table.get(&id).ok_or_else(|| Refusal::no_task(&id))?;
+    let is_earlier = view.stop.as_ref().is_none_or(|old| request.kill_at < old.kill_at);
+    if view.state.is_final() || !is_earlier {
+        return Ok(Json(view));
+    }
+    let written = {
+        let (pipe, id, request) = (Arc::clone(&pipe), id.clone(), request.clone());
+        pipe.clone().blocking.run(move || write_stop(&pipe, &id, &request)).await
+    };
+    written.map_err(|e| failure("the request to stop is not on disk, so the task goes on", &e))?;
+    // The keeper reads it, tells the shim and the watchers.
+    pipe.table.nudge(&id);
+    view.stop = Some(request);
+    Ok(Json(view))
+}
+
+fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<(), RecordError> {
+    TaskDir { dir: pipe.tasks.open_dir(id.as_str())? }.write_stop(request)
+}
+
+async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = task_id(id)?;
+    match pipe.remove(&id).await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Refusal::no_task(&id)),
+    }
+}
+
+impl Pipe {
+    /// Removes the records of a task that is final; says whether there were any.
+    pub(super) async fn remove(self: &Arc<Self>, id: &TaskId) -> Result<bool, ApiError> {
+        let _busy = self.table.busy_with(id).await;
+        let Some(view) = self.table.get(id) else { return Ok(false) };
+        if !view.state.is_final() {
+            let message = format!("task {id} has not ended: stop it, and remove it when it has");
+            return Err(ApiError { reason: ErrorReason::Conflict, message });
+        }
+        // One that no earlier task of this name can have there still.
+        let trash = format!("{id}.{}", Timestamp::now().as_nanosecond());
+        let moved = {
+            let (pipe, id, trash) = (Arc::clone(self), id.clone(), trash.clone());
+            self.blocking
+                .run(move || {
+                    // In one step, so that a crash leaves all records or none.
+                    pipe.tasks.move_to(id.as_str(), &pipe.trash, &trash)?;
+                    pipe.tasks.sync()
+                })
+                .await
+        };
+        moved.map_err(|e| failure("the task's records are still there", &e))?;
+        self.table.remove(id);
+        let pipe = Arc::clone(self);
+        self.blocking
+            .run(move || {
+                if let Err(e) = pipe.trash.remove_tree(&trash) {
+                    complain("old records are still there; they will be removed when the pipe starts again", &e);
+                }
+            })
+            .await;
+        Ok(true)
+    }
+}
+
+async fn watch(State(pipe): State<Arc<Pipe>>) -> Response {
+    let closing = pipe.closing.clone();
+    let lines = events(pipe).map(|event| Ok::<_, Infallible>(line(&event)));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(until(closing, lines))).into_response()
+}
+
+/// Ends a stream when the pipe does.
+fn until<S: Stream>(closing: CancellationToken, stream: S) -> impl Stream<Item = S::Item> {
+    stream.take_until(async move { closing.cancelled_owned().await })
+}
+
+fn line(event: &WatchEvent) -> Bytes {
+    // None of its types can fail to become JSON.
+    let mut bytes = serde_json::to_vec(event).unwrap_or_default();
+    bytes.push(b'\n');
+    bytes.into()
+}
+
+/// What a watcher has still to be told of.
+enum Watching {
+    Anew,
+    From(Receiver<Arc<WatchEvent>>),
+}
+
+/// A snapshot, then the changes; if there were too many while nobody took them, a snapshot again.
+fn events(pipe: Arc<Pipe>) -> impl Stream<Item = Arc<WatchEvent>> {
+    stream::unfold((pipe, Watching::Anew), |(pipe, watching)| async move {
+        if let Watching::From(mut changes) = watching {
+            match changes.recv().await {
+                Ok(event) => return Some((event, (pipe, Watching::From(changes)))),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(_)) => {}
+            }
+        }
+        let (tasks, changes) = pipe.table.watch();
+        Some((Arc::new(WatchEvent::Snapshot { tasks }), (pipe, Watching::From(changes))))
+    })
+}

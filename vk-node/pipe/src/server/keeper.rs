@@ -1,0 +1,293 @@
+//! The keeper of one task that is not final.
+//!
+//! ```text
+//!          ┌───────────────── rung, or the shim ended ────────────────┐
+//!          ▼                                                          │
+//!   read the records ──▶ tell the table ──▶ a shim is watched ──▶ wait for it
+//!          ▲                  │ final            │ none
+//!          │                  ▼                  ▼
+//!          │                done             `decide`: start one, watch one, lose the task, give it up
+//!          └──────────────────────────────────────┘
+//! ```
+
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+use vk_record::{
+    Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, names, view_of,
+};
+use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
+
+use super::decide::{self, Next};
+use super::{Pipe, chain, leftovers, start};
+
+/// How soon a record that could not be read or written is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How long a shim may take to leave after it has written its task's end down.
+const LEAVE: Duration = Duration::from_secs(30);
+/// So much of a shim's complaints goes into a message.
+const COMPLAINT_BYTES: u64 = 2048;
+/// The signal by which a shim is told to look at `stop.json`: see `vk_shim::DOORBELL`.
+const DOORBELL: rustix::process::Signal = rustix::process::Signal::URG;
+
+/// A shim that is being watched.
+#[derive(Debug)]
+pub(super) struct Shim {
+    pidfd: AsyncFd<OwnedFd>,
+    /// If this pipe is its parent.
+    child: Option<Child>,
+    /// The request to stop that it has been told of.
+    told: Option<StopRequest>,
+}
+
+impl Shim {
+    /// A shim that this pipe has just started.
+    pub(super) fn of_child(child: Child) -> Option<Self> {
+        // A child that has not been waited for keeps its number, so this is it.
+        let pid = Pid::from_raw(child.id().cast_signed())?;
+        Self::open(pid, Some(child))
+    }
+
+    #[allow(unsafe_code)]
+    fn open(pid: Pid, child: Option<Child>) -> Option<Self> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+        // SAFETY: an `OwnedFd` is open and the same for as long as it is owned, and the `AsyncFd` owns it.
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()?;
+        Some(Self { pidfd, child, told: None })
+    }
+
+    /// Waits for its end. Cancel-safe: it only waits.
+    async fn ended(&mut self) {
+        // An error means that the runtime goes down.
+        let _ = self.pidfd.readable().await.map(|mut guard| guard.retain_ready());
+        if let Some(child) = &mut self.child {
+            let _ = child.wait();
+        }
+    }
+
+    /// Has it look for a request to stop, if there is one that it has not been told of.
+    fn tell(&mut self, stop: Option<&StopRequest>) {
+        if self.told.as_ref() != stop {
+            let _ = pidfd_send_signal(self.pidfd.get_ref(), DOORBELL);
+            self.told = stop.cloned();
+        }
+    }
+}
+
+/// The keeper.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    pipe: Arc<Pipe>,
+    id: TaskId,
+    head: Arc<IntentHead>,
+    nudge: Arc<Notify>,
+    shim: Option<Shim>,
+    /// How many shims have ended without having started the task.
+    failures: u32,
+}
+
+impl Keeper {
+    /// Of the task `id`, with the shim that was started for it, if one was.
+    pub(super) fn new(pipe: Arc<Pipe>, id: TaskId, head: IntentHead, nudge: Arc<Notify>, shim: Option<Shim>) -> Self {
+        Self { pipe, id, head: Arc::new(head), nudge, shim, failures: 0 }
+    }
+
+    /// Cares for the task until it is final.
+    pub(super) async fn keep(mut self) {
+        loop {
+            match self.with_dir(|task| task.facts()).await {
+                Ok(facts) => {
+                    self.pipe.table.publish(view_of(&self.id, &self.head, &facts));
+                    if facts.exit.is_some() || facts.lost.is_some() {
+                        break;
+                    }
+                    self.go_on(&facts).await;
+                }
+                Err(e @ RecordError::Io { .. }) => {
+                    error!("the records of task {} cannot be read for now: {}", self.id, chain(&e));
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(e) => {
+                    if self.garbled(&e).await {
+                        break;
+                    }
+                }
+            }
+        }
+        self.pipe.task_is_final(&self.id);
+        if let Some(mut shim) = self.shim
+            && tokio::time::timeout(LEAVE, shim.ended()).await.is_err()
+        {
+            warn!("the shim of task {} has written down its end and has not left", self.id);
+        }
+    }
+
+    /// Does the next thing for a task that is not final.
+    async fn go_on(&mut self, facts: &Facts) {
+        if let Some(shim) = &mut self.shim {
+            shim.tell(facts.stop.as_ref());
+            tokio::select! {
+                // Cancel-safe: it only waits; the shim's end stays visible.
+                () = shim.ended() => {
+                    self.shim = None;
+                    self.failures += 1;
+                }
+                // Cancel-safe: a ring that came while nobody waited is kept by `notify_one`.
+                () = self.nudge.notified() => {}
+            }
+            return;
+        }
+        let done = match self.with_dir(|task| LockHolder::of(&task.dir, names::LOCK)).await {
+            Ok(holder) => match decide::next(facts, holder, self.failures) {
+                Next::Rest => Ok(()),
+                Next::Watch(pid) => self.watch(pid).await,
+                Next::Start(pause) => self.start(pause).await,
+                Next::GiveUp => self.give_up().await,
+                Next::Lose => self.lose().await,
+                Next::LookAgain(pause) => {
+                    tokio::time::sleep(pause).await;
+                    Ok(())
+                }
+            },
+            Err(e) => Err(e),
+        };
+        if let Err(e) = done {
+            error!("task {} is not cared for at the moment: {}", self.id, chain(&e));
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Watches the process that holds the lock, if it still does once it is being watched: otherwise its number might
+    /// have gone to another in between.
+    async fn watch(&mut self, pid: Pid) -> Result<(), RecordError> {
+        let Some(shim) = Shim::open(pid, None) else { return Ok(()) };
+        let holder = self.with_dir(|task| LockHolder::of(&task.dir, names::LOCK)).await?;
+        if holder == LockHolder::Process(pid) {
+            self.shim = Some(shim);
+        }
+        Ok(())
+    }
+
+    /// Starts a shim.
+    async fn start(&mut self, pause: Duration) -> Result<(), RecordError> {
+        tokio::time::sleep(pause).await;
+        let pipe = Arc::clone(&self.pipe);
+        let spawned = self.with_dir(move |task| Ok(start::spawn_shim(&pipe, &task.dir))).await?;
+        match spawned.map(Shim::of_child) {
+            Ok(Some(shim)) => self.shim = Some(shim),
+            Ok(None) => self.failures += 1,
+            Err(e) => {
+                error!("the shim of task {} could not be started: {e}", self.id);
+                self.failures += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down that the task could not be started, if that is so.
+    async fn give_up(&mut self) -> Result<(), RecordError> {
+        self.with_dir(|task| {
+            let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
+            let facts = task.facts()?;
+            if facts.start.is_some() || facts.exit.is_some() {
+                return Ok(());
+            }
+            let now = Timestamp::now();
+            let message = format!(
+                "the process that was to watch over it (the shim) ended again and again before it could start it; \
+                 its last words: {}",
+                last_words(&task.dir)
+            );
+            let end = End::NotStarted { failure: StartFailure::Other, message };
+            task.write_exit(&Exit { version: Version, started_at: now, finished_at: now, end })
+        })
+        .await
+    }
+
+    /// Kills what is left of a task whose shim is gone, and writes down that nobody saw its end.
+    async fn lose(&mut self) -> Result<(), RecordError> {
+        let id = self.id.clone();
+        self.with_dir(move |task| {
+            let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
+            let facts = task.facts()?;
+            let (Some(start), None, None) = (facts.start, facts.exit, facts.lost) else { return Ok(()) };
+            let message = leftovers::clear_away(&id, &start).map_err(|source| RecordError::Io {
+                action: "end all processes of the lost task in",
+                path: task.dir.path().to_owned(),
+                source,
+            })?;
+            warn!("the end of task {id} is unknown: {message}");
+            task.write_lost(&Lost {
+                version: Version,
+                started_at: start.started_at,
+                noticed_at: Timestamp::now(),
+                message,
+            })
+        })
+        .await
+    }
+
+    /// A record makes no sense. While the task's shim lives, that changes nothing; after that, its end is unknown. Says
+    /// whether it is so.
+    async fn garbled(&mut self, e: &RecordError) -> bool {
+        error!("a record of task {}: {}", self.id, chain(e));
+        if let Some(shim) = &mut self.shim {
+            shim.ended().await;
+            self.shim = None;
+            return false;
+        }
+        let holder = self.with_dir(|task| LockHolder::of(&task.dir, names::LOCK)).await;
+        if let Ok(LockHolder::Process(pid)) = holder
+            && self.watch(pid).await.is_ok()
+            && self.shim.is_some()
+        {
+            return false;
+        }
+        let state = TaskState::Unknown {
+            started_at: self.head.accepted_at,
+            noticed_at: Timestamp::now(),
+            message: chain(e),
+        };
+        let origin = self.head.origin().clone();
+        self.pipe.table.publish(TaskView { id: self.id.clone(), origin, state, stop: None });
+        true
+    }
+
+    /// Does something with the task's directory, off the main thread.
+    async fn with_dir<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&TaskDir) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
+        let (pipe, id) = (Arc::clone(&self.pipe), self.id.clone());
+        self.pipe
+            .blocking
+            .run(move || {
+                let task = TaskDir { dir: pipe.tasks.open_dir(id.as_str())? };
+                work(&task)
+            })
+            .await
+    }
+}
+
+/// The end of what a task's shims have complained of.
+fn last_words(dir: &Dir) -> String {
+    let Some(mut file) = start::complaints(dir) else { return "none".to_owned() };
+    let len = file.metadata().map_or(0, |m| m.len());
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(len.saturating_sub(COMPLAINT_BYTES)))
+        .and_then(|_| file.take(COMPLAINT_BYTES).read_to_end(&mut bytes));
+    match (read, String::from_utf8_lossy(&bytes).trim()) {
+        (Ok(_), text) if !text.is_empty() => text.to_owned(),
+        _ => "none".to_owned(),
+    }
+}

@@ -1,0 +1,162 @@
+//! The pipe itself.
+//!
+//! - [`api`] answers requests on the socket; [`fifo`] turns lines into tasks; [`logs`] reads output.
+//! - [`table`] knows all tasks and tells watchers of changes.
+//! - A [`keeper`] cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
+//!   lost. What it does next is decided in [`decide`], which touches nothing.
+//! - [`events`] hears the shims ring.
+
+mod api;
+mod blocking;
+mod decide;
+mod events;
+mod host;
+mod keeper;
+mod leftovers;
+mod start;
+mod table;
+
+use std::future::Future;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use vk_record::{Dir, Lock, LockHolder, names};
+use vk_task::HostInfo;
+
+use blocking::Blocking;
+use table::Table;
+
+/// How long requests that are being answered may take when the pipe is asked to end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What a pipe needs to know.
+#[derive(Clone, Debug)]
+pub struct PipeOptions {
+    /// Its directory, `$HOME/hostpipe` by default: see [`PipeOptions::new`].
+    pub directory: PathBuf,
+    /// The program that is run as `<program> shim <task-directory>`.
+    pub shim_program: PathBuf,
+}
+
+impl PipeOptions {
+    /// For the pipe in `directory`, whose shims are this very program.
+    ///
+    /// # Errors
+    /// When the program's own path cannot be found out.
+    pub fn new(directory: PathBuf) -> std::io::Result<Self> {
+        Ok(Self { directory, shim_program: std::env::current_exe()? })
+    }
+}
+
+/// What all parts of the pipe share.
+#[derive(Debug)]
+struct Pipe {
+    root: Dir,
+    tasks: Dir,
+    trash: Dir,
+    shim_program: PathBuf,
+    info: HostInfo,
+    table: Table,
+    blocking: Blocking,
+    /// Cancelled when the pipe ends.
+    closing: CancellationToken,
+}
+
+/// Runs the pipe until `shutdown` is done. Tasks go on without it.
+///
+/// # Errors
+/// When the directory cannot be used, or another pipe has it.
+pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let root = Dir::open_or_create(&options.directory).context("the pipe's directory cannot be used")?;
+    let _lock = lock(&root)?;
+    let (tasks, _) = root.create_dir(names::TASKS)?;
+    let (trash, _) = root.create_dir(names::TRASH)?;
+    // Before the tasks are read: what changes from now on rings here.
+    let events = events::bind(&root).context("cannot listen to the shims")?;
+    let info = host::info(options.directory.clone());
+    let pipe = Arc::new(Pipe {
+        root,
+        tasks,
+        trash,
+        shim_program: options.shim_program,
+        info,
+        table: Table::default(),
+        blocking: Blocking::default(),
+        closing: CancellationToken::new(),
+    });
+    start::recover(&pipe).await.context("the records of earlier tasks cannot be listed")?;
+    let listener = listen(&pipe.root).context("cannot listen for requests")?;
+    info!(directory = %options.directory.display(), "the pipe is ready");
+
+    let ears = tokio::spawn(events::hear(events, Arc::clone(&pipe)));
+    let closing = pipe.closing.clone();
+    let served = axum::serve(listener, api::router(Arc::clone(&pipe)))
+        .with_graceful_shutdown(async move { closing.cancelled().await });
+    let mut served = tokio::spawn(async move { served.await });
+    tokio::select! {
+        // Cancel-safe: the task goes on, and is awaited again below.
+        ended = &mut served => bail!("the pipe's socket failed: {ended:?}"),
+        // Cancel-safe: nothing is lost by not waiting for the signal any more.
+        () = shutdown => {}
+    }
+    pipe.closing.cancel();
+    if tokio::time::timeout(FAREWELL, served).await.is_err() {
+        warn!("a request took longer than {FAREWELL:?} and was cut off");
+    }
+    ears.abort();
+    info!("the pipe ends; tasks that run go on");
+    Ok(())
+}
+
+/// Makes sure that this is the only pipe of the directory.
+fn lock(root: &Dir) -> anyhow::Result<Lock> {
+    let path = root.path().display();
+    match Lock::try_take(root, names::PIPE_LOCK)? {
+        Some(lock) => Ok(lock),
+        None => match LockHolder::of(root, names::PIPE_LOCK)? {
+            LockHolder::Process(pid) => {
+                let pid = pid.as_raw_nonzero();
+                bail!("another pipe, process {pid}, has {path}: use that one, end it, or give this one a directory of its own")
+            }
+            LockHolder::Nobody | LockHolder::Elsewhere => {
+                bail!("another pipe, in a container or on another host, has {path}: a pipe's directory is for one host")
+            }
+        },
+    }
+}
+
+/// Opens the socket, in place of one that a pipe before this one left.
+fn listen(root: &Dir) -> anyhow::Result<UnixListener> {
+    root.remove_file(names::SOCKET)?;
+    let listener = StdUnixListener::bind(root.short_path(names::SOCKET))?;
+    listener.set_nonblocking(true)?;
+    Ok(UnixListener::from_std(listener)?)
+}
+
+/// An error with its sources, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
+}
+
+/// Says that something went wrong which nobody waits to hear of.
+fn complain(what: &str, error: &dyn std::error::Error) {
+    error!("{what}: {}", chain(error));
+}
+
+impl Pipe {
+    /// To be called when a task has become final.
+    fn task_is_final(self: &Arc<Self>, _id: &vk_task::TaskId) {}
+}

@@ -1,0 +1,112 @@
+//! All tasks, as they were last seen, and those who want to know of changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
+use vk_task::{Origin, TaskId, TaskView, WatchEvent};
+
+/// How many changes are kept for a watcher that is slow. One that is slower begins anew with a snapshot.
+const KEPT_CHANGES: usize = 1024;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Table {
+    tasks: Mutex<BTreeMap<TaskId, Known>>,
+    /// Those tasks that somebody makes, stops or removes at this moment.
+    busy: Mutex<HashMap<TaskId, Arc<AsyncMutex<()>>>>,
+    changes: broadcast::Sender<Arc<WatchEvent>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    view: TaskView,
+    /// Wakes the task's keeper, and those who read its log.
+    nudge: Arc<Notify>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { tasks: Mutex::default(), busy: Mutex::default(), changes: broadcast::Sender::new(KEPT_CHANGES) }
+    }
+}
+
+impl Table {
+    /// Takes in what is now known of a task, and tells the watchers if that is new.
+    pub(super) fn publish(&self, view: TaskView) -> Arc<Notify> {
+        let mut tasks = lock(&self.tasks);
+        let nudge = match tasks.get_mut(&view.id) {
+            Some(known) if known.view == view => return Arc::clone(&known.nudge),
+            Some(known) => {
+                known.view = view.clone();
+                Arc::clone(&known.nudge)
+            }
+            None => {
+                let nudge = Arc::new(Notify::new());
+                tasks.insert(view.id.clone(), Known { view: view.clone(), nudge: Arc::clone(&nudge) });
+                nudge
+            }
+        };
+        // Within the lock, so that changes come in the order in which they are in the table. Nobody may be listening.
+        let _ = self.changes.send(Arc::new(WatchEvent::Changed { task: view }));
+        nudge
+    }
+
+    /// Forgets a task.
+    pub(super) fn remove(&self, id: &TaskId) {
+        let mut tasks = lock(&self.tasks);
+        if tasks.remove(id).is_some() {
+            let _ = self.changes.send(Arc::new(WatchEvent::Removed { id: id.clone() }));
+        }
+    }
+
+    /// What is known of a task.
+    pub(super) fn get(&self, id: &TaskId) -> Option<TaskView> {
+        lock(&self.tasks).get(id).map(|k| k.view.clone())
+    }
+
+    /// What is known of all tasks.
+    pub(super) fn list(&self) -> Vec<TaskView> {
+        lock(&self.tasks).values().map(|k| k.view.clone()).collect()
+    }
+
+    /// The ended tasks that came from the FIFO, the oldest first.
+    pub(super) fn ended_from_fifo(&self) -> Vec<TaskId> {
+        // Their names begin with the time of their making, in as many digits for each.
+        lock(&self.tasks)
+            .values()
+            .filter(|k| k.view.origin == Origin::Fifo && k.view.state.is_final())
+            .map(|k| k.view.id.clone())
+            .collect()
+    }
+
+    /// All tasks there are, and all changes from then on.
+    pub(super) fn watch(&self) -> (Vec<TaskView>, broadcast::Receiver<Arc<WatchEvent>>) {
+        let tasks = lock(&self.tasks);
+        let changes = self.changes.subscribe();
+        (tasks.values().map(|k| k.view.clone()).collect(), changes)
+    }
+
+    /// Has a task's records read again.
+    pub(super) fn nudge(&self, id: &TaskId) {
+        if let Some(known) = lock(&self.tasks).get(id) {
+            // One that is kept if the keeper is not waiting just now.
+            known.nudge.notify_one();
+        }
+    }
+
+    /// The one who makes, stops or removes a task: others wait.
+    pub(super) async fn busy_with(&self, id: &TaskId) -> OwnedMutexGuard<()> {
+        let mutex = {
+            let mut busy = lock(&self.busy);
+            busy.retain(|_, mutex| Arc::strong_count(mutex) > 1);
+            Arc::clone(busy.entry(id.clone()).or_default())
+        };
+        mutex.lock_owned().await
+    }
+}
+
+/// A panic elsewhere leaves the table as it was: each change of it is a single one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,147 @@
+//! Starts, ends, stops.
+
+use std::fs;
+use std::time::Duration;
+
+use vk_task::{End, Signal, StartFailure, TaskState};
+
+use crate::Test;
+use crate::support::{Host, block_on, eventually, exec, id, script, stop_in};
+
+pub const TESTS: &[Test] = &[
+    ("exit_codes_come_back", exit_codes),
+    ("signals_come_back", signals),
+    ("what_cannot_start_says_why", failures),
+    ("a_start_is_idempotent", idempotent),
+    ("a_stop_is_term_to_the_whole_tree", stop_with_trap),
+    ("a_task_that_ignores_term_is_killed", stop_ignored),
+    ("no_process_outlives_its_task", leftovers),
+];
+
+fn exit_codes() {
+    block_on(async {
+        let host = Host::new().await;
+        for code in [0, 1, 2, 5, 126, 127, 128, 254, 255] {
+            let end = host.run(&format!("exit-{code}"), &format!("exit {code}")).await;
+            assert_eq!(end, End::Exited { code });
+        }
+    });
+}
+
+fn signals() {
+    block_on(async {
+        let host = Host::new().await;
+        for signal in [1, 2, 9, 15, 34, 64] {
+            let end = host.run(&format!("signal-{signal}"), &format!("kill -{signal} $$")).await;
+            assert_eq!(end, End::Signaled { signal: Signal(signal), core_dumped: false });
+        }
+    });
+}
+
+fn failures() {
+    block_on(async {
+        let host = Host::new().await;
+        let plain = host.file("plain");
+        fs::write(&plain, "echo hi").unwrap();
+        let mut nowhere = exec(&["true"]);
+        nowhere.working_dir = Some("no/such/dir".into());
+        let mut lonely = script("#!/no/such/interpreter -x\n");
+        lonely.program = vk_task::Program::Script {
+            text: "#!/no/such/interpreter -x\n".into(),
+            runner: vk_task::ScriptRunner::Shebang,
+        };
+        let cases = [
+            (exec(&["no-such-program"]), StartFailure::NotFound, "no-such-program"),
+            (exec(&["/no/such/program"]), StartFailure::NotFound, "/no/such/program"),
+            (exec(&[plain.to_str().unwrap()]), StartFailure::NotExecutable, "plain"),
+            (exec(&["/etc"]), StartFailure::NotExecutable, "/etc"),
+            (nowhere, StartFailure::WorkingDirectory, "no/such/dir"),
+            (lonely, StartFailure::NotFound, "/no/such/interpreter"),
+        ];
+        for (i, (spec, wanted, word)) in cases.into_iter().enumerate() {
+            let id = id(&format!("case-{i}"));
+            host.client.start(&id, &spec).await.unwrap();
+            match host.ended(&id).await {
+                End::NotStarted { failure, message } => {
+                    assert_eq!(failure, wanted, "{message}");
+                    assert!(message.contains(word), "{message}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}
+
+fn idempotent() {
+    block_on(async {
+        let host = Host::new().await;
+        let witness = host.file("witness");
+        let spec = script(&format!("echo ran >> {}", witness.display()));
+        let id = id("once");
+        let starts = (0..10).map(|_| host.client.start(&id, &spec));
+        for answer in futures::future::join_all(starts).await {
+            answer.unwrap();
+        }
+        host.ended(&id).await;
+        let view = host.client.start(&id, &spec).await.unwrap();
+        assert!(view.state.is_final());
+        assert_eq!(fs::read_to_string(&witness).unwrap(), "ran\n");
+    });
+}
+
+fn stop_with_trap() {
+    block_on(async {
+        let host = Host::new().await;
+        let witness = host.file("witness");
+        let text = format!("trap 'echo term > {0}; exit 7' TERM; touch {0}; sleep 1000", witness.display());
+        let id = id("trap");
+        host.client.start(&id, &script(&text)).await.unwrap();
+        eventually("the trap is set", || witness.exists()).await;
+        let view = host.client.stop(&id, &stop_in(Duration::from_secs(1000))).await.unwrap();
+        assert!(view.stop.is_some());
+        assert_eq!(host.ended(&id).await, End::Exited { code: 7 });
+        assert_eq!(fs::read_to_string(&witness).unwrap(), "term\n");
+    });
+}
+
+fn stop_ignored() {
+    block_on(async {
+        let host = Host::new().await;
+        let witness = host.file("witness");
+        let text = format!("trap '' TERM; touch {}; while :; do sleep 1000; done", witness.display());
+        let id = id("deaf");
+        host.client.start(&id, &script(&text)).await.unwrap();
+        eventually("the trap is set", || witness.exists()).await;
+        host.client.stop(&id, &stop_in(Duration::from_secs(1000))).await.unwrap();
+        // The first grace is long: it is the second request that counts.
+        host.client.stop(&id, &stop_in(Duration::from_millis(50))).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Signaled { signal: Signal(9), core_dumped: false });
+        assert_eq!(host.processes_of(&id), Vec::<i32>::new());
+    });
+}
+
+fn leftovers() {
+    block_on(async {
+        let host = Host::new().await;
+        let (pids, id) = (host.file("pids"), id("escapees"));
+        // A background child, one in a session of its own, and a grandchild whose parents are gone and whose
+        // environment is not the task's.
+        let text = format!(
+            "sleep 1000 & echo $! >> {0}
+             setsid sh -c 'echo $$ >> {0}; exec sleep 1000' &
+             (setsid env -i sh -c 'sh -c \"echo \\$\\$ >> {0}; exec sleep 1000\" &' &)
+             while [ $(wc -l < {0}) -lt 3 ]; do sleep 0.01; done
+             exit 3",
+            pids.display()
+        );
+        host.client.start(&id, &script(&text)).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 3 });
+        let pids = fs::read_to_string(&pids).unwrap();
+        assert_eq!(pids.lines().count(), 3);
+        for pid in pids.lines() {
+            let stat = vk_record::process::Stat::of(pid.parse().unwrap());
+            assert!(stat.is_none_or(|s| s.zombie), "{stat:?}");
+        }
+        assert!(matches!(host.client.get(&id).await.unwrap().state, TaskState::Ended { .. }));
+    });
+}

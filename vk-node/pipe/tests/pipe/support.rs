@@ -1,0 +1,248 @@
+//! A host of one test's own: a directory, a pipe in it as a process of its own, and a client.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use jiff::Timestamp;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use vk_pipe::{ClientError, PipeClient, PipeOptions};
+use vk_record::process::{self, Stat};
+use vk_task::{
+    End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState, TaskView,
+    WatchEvent,
+};
+
+/// Longer than anything here takes, on a machine that does other things too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What `<this program> pipe <directory>` does.
+pub fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+    let directory = PathBuf::from(args.next().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = PipeOptions::new(directory).unwrap();
+    match runtime.block_on(vk_pipe::server::run(options, std::future::pending())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a test's async part.
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("it takes too long") })
+}
+
+/// A host.
+pub struct Host {
+    dir: TempDir,
+    pipe: Option<Child>,
+    pub client: PipeClient,
+}
+
+impl Host {
+    /// With a pipe that answers.
+    pub async fn new() -> Self {
+        let mut host = Self::without_pipe();
+        host.start_pipe().await;
+        host
+    }
+
+    /// With its directory only.
+    pub fn without_pipe() -> Self {
+        let dir = TempDir::new().unwrap();
+        let client = PipeClient::new(dir.path().join("hostpipe"));
+        Self { dir, pipe: None, client }
+    }
+
+    /// The pipe's directory.
+    pub fn directory(&self) -> PathBuf {
+        self.dir.path().join("hostpipe")
+    }
+
+    /// The home directory of its user.
+    pub fn home(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A file for a test's own use.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn pipe_command(&self) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("pipe").arg(self.directory()).env("HOME", self.home()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the pipe, and waits until it answers.
+    pub async fn start_pipe(&mut self) {
+        self.spawn_pipe();
+        self.wait_for_pipe().await;
+    }
+
+    /// Starts the pipe.
+    pub fn spawn_pipe(&mut self) {
+        assert!(self.pipe.is_none());
+        self.pipe = Some(self.pipe_command().spawn().unwrap());
+    }
+
+    pub async fn wait_for_pipe(&mut self) {
+        loop {
+            match self.client.info().await {
+                Ok(_) => return,
+                Err(ClientError::Unreachable { .. } | ClientError::Protocol(_)) => {}
+                Err(e) => panic!("{e:?}"),
+            }
+            let ended = self.pipe.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "the pipe ended: {ended:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// SIGKILL for the pipe.
+    pub fn kill_pipe(&mut self) {
+        let mut pipe = self.pipe.take().unwrap();
+        pipe.kill().unwrap();
+        pipe.wait().unwrap();
+    }
+
+    pub fn pipe_pid(&self) -> i32 {
+        self.pipe.as_ref().unwrap().id().cast_signed()
+    }
+
+    /// Waits until a task is as wanted; gives what is known of it then.
+    pub async fn until(&self, id: &TaskId, wanted: impl Fn(&TaskState) -> bool) -> TaskView {
+        let mut events = self.client.watch().await.unwrap();
+        until(&mut events, id, wanted).await
+    }
+
+    /// Waits for a task's end.
+    pub async fn ended(&self, id: &TaskId) -> End {
+        match self.until(id, TaskState::is_final).await.state {
+            TaskState::Ended { end, .. } => end,
+            other => panic!("{id} is {other:?}"),
+        }
+    }
+
+    /// Waits until a task runs; gives its main process.
+    pub async fn running(&self, id: &TaskId) -> i32 {
+        match self.until(id, |s| !matches!(s, TaskState::Accepted { .. })).await.state {
+            TaskState::Running { pid, .. } => pid,
+            other => panic!("{id} is {other:?}"),
+        }
+    }
+
+    /// Runs a shell script to its end.
+    pub async fn run(&self, name: &str, text: &str) -> End {
+        let id = id(name);
+        self.client.start(&id, &script(text)).await.unwrap();
+        self.ended(&id).await
+    }
+
+    /// The process that is the task's shim.
+    pub fn shim_of(&self, main: i32) -> i32 {
+        Stat::of(main).unwrap().parent
+    }
+
+    /// All processes that were started with this host's task ids.
+    pub fn processes_of(&self, id: &TaskId) -> Vec<i32> {
+        let marker = format!("{}={id}", vk_task::TASK_VARIABLE);
+        let home = format!("HOME={}", self.home().display());
+        process::all()
+            .unwrap()
+            .into_values()
+            .filter(|s| !s.zombie && process::has_variable(s.pid, &marker) && process::has_variable(s.pid, &home))
+            .map(|s| s.pid)
+            .collect()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.pipe.is_some() {
+            self.kill_pipe();
+        }
+        // Whatever a failed test has left; by the home directory, which is this host's alone.
+        let home = format!("HOME={}", self.home().display());
+        for stat in process::all().unwrap_or_default().into_values() {
+            if process::has_variable(stat.pid, &home) {
+                let _ = process::send(&stat, Signal::KILL, |_| true);
+            }
+        }
+    }
+}
+
+/// Waits until a task is as wanted.
+pub async fn until(
+    events: &mut (impl Stream<Item = Result<WatchEvent, ClientError>> + Unpin),
+    id: &TaskId,
+    wanted: impl Fn(&TaskState) -> bool,
+) -> TaskView {
+    while let Some(event) = events.next().await {
+        let views = match event.unwrap() {
+            WatchEvent::Snapshot { tasks } => tasks,
+            WatchEvent::Changed { task } => vec![task],
+            WatchEvent::Removed { .. } => vec![],
+        };
+        if let Some(view) = views.into_iter().find(|v| v.id == *id && wanted(&v.state)) {
+            return view;
+        }
+    }
+    panic!("the watch ended");
+}
+
+pub fn id(text: &str) -> TaskId {
+    TaskId::new(text).unwrap()
+}
+
+/// Of a pod's container, whose leftovers are killed.
+pub fn spec(program: Program) -> TaskSpec {
+    let origin = Origin::Pod {
+        namespace: "default".into(),
+        pod: "p".into(),
+        uid: "u".into(),
+        container: "main".into(),
+        restart: 0,
+    };
+    TaskSpec { origin, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
+}
+
+pub fn script(text: &str) -> TaskSpec {
+    spec(Program::Script { text: text.into(), runner: ScriptRunner::Shell { path: "/bin/sh".into() } })
+}
+
+pub fn exec(argv: &[&str]) -> TaskSpec {
+    spec(Program::Exec { argv: argv.iter().map(|&a| a.into()).collect() })
+}
+
+pub fn with_env(mut spec: TaskSpec, name: &str, value: &str) -> TaskSpec {
+    spec.env.insert(EnvName::new(name).unwrap(), value.into());
+    spec
+}
+
+pub fn stop_in(grace: Duration) -> StopRequest {
+    StopRequest { kill_at: Timestamp::now() + grace, reason: "the test says so".into() }
+}
+
+/// Waits for something that nothing tells of.
+pub async fn eventually(what: &str, check: impl Fn() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !check() {
+        assert!(Instant::now() < until, "it does not come to this: {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}

@@ -1,0 +1,342 @@
+//! A directory of ours: files are opened relative to it, and written so that a crash leaves the old or the new.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use crate::RecordError;
+
+/// The names of the files.
+pub mod names {
+    /// The FIFO.
+    pub const FIFO: &str = "vk-cmd";
+    /// The socket of the API.
+    pub const SOCKET: &str = "vk-cmd.sock";
+    /// The socket that shims ring at.
+    pub const EVENTS: &str = "events.sock";
+    /// The lock of the pipe.
+    pub const PIPE_LOCK: &str = "pipe.lock";
+    /// The directory of the tasks' directories.
+    pub const TASKS: &str = "tasks";
+    /// The directory of what is being removed.
+    pub const TRASH: &str = "trash";
+    /// What was asked.
+    pub const INTENT: &str = "intent.json";
+    /// The script's text.
+    pub const SCRIPT: &str = "script";
+    /// The lock of a task.
+    pub const LOCK: &str = "lock";
+    /// That it was started.
+    pub const START: &str = "start.json";
+    /// That it is to end.
+    pub const STOP: &str = "stop.json";
+    /// How it ended.
+    pub const EXIT: &str = "exit.json";
+    /// That nobody saw how it ended.
+    pub const UNKNOWN: &str = "unknown.json";
+    /// The output.
+    pub const LOG: &str = "log";
+    /// What the shim has to complain of.
+    pub const SHIM_ERR: &str = "shim.err";
+}
+
+/// No record is longer: an intent holds a script, which came through the API server, which takes 3 MiB at most.
+const MAX_RECORD_BYTES: u64 = 64 << 20;
+
+/// Sets temporary files of one process apart.
+static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
+
+/// A directory that belongs to this user alone, held open: whatever happens to its path, it stays the same directory.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// Whether a file may be there already when a new one takes its name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    MayExist,
+    MustBeNew,
+}
+
+impl Dir {
+    /// Opens the directory at `path`, making it if it is not there, and closes it to all other users. The path itself
+    /// is the user's word: it may lead over symbolic links.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, or belongs to somebody else.
+    pub fn open_or_create(path: &Path) -> Result<Self, RecordError> {
+        std::fs::DirBuilder::new().recursive(true).create(path).map_err(|source| RecordError::Io {
+            action: "make the directory",
+            path: path.to_owned(),
+            source,
+        })?;
+        let dir = Self::open(path)?;
+        let stat = rustix::fs::fstat(&dir.fd).map_err(|e| dir.error("look at", "", e))?;
+        if stat.st_mode & 0o077 != 0 {
+            rustix::fs::fchmod(&dir.fd, Mode::RWXU).map_err(|e| dir.error("close to others", "", e))?;
+        }
+        Ok(dir)
+    }
+
+    /// Opens the directory at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be opened or belongs to somebody else.
+    pub fn open(path: &Path) -> Result<Self, RecordError> {
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(
+            |e| RecordError::Io { action: "open the directory", path: path.to_owned(), source: e.into() },
+        )?;
+        let dir = Self { fd, path: path.to_owned() };
+        dir.check_owner(&dir.fd, "")?;
+        Ok(dir)
+    }
+
+    /// Opens the directory `name` in this one.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be opened or is not ours.
+    pub fn open_dir(&self, name: &str) -> Result<Self, RecordError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
+            .map_err(|e| self.error("open the directory", name, e))?;
+        let dir = Self { fd, path: self.path.join(name) };
+        dir.check_owner(&dir.fd, "")?;
+        Ok(dir)
+    }
+
+    /// Makes the directory `name` in this one if it is not there, and opens it. Says whether it was made.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, or is not ours.
+    pub fn create_dir(&self, name: &str) -> Result<(Self, bool), RecordError> {
+        let new = match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(e) => return Err(self.error("make the directory", name, e)),
+        };
+        Ok((self.open_dir(name)?, new))
+    }
+
+    /// The path it was opened by, for messages and for programs.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A path to `name` in this directory that is short whatever the directory's own path: the address of a Unix
+    /// socket has room for 107 bytes. It holds as long as this value lives, in this process.
+    #[must_use]
+    pub fn short_path(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd()))
+    }
+
+    /// The names in this directory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn entries(&self) -> Result<Vec<String>, RecordError> {
+        let listing = |e| self.error("list", "", e);
+        let mut names = Vec::new();
+        for entry in rustix::fs::Dir::read_from(&self.fd).map_err(listing)? {
+            // A name that is not UTF-8 is none that this program gave.
+            if let Ok(name) = entry.map_err(listing)?.file_name().to_str()
+                && name != "."
+                && name != ".."
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// What `name` is, without following it; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn stat(&self, name: &str) -> Result<Option<Stat>, RecordError> {
+        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(self.error("look at", name, e)),
+        }
+    }
+
+    /// Opens the file `name`; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is not a plain file of ours.
+    pub fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, RecordError> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),
+            Err(Errno::LOOP) => return Err(self.not_ours(name, "is a symbolic link".to_owned())),
+            Err(e) => return Err(self.error("open", name, e)),
+        };
+        let stat = self.check_owner(&fd, name)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Some(File::from(fd))),
+            other => Err(self.not_ours(name, format!("is no plain file but a {other:?}"))),
+        }
+    }
+
+    /// Opens the file `name` for appending, making it if it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be opened or made, or is not a plain file of ours.
+    pub fn append_to(&self, name: &str) -> Result<File, RecordError> {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE;
+        self.open_file(name, flags)?.ok_or_else(|| self.error("open", name, Errno::NOENT))
+    }
+
+    /// The bytes of the file `name`; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a plain file of ours.
+    pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
+        let Some(file) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).map_err(|source| RecordError::Io {
+            action: "read",
+            path: self.path.join(name),
+            source,
+        })?;
+        Ok(Some(bytes))
+    }
+
+    /// Writes the file `name`, replacing what is there; after a crash it holds the old bytes or the new.
+    ///
+    /// # Errors
+    /// When it could not be made durable; what was there before is then there still.
+    pub fn write(&self, name: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
+        self.write_as(name, bytes, mode, Target::MayExist)
+    }
+
+    /// Writes the file `name`, which must not be there: of two who do this at once, one succeeds.
+    ///
+    /// # Errors
+    /// [`RecordError::Exists`] when it is there; others when it could not be made durable.
+    pub fn write_new(&self, name: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
+        self.write_as(name, bytes, mode, Target::MustBeNew)
+    }
+
+    /// Makes what happened to the names in this directory durable.
+    ///
+    /// # Errors
+    /// When the kernel could not.
+    pub fn sync(&self) -> Result<(), RecordError> {
+        rustix::fs::fsync(&self.fd).map_err(|e| self.error("make durable", "", e))
+    }
+
+    /// Moves `name` into `other`, under the name `new_name`.
+    ///
+    /// # Errors
+    /// When the kernel could not.
+    pub fn move_to(&self, name: &str, other: &Self, new_name: &str) -> Result<(), RecordError> {
+        rustix::fs::renameat(&self.fd, name, &other.fd, new_name).map_err(|e| self.error("move away", name, e))
+    }
+
+    /// Removes the file `name`, if it is there.
+    ///
+    /// # Errors
+    /// When the kernel could not.
+    pub fn remove_file(&self, name: &str) -> Result<(), RecordError> {
+        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(self.error("remove", name, e)),
+        }
+    }
+
+    /// Removes the directory `name` with all that is in it, following no link.
+    ///
+    /// # Errors
+    /// When something in it could not be removed.
+    pub fn remove_tree(&self, name: &str) -> Result<(), RecordError> {
+        match std::fs::remove_dir_all(self.short_path(name)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(RecordError::Io { action: "remove the directory", path: self.path.join(name), source: e })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn write_as(&self, name: &str, bytes: &[u8], mode: Mode, target: Target) -> Result<(), RecordError> {
+        let n = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!(".{name}.{}.{n}", std::process::id());
+        let written = self
+            .write_temporary(&temporary, bytes, mode)
+            .and_then(|()| self.give_name(&temporary, name, target))
+            .and_then(|()| self.sync());
+        if written.is_err() {
+            // It may have its name already, or never have been made; either way there is nothing else to do about it.
+            let _ = rustix::fs::unlinkat(&self.fd, &*temporary, AtFlags::empty());
+        }
+        written
+    }
+
+    fn write_temporary(&self, temporary: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, temporary, flags, mode).map_err(|e| self.error("make", temporary, e))?;
+        let mut file = File::from(fd);
+        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| RecordError::Io {
+            action: "write",
+            path: self.path.join(temporary),
+            source,
+        })
+    }
+
+    fn give_name(&self, temporary: &str, name: &str, target: Target) -> Result<(), RecordError> {
+        let renamed = match target {
+            Target::MayExist => rustix::fs::renameat(&self.fd, temporary, &self.fd, name),
+            Target::MustBeNew => {
+                match rustix::fs::renameat_with(&self.fd, temporary, &self.fd, name, RenameFlags::NOREPLACE) {
+                    // NFS, Lustre and others cannot do it, but all of them can link.
+                    Err(Errno::INVAL | Errno::NOSYS) => {
+                        rustix::fs::linkat(&self.fd, temporary, &self.fd, name, AtFlags::empty())
+                            .and_then(|()| rustix::fs::unlinkat(&self.fd, temporary, AtFlags::empty()))
+                    }
+                    other => other,
+                }
+            }
+        };
+        renamed.map_err(|e| match (e, target) {
+            (Errno::EXIST, Target::MustBeNew) => RecordError::Exists { path: self.path.join(name) },
+            _ => self.error("name", name, e),
+        })
+    }
+
+    fn check_owner(&self, fd: &OwnedFd, name: &str) -> Result<Stat, RecordError> {
+        let stat = rustix::fs::fstat(fd).map_err(|e| self.error("look at", name, e))?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Err(self.not_ours(name, format!("belongs to uid {}", stat.st_uid)));
+        }
+        Ok(stat)
+    }
+
+    fn not_ours(&self, name: &str, what: String) -> RecordError {
+        RecordError::NotOurs { path: self.path_of(name), what, uid: rustix::process::geteuid().as_raw() }
+    }
+
+    fn error(&self, action: &'static str, name: &str, errno: Errno) -> RecordError {
+        RecordError::Io { action, path: self.path_of(name), source: errno.into() }
+    }
+
+    fn path_of(&self, name: &str) -> PathBuf {
+        // Joining an empty name would give the path a slash at its end.
+        if name.is_empty() { self.path.clone() } else { self.path.join(OsStr::new(name)) }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

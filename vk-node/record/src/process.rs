@@ -1,0 +1,178 @@
+//! Which process is which: what `/proc` says, and signals that reach the process that was meant and no other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+/// A process, told apart from every other that ever had its number.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// Its number.
+    pub pid: i32,
+    /// When it was started, in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    pub start_ticks: u64,
+    /// The boot that the ticks count from: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+}
+
+/// What `/proc/PID/stat` says of a process, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its number.
+    pub pid: i32,
+    /// Whether it has ended and only waits for its parent to look.
+    pub zombie: bool,
+    /// Its parent.
+    pub parent: i32,
+    /// When it was started.
+    pub start_ticks: u64,
+}
+
+impl Stat {
+    /// Of the process `pid`; `None` when there is none.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        // Bytes, for a process may give itself any name.
+        parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+/// Reads the text of `/proc/PID/stat`: see proc_pid_stat(5). The second field is the name in parentheses, which may
+/// itself hold spaces and parentheses.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let open = memchr::memchr(b'(', text)?;
+    let close = memchr::memrchr(b')', text)?;
+    let pid = std::str::from_utf8(text.get(..open)?).ok()?.trim().parse().ok()?;
+    let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
+    // Field 3, the state, is the first after the name.
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(17)?.parse().ok()?;
+    Some(Stat { pid, zombie: matches!(state, "Z" | "X"), parent, start_ticks })
+}
+
+/// The kernel's id of this boot.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// All processes there are, as they were while this looked.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub fn all() -> io::Result<BTreeMap<i32, Stat>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        if let Some(stat) = Stat::of(pid) {
+            found.insert(pid, stat);
+        }
+    }
+    Ok(found)
+}
+
+/// Out of `all`, the living whose line of parents leads to one of `roots`; of the roots themselves, none.
+#[must_use]
+pub fn descendants(all: &BTreeMap<i32, Stat>, roots: &BTreeSet<i32>) -> Vec<Stat> {
+    let mut children: BTreeMap<i32, Vec<&Stat>> = BTreeMap::new();
+    for stat in all.values() {
+        children.entry(stat.parent).or_default().push(stat);
+    }
+    let mut seen = roots.clone();
+    let mut open: Vec<i32> = roots.iter().copied().collect();
+    let mut found = Vec::new();
+    while let Some(pid) = open.pop() {
+        for child in children.get(&pid).into_iter().flatten() {
+            if seen.insert(child.pid) {
+                open.push(child.pid);
+                if !child.zombie {
+                    found.push(**child);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What became of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The process that was meant has it.
+    Yes,
+    /// That process is gone.
+    Gone,
+    /// The kernel forbids it: the process has become another user's.
+    Forbidden,
+}
+
+/// Sends `signal` to the process that was seen as `seen` and, at the moment of sending, for which `still` holds; to no
+/// other, though its number may have been given away in between.
+///
+/// # Errors
+/// When the kernel fails for a reason that has nothing to do with this process.
+pub fn send(seen: &Stat, signal: Signal, still: impl Fn(&Stat) -> bool) -> io::Result<Sent> {
+    let Some(pid) = Pid::from_raw(seen.pid) else { return Ok(Sent::Gone) };
+    let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::SRCH | Errno::INVAL) => return Ok(Sent::Gone),
+        Err(e) => return Err(e.into()),
+    };
+    // The descriptor is of whoever had the number when it was opened. If that is not whom `Stat::of` now describes,
+    // it has ended in between, and the signal below finds nobody.
+    match Stat::of(seen.pid) {
+        Some(now) if now.start_ticks == seen.start_ticks && still(&now) => {}
+        _ => return Ok(Sent::Gone),
+    }
+    match rustix::process::pidfd_send_signal(&pidfd, signal) {
+        Ok(()) => Ok(Sent::Yes),
+        Err(Errno::SRCH) => Ok(Sent::Gone),
+        Err(Errno::PERM) => Ok(Sent::Forbidden),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Whether the environment that process `pid` was started with holds `variable` (`NAME=value`).
+#[must_use]
+pub fn has_variable(pid: i32, variable: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ"))
+        .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == variable.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_fool_the_parser() {
+        let text = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+        assert_eq!(parse_stat(text), Some(Stat { pid: 42, zombie: false, parent: 7, start_ticks: 987_654 }));
+        for garbage in [&b""[..], b"1", b"1 (", b"1 (x)", b"1 (x) S", b"x (x) S 1 2 3", b")("] {
+            assert_eq!(parse_stat(garbage), None);
+        }
+    }
+
+    #[test]
+    fn this_process_is_found_under_its_parent() {
+        let me = Stat::of(std::process::id().cast_signed()).unwrap();
+        let all = all().unwrap();
+        assert_eq!(all[&me.pid].start_ticks, me.start_ticks);
+        assert!(descendants(&all, &[me.parent].into()).iter().any(|s| s.pid == me.pid));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_or_another_gets_no_signal() {
+        let me = Stat::of(std::process::id().cast_signed()).unwrap();
+        let other = Stat { start_ticks: me.start_ticks + 1, ..me };
+        assert_eq!(send(&other, Signal::KILL, |_| true).unwrap(), Sent::Gone);
+        assert_eq!(send(&me, Signal::KILL, |_| false).unwrap(), Sent::Gone);
+    }
+}

@@ -1,0 +1,262 @@
+//! The records of one task.
+
+use jiff::Timestamp;
+use rustix::fs::Mode;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use vk_task::{End, Origin, Program, StopRequest, TaskId, TaskSpec, TaskState, TaskView};
+
+use crate::process::Identity;
+use crate::{Dir, RecordError, Version, names};
+
+/// `intent.json`: what was asked, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Intent {
+    /// The record's version.
+    pub version: Version,
+    /// The task.
+    pub id: TaskId,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// What was asked.
+    pub spec: TaskSpec,
+}
+
+/// The part of `intent.json` that a view of the task needs: the rest may be long.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IntentHead {
+    /// The record's version.
+    pub version: Version,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// What was asked, as far as it matters here.
+    spec: SpecHead,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+struct SpecHead {
+    origin: Origin,
+}
+
+/// `start.json`: that the task was started, and as which process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Start {
+    /// The record's version.
+    pub version: Version,
+    /// Which process it is, of all that ever were on this host.
+    #[serde(flatten)]
+    pub process: Identity,
+    /// When the gate was opened.
+    pub started_at: Timestamp,
+}
+
+/// `exit.json`: how the task ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// The record's version.
+    pub version: Version,
+    /// When the gate was opened, or when it was found that it never would be.
+    pub started_at: Timestamp,
+    /// When the end was seen.
+    pub finished_at: Timestamp,
+    /// How it ended.
+    pub end: End,
+}
+
+/// `unknown.json`: that nobody saw how the task ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lost {
+    /// The record's version.
+    pub version: Version,
+    /// When the gate was opened.
+    pub started_at: Timestamp,
+    /// When the loss was noticed.
+    pub noticed_at: Timestamp,
+    /// What is known of it, for people.
+    pub message: String,
+}
+
+/// `stop.json`: that the task is to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stop {
+    /// The record's version.
+    pub version: Version,
+    /// The request.
+    #[serde(flatten)]
+    pub request: StopRequest,
+}
+
+/// All that a task's records say, apart from the whole of what was asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// That it was started.
+    pub start: Option<Start>,
+    /// That it is to end.
+    pub stop: Option<StopRequest>,
+    /// How it ended.
+    pub exit: Option<Exit>,
+    /// That nobody saw how it ended.
+    pub lost: Option<Lost>,
+}
+
+/// The directory of one task.
+#[derive(Debug)]
+pub struct TaskDir {
+    /// The directory.
+    pub dir: Dir,
+}
+
+impl TaskDir {
+    /// Makes the intent durable, the script before it. The directory's own name must be made durable by the caller.
+    ///
+    /// # Errors
+    /// [`RecordError::Exists`] when there is an intent; others when it could not be written.
+    pub fn write_intent(&self, intent: &Intent) -> Result<(), RecordError> {
+        if let Program::Script { text, .. } = &intent.spec.program {
+            self.dir.write(names::SCRIPT, text.as_bytes(), Mode::RWXU)?;
+        }
+        self.write_new(names::INTENT, intent)
+    }
+
+    /// What was asked.
+    ///
+    /// # Errors
+    /// When it cannot be read or makes no sense.
+    pub fn intent(&self) -> Result<Option<Intent>, RecordError> {
+        self.read(names::INTENT)
+    }
+
+    /// What was asked, as far as a view needs it.
+    ///
+    /// # Errors
+    /// When it cannot be read or makes no sense.
+    pub fn intent_head(&self) -> Result<Option<IntentHead>, RecordError> {
+        self.read(names::INTENT)
+    }
+
+    /// Records the start. Only for the holder of the task's lock.
+    ///
+    /// # Errors
+    /// [`RecordError::Exists`] when the task was started before; others when it could not be written.
+    pub fn write_start(&self, start: &Start) -> Result<(), RecordError> {
+        self.write_new(names::START, start)
+    }
+
+    /// Records the end. Only for the holder of the task's lock.
+    ///
+    /// # Errors
+    /// [`RecordError::Exists`] when the end was recorded before; others when it could not be written.
+    pub fn write_exit(&self, exit: &Exit) -> Result<(), RecordError> {
+        self.write_new(names::EXIT, exit)
+    }
+
+    /// Records that nobody saw the end. Only for the holder of the task's lock.
+    ///
+    /// # Errors
+    /// [`RecordError::Exists`] when that was recorded before; others when it could not be written.
+    pub fn write_lost(&self, lost: &Lost) -> Result<(), RecordError> {
+        self.write_new(names::UNKNOWN, lost)
+    }
+
+    /// Records a request to end the task, in place of an earlier one.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn write_stop(&self, request: &StopRequest) -> Result<(), RecordError> {
+        let stop = Stop { version: Version, request: request.clone() };
+        self.dir.write(names::STOP, &self.json(names::STOP, &stop)?, Mode::RUSR | Mode::WUSR)
+    }
+
+    /// The request to end the task.
+    ///
+    /// # Errors
+    /// When it cannot be read or makes no sense.
+    pub fn stop(&self) -> Result<Option<StopRequest>, RecordError> {
+        Ok(self.read::<Stop>(names::STOP)?.map(|s| s.request))
+    }
+
+    /// All that is known of the task's life.
+    ///
+    /// # Errors
+    /// When a record cannot be read or makes no sense.
+    pub fn facts(&self) -> Result<Facts, RecordError> {
+        // What comes later in a life is read first: read the other way round, an end written in between would be seen
+        // with the start it follows missing.
+        let exit = self.read(names::EXIT)?;
+        let lost = self.read(names::UNKNOWN)?;
+        let start = self.read(names::START)?;
+        let stop = self.stop()?;
+        Ok(Facts { start, stop, exit, lost })
+    }
+
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RecordError> {
+        let Some(bytes) = self.dir.read(name)? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|source| RecordError::Malformed { path: self.dir.path().join(name), source })
+    }
+
+    fn write_new<T: Serialize>(&self, name: &str, record: &T) -> Result<(), RecordError> {
+        self.dir.write_new(name, &self.json(name, record)?, Mode::RUSR | Mode::WUSR)
+    }
+
+    fn json<T: Serialize>(&self, name: &str, record: &T) -> Result<Vec<u8>, RecordError> {
+        let mut bytes = serde_json::to_vec_pretty(record)
+            .map_err(|source| RecordError::Malformed { path: self.dir.path().join(name), source })?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+}
+
+impl IntentHead {
+    /// The head of `intent`.
+    #[must_use]
+    pub fn of(intent: &Intent) -> Self {
+        let Intent { version, id: _, accepted_at, spec } = intent;
+        Self { version: *version, accepted_at: *accepted_at, spec: SpecHead { origin: spec.origin.clone() } }
+    }
+
+    /// Who asked.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.spec.origin
+    }
+}
+
+/// Where a task is in its life.
+#[must_use]
+pub fn state_of(accepted_at: Timestamp, facts: &Facts) -> TaskState {
+    match facts {
+        Facts { exit: Some(exit), .. } => TaskState::Ended {
+            started_at: exit.started_at,
+            finished_at: exit.finished_at,
+            end: exit.end.clone(),
+        },
+        Facts { lost: Some(lost), .. } => TaskState::Unknown {
+            started_at: lost.started_at,
+            noticed_at: lost.noticed_at,
+            message: lost.message.clone(),
+        },
+        Facts { start: Some(start), .. } => {
+            TaskState::Running { pid: start.process.pid, started_at: start.started_at }
+        }
+        Facts { start: None, exit: None, lost: None, .. } => TaskState::Accepted { at: accepted_at },
+    }
+}
+
+/// The task as the API shows it.
+#[must_use]
+pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
+    TaskView {
+        id: id.clone(),
+        origin: head.origin().clone(),
+        state: state_of(head.accepted_at, facts),
+        stop: facts.stop.clone(),
+    }
+}

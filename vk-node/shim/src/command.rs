@@ -1,0 +1,183 @@
+//! From what was asked to what `execve` is given. Pure.
+
+use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use vk_task::{Origin, Program, ScriptRunner, TaskId, TaskSpec};
+
+use crate::ShimError;
+
+/// Where programs are looked up when the environment has no `PATH`: what execvp(3) uses.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// What `execve` is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    /// The files to try, in order: one, or one for each directory of `PATH`.
+    pub(crate) files: Vec<CString>,
+    /// The arguments, the program's name first.
+    pub(crate) argv: Vec<CString>,
+    /// The environment.
+    pub(crate) env: Vec<CString>,
+    /// Where it starts.
+    pub(crate) dir: CString,
+    /// The program's name, for people.
+    pub(crate) name: String,
+}
+
+/// Makes the command of a task, whose script (if it is one) is at `script`, from what was asked and the base
+/// environment of the pipe.
+pub(crate) fn command(
+    id: &TaskId,
+    spec: &TaskSpec,
+    script: &Path,
+    base: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ShimError> {
+    let mut env: BTreeMap<OsString, OsString> = base.into_iter().collect();
+    let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    for (name, value) in own_variables(id, &spec.origin) {
+        env.insert(name.into(), value.into());
+    }
+    for (name, value) in &spec.env {
+        env.insert(name.as_str().into(), value.into());
+    }
+
+    let argv: Vec<OsString> = match &spec.program {
+        Program::Exec { argv } => argv.iter().map(OsString::from).collect(),
+        Program::Script { runner: ScriptRunner::Shebang, .. } => vec![script.into()],
+        Program::Script { runner: ScriptRunner::Shell { path }, .. } => vec![path.into(), script.into()],
+    };
+    let program = argv.first().cloned().unwrap_or_default();
+    let dir = spec.working_dir.as_ref().map_or(home.clone(), |d| home.join(d));
+
+    Ok(Command {
+        files: files(&program, env.get(OsStr::new("PATH")))
+            .iter()
+            .map(|f| c_string("the program", f.as_os_str()))
+            .collect::<Result<_, _>>()?,
+        argv: argv.iter().map(|a| c_string("an argument", a)).collect::<Result<_, _>>()?,
+        env: env
+            .iter()
+            .map(|(name, value)| {
+                let mut entry = name.clone();
+                entry.push("=");
+                entry.push(value);
+                c_string("the environment", &entry)
+            })
+            .collect::<Result<_, _>>()?,
+        dir: c_string("the working directory", dir.as_os_str())?,
+        name: program.to_string_lossy().into_owned(),
+    })
+}
+
+/// What a task is told of itself.
+fn own_variables(id: &TaskId, origin: &Origin) -> Vec<(&'static str, String)> {
+    let mut variables = vec![(vk_task::TASK_VARIABLE, id.to_string())];
+    match origin {
+        Origin::Pod { namespace, pod, uid, container, restart: _ } => variables.extend([
+            ("VK_CMD_NAMESPACE", namespace.clone()),
+            ("VK_CMD_POD", pod.clone()),
+            ("VK_CMD_POD_UID", uid.clone()),
+            ("VK_CMD_CONTAINER", container.clone()),
+        ]),
+        Origin::Fifo => {}
+    }
+    variables
+}
+
+/// The files that `program` may mean, as execvp(3) looks it up.
+fn files(program: &OsStr, path: Option<&OsString>) -> Vec<PathBuf> {
+    if program.as_bytes().contains(&b'/') {
+        return vec![program.into()];
+    }
+    let path = path.map_or(OsStr::new(DEFAULT_PATH), OsString::as_os_str);
+    path.as_bytes()
+        .split(|b| *b == b':')
+        // An empty entry means the working directory.
+        .map(|dir| Path::new(if dir.is_empty() { OsStr::new(".") } else { OsStr::from_bytes(dir) }).join(program))
+        .collect()
+}
+
+fn c_string(what: &str, text: &OsStr) -> Result<CString, ShimError> {
+    CString::new(text.as_bytes()).map_err(|_| ShimError::Nul(what.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vk_task::{EnvName, Leftovers};
+
+    fn spec(program: Program) -> TaskSpec {
+        TaskSpec {
+            origin: Origin::Fifo,
+            program,
+            env: BTreeMap::new(),
+            working_dir: None,
+            leftovers: Leftovers::Kill,
+        }
+    }
+
+    fn base() -> Vec<(OsString, OsString)> {
+        [("HOME", "/home/u"), ("PATH", "/a::/b")].map(|(n, v)| (n.into(), v.into())).into()
+    }
+
+    fn make(spec: &TaskSpec) -> Command {
+        command(&TaskId::new("t").unwrap(), spec, Path::new("/p/tasks/t/script"), base()).unwrap()
+    }
+
+    fn texts(strings: &[CString]) -> Vec<&str> {
+        strings.iter().map(|s| s.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_name_is_looked_up_and_a_path_is_not() {
+        let made = make(&spec(Program::Exec { argv: vec!["ls".into(), "".into()] }));
+        assert_eq!(texts(&made.files), ["/a/ls", "./ls", "/b/ls"]);
+        assert_eq!(texts(&made.argv), ["ls", ""]);
+        let made = make(&spec(Program::Exec { argv: vec!["./ls".into()] }));
+        assert_eq!(texts(&made.files), ["./ls"]);
+    }
+
+    #[test]
+    fn scripts_are_run_by_their_runner() {
+        let text = String::new();
+        let made = make(&spec(Program::Script { text: text.clone(), runner: ScriptRunner::Shebang }));
+        assert_eq!(texts(&made.files), ["/p/tasks/t/script"]);
+        let runner = ScriptRunner::Shell { path: "/bin/sh".into() };
+        let made = make(&spec(Program::Script { text, runner }));
+        assert_eq!(texts(&made.argv), ["/bin/sh", "/p/tasks/t/script"]);
+    }
+
+    #[test]
+    fn what_was_asked_wins_over_the_base() {
+        let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
+        asked.env.insert(EnvName::new("PATH").unwrap(), "/own".into());
+        asked.env.insert(EnvName::new("LINES").unwrap(), "a\nb\"'$".into());
+        asked.working_dir = Some("sub".into());
+        let made = make(&asked);
+        assert_eq!(texts(&made.files), ["/own/x"]);
+        assert_eq!(texts(&made.env), ["HOME=/home/u", "LINES=a\nb\"'$", "PATH=/own", "VK_CMD_TASK=t"]);
+        assert_eq!(made.dir.to_str().unwrap(), "/home/u/sub");
+        asked.working_dir = Some("/abs".into());
+        assert_eq!(make(&asked).dir.to_str().unwrap(), "/abs");
+    }
+
+    #[test]
+    fn a_pod_is_told_who_it_is() {
+        let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
+        asked.origin = Origin::Pod {
+            namespace: "ns".into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            container: "c".into(),
+            restart: 0,
+        };
+        let made = make(&asked);
+        let own: Vec<_> = texts(&made.env).into_iter().filter(|e| e.starts_with("VK_")).collect();
+        let wanted =
+            ["VK_CMD_CONTAINER=c", "VK_CMD_NAMESPACE=ns", "VK_CMD_POD=p", "VK_CMD_POD_UID=u", "VK_CMD_TASK=t"];
+        assert_eq!(own, wanted);
+    }
+}

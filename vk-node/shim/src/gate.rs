@@ -1,0 +1,277 @@
+//! The start of a task's program: a child that waits at a gate, and what it does when the gate opens.
+//!
+//! ```text
+//!   shim                                   child
+//!   fork ────────────────────────────────▶ dies with the shim (PDEATHSIG), new session, waits at the gate
+//!   start.json durable
+//!   open the gate: a byte ───────────────▶ fresh signals, outputs, working directory, execve
+//!   (or die: the gate closes ────────────▶ leaves without having done anything)
+//!   report: closed by exec, or ◀────────── what failed
+//! ```
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use nix::unistd::{ForkResult, fork};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Pid, Signal};
+use vk_task::StartFailure;
+
+use crate::command::Command;
+use crate::{ShimError, signals};
+
+/// How long a program that somebody holds open for writing is tried again: the pipe has just written the script, and a
+/// process that it forks at that moment holds the descriptor until its own exec.
+const BUSY_TRIES: u32 = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// A child at the gate.
+#[derive(Debug)]
+pub(crate) struct Gated {
+    /// The child.
+    pub(crate) pid: Pid,
+    /// The reading ends of its outputs, which do not block.
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    gate: File,
+    report: File,
+}
+
+/// What is left of the gate once it is open: the child's report.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pipe: File,
+}
+
+/// At which step the child failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Prepare,
+    Enter,
+    Exec,
+}
+
+/// Why the program was not executed.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: StartFailure,
+    pub(crate) message: String,
+}
+
+impl Gated {
+    /// Forks the child. `command` must be complete: the child takes it from the memory that it inherits.
+    #[allow(unsafe_code)]
+    pub(crate) fn fork(command: &Command) -> Result<Self, ShimError> {
+        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(ShimError::system("make a pipe"));
+        let (stdout, child_stdout) = pipe()?;
+        let (stderr, child_stderr) = pipe()?;
+        let (child_gate, gate) = pipe()?;
+        let (report, child_report) = pipe()?;
+        for end in [&stdout, &stderr, &report] {
+            rustix::io::ioctl_fionbio(end, true).map_err(ShimError::system("keep a pipe from blocking"))?;
+        }
+        let shim = rustix::process::getpid();
+
+        // SAFETY: this process has one thread (see `crate::main`), so the child gets a whole and consistent copy of it:
+        // no lock can be held by a thread that the child does not have. The child never returns from this block.
+        let pid = match unsafe { fork() }.map_err(ShimError::system("fork"))? {
+            ForkResult::Parent { child } => child,
+            ForkResult::Child => {
+                // Its copy of the gate's other end would keep the gate open after the shim's death.
+                drop((gate, stdout, stderr, report));
+                be_the_task(shim, command, File::from(child_gate), &child_stdout, &child_stderr, child_report)
+            }
+        };
+        let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| ShimError::system("fork")(io::Error::from(Errno::SRCH)))?;
+        Ok(Self { pid, stdout, stderr, gate: gate.into(), report: report.into() })
+    }
+
+    /// Opens the gate; gives back the child's outputs and its report.
+    pub(crate) fn open(mut self) -> io::Result<(OwnedFd, OwnedFd, Report)> {
+        self.gate.write_all(b"!")?;
+        Ok((self.stdout, self.stderr, Report { pipe: self.report }))
+    }
+
+    /// Closes the gate: the child leaves without having done anything.
+    pub(crate) fn close(self) {
+        drop(self.gate);
+        // It only has to read the end of a pipe and leave; nothing that it waits for can keep it.
+        let _ = rustix::process::waitpid(Some(self.pid), rustix::process::WaitOptions::empty());
+    }
+}
+
+impl Report {
+    /// What the child has said: nothing yet (`None`), that the program runs, or why it does not.
+    pub(crate) fn read(&mut self, command: &Command) -> Option<Result<(), Failure>> {
+        let mut bytes = [0; 8];
+        match self.pipe.read(&mut bytes) {
+            Ok(0) => Some(Ok(())),
+            Ok(_) => Some(Err(Failure::new(bytes, command))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            // A report that cannot be read is none: the wait for the child tells the rest.
+            Err(_) => Some(Ok(())),
+        }
+    }
+
+    /// The descriptor to wait at.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+}
+
+/// The child's life until it is another program.
+fn be_the_task(
+    shim: Pid,
+    command: &Command,
+    mut gate: File,
+    stdout: &OwnedFd,
+    stderr: &OwnedFd,
+    report: OwnedFd,
+) -> ! {
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    // The shim may have died before that was in force.
+    if rustix::process::getppid() != Some(shim) {
+        leave(0);
+    }
+    let _ = rustix::process::setsid();
+    let mut byte = [0];
+    if !matches!(gate.read(&mut byte), Ok(1)) {
+        leave(0);
+    }
+    let (stage, errno) = become_the_program(command, stdout, stderr);
+    let stage = match stage {
+        Stage::Prepare => 0,
+        Stage::Enter => 1,
+        Stage::Exec => 2_i32,
+    };
+    let mut bytes = [0; 8];
+    let (first, second) = bytes.split_at_mut(4);
+    first.copy_from_slice(&stage.to_le_bytes());
+    second.copy_from_slice(&errno.raw_os_error().to_le_bytes());
+    let _ = File::from(report).write_all(&bytes);
+    leave(127)
+}
+
+/// Returns only when it failed.
+fn become_the_program(command: &Command, stdout: &OwnedFd, stderr: &OwnedFd) -> (Stage, Errno) {
+    let prepared = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|null| {
+        rustix::stdio::dup2_stdin(&null)?;
+        rustix::stdio::dup2_stdout(stdout)?;
+        rustix::stdio::dup2_stderr(stderr)
+    });
+    if let Err(e) = prepared {
+        return (Stage::Prepare, e);
+    }
+    if let Err(e) = rustix::process::chdir(command.dir.as_c_str()) {
+        return (Stage::Enter, e);
+    }
+    signals::reset();
+    let mut failure = Errno::NOENT;
+    for file in &command.files {
+        match exec(file, command) {
+            // As execvp(3): the next directory may have it; one that may not be executed is remembered.
+            Errno::NOENT | Errno::NOTDIR | Errno::NODEV | Errno::TIMEDOUT | Errno::STALE => {}
+            Errno::ACCESS => failure = Errno::ACCESS,
+            other => return (Stage::Exec, other),
+        }
+    }
+    (Stage::Exec, failure)
+}
+
+/// Returns only when it failed, with the reason.
+fn exec(file: &CStr, command: &Command) -> Errno {
+    for _ in 0..BUSY_TRIES {
+        let Err(e) = nix::unistd::execve(file, &command.argv, &command.env);
+        if e != nix::errno::Errno::ETXTBSY {
+            return Errno::from_raw_os_error(e as i32);
+        }
+        std::thread::sleep(BUSY_PAUSE);
+    }
+    Errno::TXTBSY
+}
+
+/// Leaves without running anything that this process has set up for its own end.
+#[allow(unsafe_code)]
+fn leave(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { nix::libc::_exit(code) }
+}
+
+impl Failure {
+    fn new(bytes: [u8; 8], command: &Command) -> Self {
+        let (stage, errno) = bytes.split_at(4);
+        let number = |b: &[u8]| b.try_into().map(i32::from_le_bytes).unwrap_or_default();
+        let stage = match number(stage) {
+            0 => Stage::Prepare,
+            1 => Stage::Enter,
+            _ => Stage::Exec,
+        };
+        let error = io::Error::from_raw_os_error(number(errno));
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+        match stage {
+            Stage::Prepare => Self {
+                kind: StartFailure::Other,
+                message: format!("cannot give {:?} its standard input and outputs: {error}", command.name),
+            },
+            Stage::Enter => Self {
+                kind: StartFailure::WorkingDirectory,
+                message: format!("cannot enter the working directory {}: {error}", command.dir.to_string_lossy()),
+            },
+            Stage::Exec => Self::of_exec(errno, &error, command),
+        }
+    }
+
+    fn of_exec(errno: Errno, error: &io::Error, command: &Command) -> Self {
+        let name = &command.name;
+        match (errno, command.files.as_slice()) {
+            (Errno::NOENT, [file]) => {
+                // The kernel says the same of a file that is not there and of a script whose interpreter is not.
+                let message = match interpreter(file) {
+                    Some(interpreter) => {
+                        format!("cannot execute {name}: the program that is to run it, {interpreter}, does not exist")
+                    }
+                    None if rustix::fs::stat(file.as_c_str()).is_ok() => {
+                        format!("cannot execute {name}: the loader that it needs does not exist on this host")
+                    }
+                    None => format!("cannot execute {name}: {error}"),
+                };
+                Self { kind: StartFailure::NotFound, message }
+            }
+            (Errno::NOENT, _) => Self {
+                kind: StartFailure::NotFound,
+                message: format!("cannot execute {name}: there is no such program in PATH"),
+            },
+            (Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG, _) => {
+                Self { kind: StartFailure::NotFound, message: format!("cannot execute {name}: {error}") }
+            }
+            (Errno::NOEXEC, _) => Self {
+                kind: StartFailure::NotExecutable,
+                message: format!(
+                    "cannot execute {name}: {error}: it is neither a program of this machine's kind nor a script that \
+                     begins with #! and its interpreter"
+                ),
+            },
+            (Errno::ACCESS | Errno::PERM | Errno::ISDIR | Errno::TXTBSY | Errno::LIBBAD | Errno::INVAL, _) => {
+                Self { kind: StartFailure::NotExecutable, message: format!("cannot execute {name}: {error}") }
+            }
+            _ => Self { kind: StartFailure::Other, message: format!("cannot execute {name}: {error}") },
+        }
+    }
+}
+
+/// The interpreter of the script `file`, if it is one.
+fn interpreter(file: &CStr) -> Option<String> {
+    let fd = rustix::fs::open(file, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).ok()?;
+    // The kernel looks at the first 256 bytes.
+    let mut head = Vec::new();
+    File::from(fd).take(256).read_to_end(&mut head).ok()?;
+    let line = head.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?;
+    let text = String::from_utf8_lossy(line);
+    let word = text.split_ascii_whitespace().next()?;
+    Some(word.to_owned())
+}

@@ -1,0 +1,101 @@
+//! What the shim does next, decided from what it has seen. Pure.
+//!
+//! ```text
+//!               main ended, leftovers are killed                 no child left
+//!   Running ────────────────────────────────────▶ Killing ──────────────────────▶ Finished
+//!     │  │  main ended, leftovers are awaited         ▲                              ▲
+//!     │  └───────────────▶ Awaiting ──────────────────┼──────────────────────────────┤
+//!     │ stop                  │ stop                  │ grace over                   │
+//!     ▼                       ▼                       │                              │
+//!  Stopping (TERM sent to the whole tree) ────────────┴──────────────────────────────┘
+//! ```
+
+use jiff::Timestamp;
+use vk_task::Leftovers;
+
+/// What has been seen of the task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// The main process has ended.
+    pub(crate) main_ended: bool,
+    /// There is a process left, the main one or another.
+    pub(crate) children_left: bool,
+    /// The task is to end, and be killed at this time.
+    pub(crate) kill_at: Option<Timestamp>,
+    /// `SIGTERM` has been sent.
+    pub(crate) terminated: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Wait for something to happen, until this time at most.
+    Wait(Option<Timestamp>),
+    /// Send `SIGTERM` to the whole tree, once.
+    Terminate,
+    /// Send `SIGKILL` to the whole tree, and look again soon.
+    Kill,
+    /// The whole tree is gone.
+    Finish,
+}
+
+/// Decides.
+pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Timestamp) -> Step {
+    if !seen.children_left {
+        return Step::Finish;
+    }
+    if seen.main_ended && leftovers == Leftovers::Kill {
+        return Step::Kill;
+    }
+    match seen.kill_at {
+        None => Step::Wait(None),
+        Some(at) if at <= now => Step::Kill,
+        Some(_) if !seen.terminated => Step::Terminate,
+        Some(at) => Step::Wait(Some(at)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    const RUNNING: Seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false };
+
+    #[test]
+    fn a_running_task_is_left_alone() {
+        for leftovers in [Leftovers::Kill, Leftovers::Await] {
+            assert_eq!(next(leftovers, &RUNNING, at(5)), Step::Wait(None));
+        }
+    }
+
+    #[test]
+    fn leftovers_are_killed_or_awaited() {
+        let seen = Seen { main_ended: true, ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &seen, at(5)), Step::Kill);
+        assert_eq!(next(Leftovers::Await, &seen, at(5)), Step::Wait(None));
+        let gone = Seen { children_left: false, ..seen };
+        assert_eq!(next(Leftovers::Kill, &gone, at(5)), Step::Finish);
+        assert_eq!(next(Leftovers::Await, &gone, at(5)), Step::Finish);
+    }
+
+    #[test]
+    fn a_stop_is_term_then_kill() {
+        for main_ended in [false, true] {
+            let asked = Seen { kill_at: Some(at(10)), main_ended, ..RUNNING };
+            assert_eq!(next(Leftovers::Await, &asked, at(5)), Step::Terminate);
+            let told = Seen { terminated: true, ..asked };
+            assert_eq!(next(Leftovers::Await, &told, at(9)), Step::Wait(Some(at(10))));
+            assert_eq!(next(Leftovers::Await, &told, at(10)), Step::Kill);
+        }
+    }
+
+    #[test]
+    fn without_grace_there_is_no_term() {
+        let asked = Seen { kill_at: Some(at(5)), ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &asked, at(5)), Step::Kill);
+    }
+}

@@ -1,0 +1,156 @@
+//! From the task's two pipes into its log.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use jiff::Timestamp;
+use vk_record::cri::{Encoder, Stream, stamp};
+
+/// How much is read at once: what a pipe holds.
+const CHUNK_BYTES: usize = 64 << 10;
+/// How much is written at once.
+const BUFFER_BYTES: usize = 64 << 10;
+/// How many chunks of one output are read before the other output and the signals have their turn.
+const CHUNKS_PER_TURN: usize = 8;
+
+/// The log's file, with a buffer. A write that fails costs the output that was in the buffer, never the log's form, and
+/// the log says what is missing.
+#[derive(Debug)]
+struct Sink {
+    file: File,
+    buffer: Vec<u8>,
+    /// How long the file is, up to the last entry that is whole.
+    len: u64,
+    /// How much could not be written, and the reason.
+    lost: Option<(usize, io::Error)>,
+}
+
+impl Sink {
+    fn put(&mut self, bytes: &[u8]) {
+        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+            self.flush();
+        }
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    fn flush(&mut self) {
+        if self.buffer.is_empty() && self.lost.is_none() {
+            return;
+        }
+        let fresh = self.buffer.len();
+        if let Some((bytes, error)) = &self.lost {
+            let note = format!(
+                "{} stderr F vk-cmd: {bytes} bytes of the log are missing here: {error}\n",
+                stamp(Timestamp::now())
+            );
+            self.buffer.splice(0..0, note.into_bytes());
+        }
+        match self.file.write_all(&self.buffer) {
+            Ok(()) => {
+                self.len += self.buffer.len() as u64;
+                self.lost = None;
+            }
+            Err(e) => {
+                // Away with what was written of it: an entry that is not whole would spoil the next.
+                let _ = self.file.set_len(self.len);
+                let before = self.lost.as_ref().map_or(0, |(bytes, _)| *bytes);
+                self.lost = Some((before + fresh, e));
+            }
+        }
+        self.buffer.clear();
+    }
+}
+
+/// One output of the task.
+#[derive(Debug)]
+struct Source {
+    /// The reading end; `None` once all writers are gone.
+    pipe: Option<File>,
+    encoder: Encoder,
+}
+
+/// What a turn came to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There may be more.
+    More,
+    /// There is no more now.
+    Empty,
+}
+
+/// Both outputs and the log.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    sources: [Source; 2],
+    sink: Sink,
+    chunk: Vec<u8>,
+}
+
+impl Relay {
+    /// From the reading ends of the task's pipes, which must not block, to `log`.
+    pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd, log: File) -> io::Result<Self> {
+        let source = |pipe, stream| Source { pipe: Some(File::from(pipe)), encoder: Encoder::new(stream) };
+        Ok(Self {
+            sources: [source(stdout, Stream::Stdout), source(stderr, Stream::Stderr)],
+            sink: Sink { len: log.metadata()?.len(), file: log, buffer: Vec::new(), lost: None },
+            chunk: vec![0; CHUNK_BYTES],
+        })
+    }
+
+    /// The descriptors to wait at.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.sources.iter().filter_map(|s| s.pipe.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Takes what is there, within bounds, and writes it.
+    pub(crate) fn turn(&mut self) {
+        for source in &mut self.sources {
+            read_some(source, &mut self.chunk, &mut self.sink, CHUNKS_PER_TURN);
+        }
+        self.sink.flush();
+    }
+
+    /// Whether there is the beginning of a line that the log does not have: it is held back for a moment, in the hope
+    /// of the rest.
+    pub(crate) fn has_pending(&self) -> bool {
+        self.sources.iter().any(|s| s.encoder.has_pending())
+    }
+
+    /// Writes the beginnings of lines as they are.
+    pub(crate) fn flush_pending(&mut self) {
+        let now = stamp(Timestamp::now());
+        for source in &mut self.sources {
+            source.encoder.flush(&now, |bytes| self.sink.put(bytes));
+        }
+        self.sink.flush();
+    }
+
+    /// Takes all that is there. Once the tree is gone that is all there will be, even if somebody outside of it still
+    /// holds a writing end.
+    pub(crate) fn drain(&mut self) {
+        for source in &mut self.sources {
+            while read_some(source, &mut self.chunk, &mut self.sink, CHUNKS_PER_TURN) == Turn::More {}
+        }
+        self.flush_pending();
+    }
+}
+
+fn read_some(source: &mut Source, chunk: &mut [u8], sink: &mut Sink, chunks: usize) -> Turn {
+    let Some(mut pipe) = source.pipe.as_ref() else { return Turn::Empty };
+    for _ in 0..chunks {
+        match pipe.read(chunk) {
+            Ok(0) => {
+                source.pipe = None;
+                return Turn::Empty;
+            }
+            Ok(n) => {
+                let now = stamp(Timestamp::now());
+                source.encoder.push(&now, chunk.get(..n).unwrap_or_default(), |bytes| sink.put(bytes));
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return Turn::Empty,
+        }
+    }
+    Turn::More
+}

@@ -1,0 +1,317 @@
+//! The shim's work, from the lock to the end.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
+use vk_record::process::{Identity, Stat, boot_id};
+use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, names};
+use vk_task::{End, Leftovers, Signal, StartFailure, StopRequest};
+
+use crate::command::{Command, command};
+use crate::gate::{Failure, Gated, Report};
+use crate::life::{self, Seen, Step};
+use crate::log::Relay;
+use crate::notify::Notifier;
+use crate::{ShimError, chain, signals, tree};
+
+/// How long the beginning of a line waits for its rest before it is written as it is.
+const PARTIAL_LINE_PAUSE: Duration = Duration::from_millis(100);
+/// How soon a pipe that was too busy to hear is told again.
+const RING_PAUSE: Duration = Duration::from_millis(5);
+/// How soon a tree that was killed is looked at again, at first and at last.
+const KILL_PAUSE: Duration = Duration::from_millis(2);
+const KILL_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How soon an end that could not be written down is written again, at first and at last.
+const RECORD_PAUSE: Duration = Duration::from_millis(50);
+const RECORD_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Does all of it. Returns early and quietly when another shim has this task, or had it.
+pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
+    let signals = prepare()?;
+    let task = TaskDir { dir: Dir::open(path)? };
+    let root = Dir::open(&path.join("../.."))?;
+    let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
+    let facts = task.facts()?;
+    if facts.start.is_some() || facts.exit.is_some() || facts.lost.is_some() {
+        return Ok(());
+    }
+    let intent = task.intent()?.ok_or_else(|| ShimError::NoIntent(path.to_owned()))?;
+    let mut notifier = Notifier::new(root, intent.id.to_string());
+
+    if let Some(stop) = facts.stop {
+        record_end(&task, never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)));
+        notifier.ring();
+        return Ok(());
+    }
+    let leftovers = intent.spec.leftovers;
+    let command = plan(path, intent)?;
+    let exit = match start(&task, &command)? {
+        Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).to_the_end(),
+        Err(stop) => never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)),
+    };
+    record_end(&task, exit);
+    notifier.ring();
+    Ok(())
+}
+
+/// Makes this process a shim: of no session but its own, with its signals in a descriptor, and the parent of all that
+/// lose theirs.
+fn prepare() -> Result<SignalFd, ShimError> {
+    close_inherited();
+    let signals = signals::take()?;
+    // It fails for the leader of a process group; then the shim is not in the pipe's group, which is what matters.
+    let _ = rustix::process::setsid();
+    let _ = rustix::thread::set_name(c"vk-shim");
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(ShimError::system("become the parent of orphans"))?;
+    Ok(signals)
+}
+
+/// Closes what the pipe's own parent may have left open. It would be held for as long as the task runs.
+#[allow(unsafe_code)]
+fn close_inherited() {
+    // SAFETY: nothing in this process has opened a descriptor yet (see `crate::main`), so none of them is owned.
+    // A kernel without the call keeps them open, which is untidy and no more.
+    let _ = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, nix::libc::c_uint::MAX, 0) };
+}
+
+/// What `execve` will be given. The intent, which may hold a long script, is not needed after that.
+fn plan(path: &Path, intent: Intent) -> Result<Command, ShimError> {
+    command(&intent.id, &intent.spec, &path.join(names::SCRIPT), std::env::vars_os())
+}
+
+/// A task whose program has been let go.
+struct Started {
+    pid: Pid,
+    relay: Relay,
+    report: Report,
+    at: Timestamp,
+}
+
+/// Starts the program, or obeys a stop that came before.
+fn start(task: &TaskDir, command: &Command) -> Result<Result<Started, StopRequest>, ShimError> {
+    let log = task.dir.append_to(names::LOG)?;
+    let gated = Gated::fork(command)?;
+    let pid = gated.pid;
+    let stat = Stat::of(pid.as_raw_nonzero().get())
+        .ok_or_else(|| ShimError::system("see the new process in /proc")(io::Error::from(Errno::SRCH)))?;
+    let process = Identity {
+        pid: stat.pid,
+        start_ticks: stat.start_ticks,
+        boot_id: boot_id().map_err(ShimError::system("read the id of this boot"))?,
+    };
+    if let Some(stop) = task.stop()? {
+        gated.close();
+        return Ok(Err(stop));
+    }
+    let at = Timestamp::now();
+    // If this fails the shim ends, and with it the child at the gate. If it fails only after the record has its name,
+    // the task's end is unknown, though it never ran: the safe side of the two.
+    task.write_start(&Start { version: Version, process, started_at: at })?;
+    let (stdout, stderr, report) = gated.open().map_err(ShimError::system("open the gate"))?;
+    let relay = Relay::new(stdout, stderr, log).map_err(ShimError::system("look at the log"))?;
+    Ok(Ok(Started { pid, relay, report, at }))
+}
+
+/// The watch over a task that runs.
+struct Watch<'a> {
+    task: &'a TaskDir,
+    command: &'a Command,
+    leftovers: Leftovers,
+    signals: SignalFd,
+    notifier: &'a mut Notifier,
+    main: Pid,
+    relay: Relay,
+    /// Until the child has said whether it became the program.
+    report: Option<Report>,
+    failure: Option<Failure>,
+    started_at: Timestamp,
+    /// When and how the main process ended.
+    end: Option<(Timestamp, WaitStatus)>,
+    seen: Seen,
+    kill_pause: Duration,
+}
+
+impl<'a> Watch<'a> {
+    fn new(
+        task: &'a TaskDir,
+        command: &'a Command,
+        leftovers: Leftovers,
+        signals: SignalFd,
+        notifier: &'a mut Notifier,
+        started: Started,
+    ) -> Self {
+        let seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false };
+        let Started { pid, relay, report, at } = started;
+        Self {
+            task,
+            command,
+            leftovers,
+            signals,
+            notifier,
+            main: pid,
+            relay,
+            report: Some(report),
+            failure: None,
+            started_at: at,
+            end: None,
+            seen,
+            kill_pause: KILL_PAUSE,
+        }
+    }
+
+    fn to_the_end(mut self) -> Exit {
+        self.look_for_stop();
+        loop {
+            self.reap();
+            let now = Timestamp::now();
+            match life::next(self.leftovers, &self.seen, now) {
+                Step::Finish => return self.finish(),
+                Step::Wait(until) => {
+                    let pause = until.map(|t| Duration::try_from(t.duration_since(now)).unwrap_or_default());
+                    self.wait(pause);
+                }
+                Step::Terminate => {
+                    complain("send SIGTERM to the task's processes", tree::terminate());
+                    self.seen.terminated = true;
+                }
+                Step::Kill => {
+                    complain("kill the task's processes", tree::kill());
+                    self.wait(Some(self.kill_pause));
+                    self.kill_pause = (self.kill_pause * 2).min(KILL_PAUSE_MAX);
+                }
+            }
+        }
+    }
+
+    /// Waits until something happens, and takes in what it is.
+    fn wait(&mut self, pause: Option<Duration>) {
+        let held = self.relay.has_pending();
+        let pauses = [pause, held.then_some(PARTIAL_LINE_PAUSE), self.notifier.is_pending().then_some(RING_PAUSE)];
+        let timeout = pauses.into_iter().flatten().min().and_then(|d| Timespec::try_from(d).ok());
+        let ready = {
+            let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+            fds.extend(self.relay.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fds.extend(self.report.iter().map(|r| PollFd::from_borrowed_fd(r.descriptor(), PollFlags::IN)));
+            // An error leaves nothing ready; all signals are blocked, so it can only be a lack of memory.
+            poll(&mut fds, timeout.as_ref()).unwrap_or_default()
+        };
+        self.notifier.retry();
+        if ready == 0 && held {
+            self.relay.flush_pending();
+        }
+        self.read_report();
+        self.relay.turn();
+        if signals::drain(&self.signals) {
+            self.look_for_stop();
+        }
+    }
+
+    /// Takes in the children that have ended.
+    fn reap(&mut self) {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.main => {
+                    self.end = Some((Timestamp::now(), status));
+                    self.seen.main_ended = true;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return,
+                Err(_) => {
+                    self.seen.children_left = false;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read_report(&mut self) {
+        match self.report.as_mut().and_then(|r| r.read(self.command)) {
+            None => {}
+            Some(Ok(())) => {
+                self.report = None;
+                self.notifier.ring();
+            }
+            Some(Err(failure)) => {
+                self.report = None;
+                self.failure = Some(failure);
+            }
+        }
+    }
+
+    fn look_for_stop(&mut self) {
+        match self.task.stop() {
+            Ok(stop) => self.seen.kill_at = stop.map(|s| s.kill_at),
+            Err(e) => eprintln!("vk-shim: a request to stop was not understood: {}", chain(&e)),
+        }
+    }
+
+    fn finish(mut self) -> Exit {
+        self.relay.drain();
+        self.read_report();
+        let (finished_at, status) = self.end.map_or((Timestamp::now(), None), |(at, status)| (at, Some(status)));
+        let end = match (self.failure, status) {
+            (Some(Failure { kind, message }), _) => End::NotStarted { failure: kind, message },
+            (None, Some(status)) => end_of(status),
+            (None, None) => End::NotStarted {
+                failure: StartFailure::Other,
+                message: "the kernel has no record of the task's main process".to_owned(),
+            },
+        };
+        // The tree may have taken longer than the main process; the task has not ended before.
+        let finished_at = match self.leftovers {
+            Leftovers::Kill => finished_at,
+            Leftovers::Await => Timestamp::now(),
+        };
+        Exit { version: Version, started_at: self.started_at, finished_at, end }
+    }
+}
+
+/// What the kernel says of a process that has ended.
+fn end_of(status: WaitStatus) -> End {
+    // WCOREDUMP of wait(2).
+    const CORE_DUMPED: i32 = 0x80;
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => End::Exited { code: u8::try_from(code & 0xff).unwrap_or(u8::MAX) },
+        (None, Some(signal)) => End::Signaled {
+            signal: Signal(u8::try_from(signal).unwrap_or(u8::MAX)),
+            core_dumped: status.as_raw() & CORE_DUMPED != 0,
+        },
+        // wait(2) without WUNTRACED and WCONTINUED reports nothing else.
+        (None, None) => End::Exited { code: u8::MAX },
+    }
+}
+
+fn stopped_message(stop: &StopRequest) -> String {
+    format!("it was stopped before it was started: {}", stop.reason)
+}
+
+fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Exit {
+    Exit { version: Version, started_at: at, finished_at: at, end: End::NotStarted { failure, message } }
+}
+
+/// Writes the end down. A full disk is waited out: the end is known nowhere else.
+fn record_end(task: &TaskDir, exit: Exit) {
+    let mut pause = RECORD_PAUSE;
+    loop {
+        match task.write_exit(&exit) {
+            Ok(()) | Err(RecordError::Exists { .. }) => return,
+            Err(e) => eprintln!("vk-shim: the task's end is not written down yet: {}", chain(&e)),
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(RECORD_PAUSE_MAX);
+    }
+}
+
+fn complain(what: &str, result: io::Result<()>) {
+    if let Err(e) = result {
+        eprintln!("vk-shim: cannot {what}: {e}");
+    }
+}

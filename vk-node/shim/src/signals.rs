@@ -1,0 +1,51 @@
+//! The signals of the shim: all that it can get wait in a descriptor, none interrupts it, none ends it but `SIGKILL`.
+
+use nix::sys::signal::{SigAction, SigHandler, SigSet, Signal, SigmaskHow, sigaction, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::ShimError;
+
+/// The signal by which the pipe says "look at `stop.json` again". It is one that does nothing to a process that has not
+/// asked for it: a shim that is only being born must not be ended by it. Such a shim reads `stop.json` after it has
+/// asked for the signal, so nothing is missed.
+pub const DOORBELL: rustix::process::Signal = rustix::process::Signal::URG;
+
+/// Blocks all signals and opens a descriptor of those that mean something.
+///
+/// `SIGTERM`, `SIGINT` and `SIGHUP` mean nothing: they come when the host goes down or a session ends, the task gets
+/// them too, and the shim is there to write down what it makes of them.
+pub(crate) fn take() -> Result<SignalFd, ShimError> {
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(ShimError::system("block signals"))?;
+    // A child is only reported when its signal is not ignored, and whoever started the shim may have ignored it.
+    set_default(Signal::SIGCHLD);
+    let wanted = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGURG]);
+    SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+        .map_err(ShimError::system("open a descriptor of signals"))
+}
+
+/// Takes all signals that wait; says whether the doorbell was among them.
+pub(crate) fn drain(signals: &SignalFd) -> bool {
+    let mut rung = false;
+    while let Ok(Some(info)) = signals.read_signal() {
+        rung |= i32::try_from(info.ssi_signo) == Ok(DOORBELL.as_raw());
+    }
+    rung
+}
+
+/// Gives the calling process, about to be another program, the signals of a fresh one: all with their default effect,
+/// none blocked. Whoever started the pipe may have ignored some, as nohup(1) does, and that would be inherited.
+pub(crate) fn reset() {
+    for signal in Signal::iterator() {
+        set_default(signal);
+    }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Gives a signal its default effect. It fails for `SIGKILL` and `SIGSTOP`, which never have another.
+#[allow(unsafe_code)]
+fn set_default(signal: Signal) {
+    let default = SigAction::new(SigHandler::SigDfl, nix::sys::signal::SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler is installed, so none can do anything unsound; no handler of this process is lost, as it has
+    // none but those of Rust's runtime, for which the default effect is as good in a process this small.
+    let _ = unsafe { sigaction(signal, &default) };
+}

@@ -1,0 +1,158 @@
+//! The command line: `vk-node run | pipe | shim`.
+//!
+//! ```text
+//!   vk-node run    the node: registers with the API server, decides about pods, serves the kubelet's API
+//!      │ vk-cmd.sock
+//!   vk-node pipe   the host side: holds the records, starts the shims
+//!      │ fork
+//!   vk-node shim   one for each task: holds its output, waits for it, writes down how it ended
+//! ```
+//!
+//! `shim` is not told apart here: see `main`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use vk_cmd_crds::NodeName;
+
+use crate::node;
+
+/// Makes this machine a Kubernetes node whose pods are commands on the host.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    /// What is logged, as a tracing filter: `info`, `debug`, `vk_node=trace`.
+    #[arg(long, env = "VK_NODE_LOG", default_value = "info", global = true)]
+    log: String,
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Registers this machine as a node and runs its pods.
+    Run(Run),
+    /// Runs the host side only, for a node that sits in a container.
+    Pipe(Pipe),
+    /// Stands beside one task. The pipe starts it; people do not.
+    #[command(hide = true)]
+    Shim,
+}
+
+#[derive(Debug, Args)]
+struct Pipe {
+    /// The directory by which the pipe is reached [default: $HOME/hostpipe].
+    #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
+    hostpipe: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// The node's name: `vk-` and then lower-case letters, digits and dashes.
+    #[arg(long, env = "JOBNAME", value_name = "NAME", value_parser = |text: &str| NodeName::parse(text))]
+    node_name: NodeName,
+    /// The kubeconfig by which the API server is reached [default: as kubectl finds it].
+    #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The directory by which the pipe is reached [default: $HOME/hostpipe].
+    #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
+    hostpipe: Option<PathBuf>,
+    /// Who runs the pipe.
+    #[arg(long, value_enum, default_value_t = PipeOwner::Node)]
+    pipe: PipeOwner,
+    /// The address at which the API server reaches this node [default: the one used to reach the API server].
+    #[arg(long, value_name = "IP")]
+    address: Option<IpAddr>,
+    /// The port of the kubelet's API; 0 takes any that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 10250)]
+    kubelet_port: u16,
+    /// The certificate authority whose clients may ask the kubelet's API [default: that of the kubeconfig].
+    #[arg(long, value_name = "FILE")]
+    client_ca_file: Option<PathBuf>,
+    /// How many pods this node takes.
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    max_pods: u32,
+    /// More labels for the node.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+}
+
+/// Who runs the pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PipeOwner {
+    /// The node starts one where none answers.
+    Node,
+    /// Somebody else starts it: the node is in a container, the pipe is on the host.
+    External,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no label: write KEY=VALUE")),
+    }
+}
+
+/// Runs the part that the command line names.
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = match EnvFilter::try_new(&cli.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("vk-node: --log {:?}: {error}: write a level, or module=level", cli.log);
+            return ExitCode::from(2);
+        }
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match start(cli.part) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("vk-node: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(part: Part) -> anyhow::Result<()> {
+    // One thread is enough for what waits most of the time, and the smallest to keep.
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
+    match part {
+        Part::Run(run) => runtime.block_on(node::run(options(run)?)),
+        Part::Pipe(pipe) => {
+            let options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
+            runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
+        }
+        Part::Shim => anyhow::bail!("the shim is started by the pipe: run `vk-node pipe`"),
+    }
+}
+
+fn options(run: Run) -> anyhow::Result<node::Options> {
+    Ok(node::Options {
+        name: run.node_name,
+        kubeconfig: run.kubeconfig,
+        hostpipe: hostpipe(run.hostpipe)?,
+        starts_pipe: run.pipe == PipeOwner::Node,
+        address: run.address,
+        kubelet_port: run.kubelet_port,
+        client_ca_file: run.client_ca_file,
+        max_pods: run.max_pods,
+        labels: BTreeMap::from_iter(run.labels),
+    })
+}
+
+/// `$HOME/hostpipe`, where the original had it, unless another directory is named.
+fn hostpipe(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match given {
+        Some(directory) => Ok(directory),
+        None => Ok(std::env::home_dir()
+            .filter(|home| home.is_absolute())
+            .context("there is no home directory for the pipe: set $HOME, or name a directory with --hostpipe")?
+            .join("hostpipe")),
+    }
+}

@@ -1,0 +1,123 @@
+//! The kubelet's HTTPS API, as far as this node serves it: `/healthz`, `/pods`, `/containerLogs`.
+
+mod auth;
+mod identity;
+mod logs;
+mod tls;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Extension, Json, Router, middleware};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Client;
+use kube::runtime::reflector::Store;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+use vk_node_core::NodeFacts;
+use vk_pipe::client::PipeClient;
+
+use crate::tasks::Mirror;
+
+/// How long a client may take over the TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take to send a request's head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many connections are served at a time; the others wait.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) node: NodeFacts,
+    pub(crate) pods: Store<Pod>,
+    pub(crate) mirror: Arc<Mirror>,
+    pub(crate) pipe: PipeClient,
+    pub(crate) client: Client,
+}
+
+/// Takes the port.
+///
+/// # Errors
+/// When it is not to be had.
+pub(crate) async fn bind(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(SocketAddr::new(address, port)).await.with_context(|| {
+        format!("cannot listen on {address} port {port} for the kubelet's API: choose another --kubelet-port, or 0")
+    })
+}
+
+/// Serves the API, for ever.
+///
+/// # Errors
+/// When no TLS can be set up from what is given.
+pub(crate) fn serve(
+    listener: TcpListener,
+    context: Context,
+    client_ca: Option<&[u8]>,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let tls = TlsAcceptor::from(Arc::new(tls::config(&context.node, client_ca)?));
+    if client_ca.is_none() {
+        warn!("no certificate authority for clients is known: the kubelet's API will refuse everybody (kubectl logs too)");
+    }
+    let authorizer = Arc::new(auth::Authorizer::new(context.client.clone(), context.node.name.clone()));
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok" }))
+        .route("/pods", get(pods))
+        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
+        .with_state(context)
+        .layer(middleware::from_fn_with_state(authorizer, auth::check));
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    Ok(async move {
+        loop {
+            // The semaphore is never closed.
+            let Ok(place) = places.clone().acquire_owned().await else { return };
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (tls, router) = (tls.clone(), router.clone());
+                    tokio::spawn(async move {
+                        if let Err(error) = connection(stream, tls, router).await {
+                            debug!(%peer, "the connection ended: {error:#}");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Too many open files, most likely: it passes when others close.
+                    warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    })
+}
+
+async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.context("the TLS handshake took too long")??;
+    let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
+    let identity = identity::of(certificates);
+    let service = TowerToHyperService::new(router.layer(Extension(identity)));
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    server
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await
+        .map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// The pods of this node, as the kubelet lists them.
+async fn pods(State(context): State<Context>) -> impl IntoResponse {
+    let items: Vec<Pod> = context.pods.state().iter().map(|pod| Pod::clone(pod)).collect();
+    Json(serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
+}

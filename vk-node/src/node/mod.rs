@@ -1,0 +1,130 @@
+//! `vk-node run`: the parts of a node, put together.
+//!
+//! ```text
+//!                 API server
+//!        ▲ Node, Lease      │ Pods        ▲ PodStatus      │ kubectl logs
+//!        │                  ▼             │                ▼
+//!   registration         pods (controller, orphans)     kubelet API
+//!        ▲                  │  ▲                           │
+//!        │ health           ▼  │ what is seen              │
+//!        └───────────────  tasks (mirror of the pipe)  ◀───┘
+//!                             │ vk-cmd.sock
+//!                            pipe
+//! ```
+
+mod api_server;
+mod own_pipe;
+mod registration;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+use vk_cmd_crds::NodeName;
+use vk_node_core::NodeFacts;
+use vk_node_core::node::NodeProfile;
+use vk_pipe::client::PipeClient;
+
+use crate::kubelet;
+use crate::pods;
+use crate::tasks::Mirror;
+
+/// What a node is started with.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// The node's name.
+    pub(crate) name: NodeName,
+    /// The kubeconfig, where it is not the usual one.
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// The pipe's directory.
+    pub(crate) hostpipe: PathBuf,
+    /// Whether the node starts a pipe where none answers.
+    pub(crate) starts_pipe: bool,
+    /// The address at which the API server reaches this node.
+    pub(crate) address: Option<IpAddr>,
+    /// The port of the kubelet's API.
+    pub(crate) kubelet_port: u16,
+    /// Whose clients may ask the kubelet's API.
+    pub(crate) client_ca_file: Option<PathBuf>,
+    /// How many pods the node takes.
+    pub(crate) max_pods: u32,
+    /// More labels.
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
+/// Runs the node until it is told to end. Tasks go on without it.
+pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+    let shutdown = shutdown_signal()?;
+    let pipe = PipeClient::new(&options.hostpipe);
+    // Held to the end: dropping it ends the pipe that it started.
+    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(options.hostpipe.clone(), pipe.clone()));
+    let host = own_pipe::await_pipe(&pipe, &options).await;
+    info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
+
+    let server = api_server::connect(options.kubeconfig.as_deref(), options.client_ca_file.as_deref()).await?;
+    let address = match options.address {
+        Some(address) => address,
+        None => server.local_address().await?,
+    };
+    let listener = kubelet::bind(address, options.kubelet_port).await?;
+    let profile = NodeProfile {
+        name: options.name.clone(),
+        address: address.to_string(),
+        port: listener.local_addr().context("the kubelet's port has no address")?.port(),
+        max_pods: options.max_pods,
+        labels: options.labels,
+    };
+    let facts = NodeFacts { name: options.name.as_str().to_owned(), address: profile.address.clone() };
+
+    let (mirror, task_changes) = Mirror::new();
+    let mirror = Arc::new(mirror);
+    let (pod_store, pod_writer) = pods::store();
+    let registration = registration::Registration::new(server.client.clone(), profile, host, &options.hostpipe);
+    let generation = registration.register().await?;
+    info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
+
+    let kubelet = kubelet::serve(
+        listener,
+        kubelet::Context {
+            node: facts.clone(),
+            pods: pod_store.clone(),
+            mirror: mirror.clone(),
+            pipe: pipe.clone(),
+            client: server.client.clone(),
+        },
+        server.client_ca.as_deref(),
+    )?;
+    let pods = pods::run(
+        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, generation),
+        (pod_store, pod_writer),
+        task_changes,
+    );
+    // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
+    // the node, and what the others have not finished is taken up again from the records by the next start.
+    tokio::select! {
+        () = shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
+        () = mirror.follow(&pipe) => {}
+        () = pods => {}
+        () = kubelet => {}
+        error = registration.keep(mirror.link()) => return Err(error),
+    }
+    registration.sign_off().await;
+    Ok(())
+}
+
+/// Waits for `SIGTERM` or `SIGINT`.
+pub(crate) fn shutdown_signal() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        // Cancel-safe: both only wait, and a signal that came stays with its receiver.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

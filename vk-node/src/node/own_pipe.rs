@@ -1,0 +1,77 @@
+//! The pipe that a node starts for itself, where nobody else has.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+use vk_pipe::client::PipeClient;
+use vk_task::HostInfo;
+
+use super::Options;
+
+/// How often a pipe is looked for that does not answer yet.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often a pipe that answers is looked at again: its end is seen by the mirror, this only starts the next one.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+
+/// A task that sees to it that a pipe runs; it and the pipe it started end with this value.
+pub(super) struct OwnPipe(JoinHandle<()>);
+
+impl Drop for OwnPipe {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is.
+pub(super) fn keep(directory: PathBuf, pipe: PipeClient) -> OwnPipe {
+    OwnPipe(tokio::spawn(async move {
+        loop {
+            if pipe.info().await.is_err() {
+                run_one(&directory).await;
+            }
+            tokio::time::sleep(CHECK_EVERY).await;
+        }
+    }))
+}
+
+/// Starts a pipe and waits for its end.
+async fn run_one(directory: &std::path::Path) {
+    // The name of the running file may be gone (an update replaces it); this link still leads to it.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("pipe").arg("--hostpipe").arg(directory).stdin(Stdio::null()).kill_on_drop(true);
+    // A Ctrl-C at the node's terminal is for the node; it ends its pipe itself.
+    command.process_group(0);
+    match command.spawn() {
+        Ok(mut child) => {
+            info!(pid = child.id(), "started the pipe");
+            match child.wait().await {
+                Ok(status) => warn!(%status, "the pipe ended; tasks go on, and the next one takes them up"),
+                Err(error) => warn!(%error, "cannot wait for the pipe"),
+            }
+        }
+        Err(error) => warn!(%error, "cannot start the pipe"),
+    }
+}
+
+/// Waits until a pipe answers, and says so while none does.
+pub(super) async fn await_pipe(pipe: &PipeClient, options: &Options) -> HostInfo {
+    let mut attempts = 0_u32;
+    loop {
+        match pipe.info().await {
+            Ok(info) => return info,
+            Err(error) => {
+                // Once at about one second, and then every half a minute.
+                if attempts % 600 == 20 {
+                    let hint = if options.starts_pipe { "it was started" } else { "start `vk-node pipe` on the host" };
+                    warn!(directory = %options.hostpipe.display(), %error, "no pipe answers: {hint}");
+                }
+            }
+        }
+        attempts = attempts.wrapping_add(1);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}

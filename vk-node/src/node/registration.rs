@@ -1,0 +1,258 @@
+//! The node's presence in the cluster: its Node object, its Lease, and its health.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+use vk_node_core::lease::{self, Claim};
+use vk_node_core::node::{self, Health, NodeProfile};
+use vk_task::HostInfo;
+
+use crate::tasks::Link;
+
+/// The longest that one request may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often an unchanged status is written all the same: the kubelet's `nodeStatusReportFrequency`.
+const STATUS_EVERY: Duration = Duration::from_secs(300);
+/// The first and the longest wait of a node whose API server is not there yet.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// The longest that a node takes to say good-bye.
+const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A node's presence in a cluster.
+pub(super) struct Registration {
+    client: Client,
+    profile: NodeProfile,
+    host: HostInfo,
+    /// Who holds the node's lease: one per host and pipe.
+    identity: String,
+    /// Where it is remembered which Node object this pipe's tasks were started for.
+    memory: PathBuf,
+}
+
+/// Which Node object this pipe works for, and since when. A task started for an earlier one may belong to another
+/// cluster: that the present one does not list its pod proves nothing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Memory {
+    uid: String,
+    since: Timestamp,
+}
+
+impl Registration {
+    pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, hostpipe: &Path) -> Self {
+        let identity = format!("{}:{}", host.hostname, host.directory.display());
+        Self { client, profile, host, identity, memory: hostpipe.join("node.json") }
+    }
+
+    /// The port of the kubelet's API.
+    pub(super) fn port(&self) -> u16 {
+        self.profile.port
+    }
+
+    /// Takes the name and makes or mends the Node object, however long the API server takes to answer. Returns since
+    /// when tasks here were started for this very Node object.
+    ///
+    /// # Errors
+    /// When the API server says that it will not have this node.
+    pub(super) async fn register(&self) -> anyhow::Result<Timestamp> {
+        let mut wait = RETRY.0;
+        loop {
+            match self.try_register().await {
+                Ok(node) => return self.remember(&node.uid().unwrap_or_default()),
+                Err(error) if is_final(&error) => return Err(error),
+                Err(error) => warn!("cannot register yet: {error:#}; trying again"),
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY.1);
+        }
+    }
+
+    async fn try_register(&self) -> anyhow::Result<Node> {
+        self.await_name().await?;
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let name = self.profile.name.as_str();
+        let wanted = node::object(&self.profile, &self.host, Timestamp::now());
+        let existing = match call("read the Node", nodes.get_opt(name)).await? {
+            Some(node) => node,
+            None => {
+                let made = call("create the Node", nodes.create(&PostParams::default(), &wanted)).await;
+                made.context("check that the credentials are those of this node: system:node:<name>")?
+            }
+        };
+        let labels = json!({"metadata": {"labels": node::labels_of(&self.profile)}});
+        call("label the Node", nodes.patch(name, &PatchParams::default(), &Patch::Merge(&labels))).await?;
+        self.renew(Some(&existing)).await?;
+        self.publish(Health::Ready, existing.status.as_ref()).await?;
+        Ok(existing)
+    }
+
+    /// Waits until nobody else holds the name.
+    async fn await_name(&self) -> anyhow::Result<()> {
+        loop {
+            let lease = call("read the Lease", self.leases().get_opt(self.profile.name.as_str())).await?;
+            let now = Timestamp::now();
+            match lease::claim(lease.as_ref(), &self.identity, now) {
+                Claim::Ours => return Ok(()),
+                Claim::TakenUntil { holder, until } => {
+                    warn!(holder, %until, "another vk-node has this name: end it, or choose another --node-name; waiting");
+                    let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+                    tokio::time::sleep(wait.clamp(RETRY.0, RETRY.1)).await;
+                }
+            }
+        }
+    }
+
+    /// Keeps the lease and the status for as long as nobody else takes the name. Returns why it gave up.
+    pub(super) async fn keep(&self, mut link: watch::Receiver<Link>) -> anyhow::Error {
+        let mut ticks = interval(Duration::try_from(lease::RENEW_EVERY).unwrap_or(CALL_TIMEOUT));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut published: Option<(Health, tokio::time::Instant)> = None;
+        loop {
+            // Cancel-safe: a tick or a change that is not taken now is there at the next look.
+            tokio::select! {
+                _ = ticks.tick() => {}
+                changed = link.changed() => if changed.is_err() { return anyhow!("the mirror of the pipe has ended") },
+            }
+            let health = health(*link.borrow_and_update());
+            match self.beat(health, &mut published).await {
+                Ok(()) => {}
+                Err(error) if is_final(&error) => return error,
+                Err(error) => warn!("no heartbeat: {error:#}; trying again"),
+            }
+        }
+    }
+
+    async fn beat(
+        &self,
+        health: Health,
+        published: &mut Option<(Health, tokio::time::Instant)>,
+    ) -> anyhow::Result<()> {
+        let is_news = published.as_ref().is_none_or(|(last, at)| *last != health || at.elapsed() >= STATUS_EVERY);
+        if is_news {
+            let nodes: Api<Node> = Api::all(self.client.clone());
+            match call("read the Node", nodes.get_opt(self.profile.name.as_str())).await? {
+                Some(node) => self.publish(health.clone(), node.status.as_ref()).await?,
+                None => {
+                    info!("somebody removed the Node object: making it again");
+                    let node = self.try_register().await?;
+                    self.remember(&node.uid().unwrap_or_default())?;
+                }
+            }
+            *published = Some((health, tokio::time::Instant::now()));
+        }
+        self.renew(None).await
+    }
+
+    async fn publish(&self, health: Health, before: Option<&NodeStatus>) -> anyhow::Result<()> {
+        let status = node::status(&self.profile, &self.host, &health, before, Timestamp::now());
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let patch = json!({"status": status});
+        let name = self.profile.name.as_str();
+        call("write the Node's status", nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)))
+            .await?;
+        Ok(())
+    }
+
+    async fn renew(&self, node: Option<&Node>) -> anyhow::Result<()> {
+        let leases = self.leases();
+        let name = self.profile.name.as_str();
+        let before = call("read the Lease", leases.get_opt(name)).await?;
+        let now = Timestamp::now();
+        if let Claim::TakenUntil { holder, .. } = lease::claim(before.as_ref(), &self.identity, now) {
+            bail!(NameTaken { name: name.to_owned(), holder });
+        }
+        let owner = node.map(|node| OwnerReference {
+            api_version: "v1".into(),
+            kind: "Node".into(),
+            name: name.to_owned(),
+            uid: node.uid().unwrap_or_default(),
+            ..OwnerReference::default()
+        });
+        let is_new = before.is_none();
+        let lease = lease::renewed(before, name, owner, &self.identity, now);
+        // A lease that another wrote in between has another resourceVersion, and this write is refused.
+        if is_new {
+            call("create the Lease", leases.create(&PostParams::default(), &lease)).await?;
+        } else {
+            call("renew the Lease", leases.replace(name, &PostParams::default(), &lease)).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that the node is going, so that nothing is placed on it while its lease lasts.
+    pub(super) async fn sign_off(&self) {
+        let health = Health::NotReady { reason: "NodeShutdown".into(), message: "vk-node was told to end".into() };
+        match timeout(SIGN_OFF_TIMEOUT, self.publish(health, None)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("cannot say good-bye: {error:#}; the lease will run out"),
+            Err(_) => warn!("the API server does not answer the good-bye; the lease will run out"),
+        }
+    }
+
+    fn remember(&self, uid: &str) -> anyhow::Result<Timestamp> {
+        if let Ok(text) = std::fs::read(&self.memory)
+            && let Ok(memory) = serde_json::from_slice::<Memory>(&text)
+            && memory.uid == uid
+        {
+            return Ok(memory.since);
+        }
+        let memory = Memory { uid: uid.to_owned(), since: Timestamp::now() };
+        let draft = self.memory.with_extension("json.new");
+        let write = || -> std::io::Result<()> {
+            std::fs::write(&draft, serde_json::to_vec_pretty(&memory)?)?;
+            std::fs::rename(&draft, &self.memory)
+        };
+        write().with_context(|| format!("cannot write {}", self.memory.display()))?;
+        Ok(memory.since)
+    }
+
+    fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), lease::NAMESPACE)
+    }
+}
+
+/// Somebody else works under this node's name.
+#[derive(Debug, thiserror::Error)]
+#[error("the node {name} is held by {holder}: end that vk-node, or choose another --node-name")]
+struct NameTaken {
+    name: String,
+    holder: String,
+}
+
+fn health(link: Link) -> Health {
+    match link {
+        Link::Live => Health::Ready,
+        Link::Lost => Health::NotReady {
+            reason: "PipeUnreachable".into(),
+            message: "the pipe does not answer: start `vk-node pipe` on the host".into(),
+        },
+    }
+}
+
+/// Whether trying again cannot help.
+fn is_final(error: &anyhow::Error) -> bool {
+    error.is::<NameTaken>()
+        || error.chain().any(|cause| match cause.downcast_ref::<kube::Error>() {
+            Some(kube::Error::Api(status)) => matches!(status.code, 401 | 403 | 422),
+            _ => false,
+        })
+}
+
+/// A request with a limit on its time, and with what it was for in its error.
+async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    match timeout(CALL_TIMEOUT, request).await {
+        Ok(answer) => answer.with_context(|| format!("the API server refused to {what}")),
+        Err(_) => Err(anyhow!("the API server took more than {} s to {what}", CALL_TIMEOUT.as_secs())),
+    }
+}

@@ -1,0 +1,80 @@
+//! What is kept in memory about each pod between two looks. All of it can be lost: it saves work and writes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use vk_node_core::admit::{AdmittedPod, Refusal, admit};
+use vk_node_core::life::Trouble;
+
+/// The memory, by pod UID.
+#[derive(Default)]
+pub(super) struct Memory(Mutex<HashMap<String, Remembered>>);
+
+/// What is kept about one pod.
+#[derive(Clone)]
+pub(super) struct Remembered {
+    /// What admission said of it, for the generation it had then.
+    pub(super) admitted: Result<AdmittedPod, Refusal>,
+    /// Why containers could not be started, by their names.
+    pub(super) troubles: BTreeMap<String, Trouble>,
+    /// The pod as our last write left it: newer than the watch's for a moment.
+    latest: Option<Pod>,
+    /// How many rounds have failed since one went well.
+    pub(super) failures: u32,
+}
+
+impl Memory {
+    /// What is kept about `pod`, and the newer of `pod` and what our last write left.
+    pub(super) fn recall(&self, pod: &Pod) -> (Remembered, Pod) {
+        let mut all = self.lock();
+        let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| Remembered {
+            admitted: admit(pod),
+            troubles: BTreeMap::new(),
+            latest: None,
+            failures: 0,
+        });
+        // A refusal that came up at the start (a command that no Linux can run) stands; the rest follows the pod.
+        if let Ok(admitted) = &entry.admitted
+            && admitted.generation != pod.metadata.generation
+        {
+            entry.admitted = admit(pod);
+        }
+        let newest = match entry.latest.take() {
+            Some(latest) if version(&latest) > version(pod) => {
+                entry.latest = Some(latest.clone());
+                latest
+            }
+            _ => pod.clone(),
+        };
+        (entry.clone(), newest)
+    }
+
+    /// Changes what is kept about the pod with this UID, if anything is.
+    pub(super) fn change(&self, uid: &str, change: impl FnOnce(&mut Remembered)) {
+        if let Some(entry) = self.lock().get_mut(uid) {
+            change(entry);
+        }
+    }
+
+    /// Keeps what a write to the pod returned.
+    pub(super) fn wrote(&self, pod: Pod) {
+        self.change(&pod.uid().unwrap_or_default(), |entry| entry.latest = Some(pod));
+    }
+
+    /// Forgets a pod that is gone.
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    /// A panic of another holder leaves the map whole: every change to it is one assignment.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resource versions of one resource may be compared as numbers, since Kubernetes 1.35 officially (KEP-5504).
+fn version(pod: &Pod) -> u64 {
+    pod.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,175 @@
+//! The pods of this node: a controller that reconciles each of them whenever it, one of its tasks, or time has moved.
+
+mod act;
+mod memory;
+mod orphans;
+mod reconcile;
+mod sources;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::{Stream, StreamExt, future};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::controller::{self, Controller};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use tracing::{debug, warn};
+use vk_node_core::NodeFacts;
+use vk_pipe::client::PipeClient;
+
+use self::memory::Memory;
+use self::orphans::Orphans;
+use crate::tasks::{Change, Mirror};
+
+/// How many proofs of deletion may wait to be acted on.
+const WAITING_PROOFS: usize = 1024;
+
+/// What the parts of this module share.
+pub(crate) struct Context {
+    client: Client,
+    pipe: PipeClient,
+    mirror: Arc<Mirror>,
+    node: NodeFacts,
+    memory: Memory,
+    /// Tasks accepted since then were started for this very Node object.
+    continuity: Timestamp,
+}
+
+impl Context {
+    pub(crate) fn new(
+        client: Client,
+        pipe: PipeClient,
+        mirror: Arc<Mirror>,
+        node: NodeFacts,
+        continuity: Timestamp,
+    ) -> Self {
+        Self { client, pipe, mirror, node, memory: Memory::default(), continuity }
+    }
+}
+
+/// The node's pods as the API server last told of them.
+pub(crate) fn store() -> (Store<Pod>, reflector::store::Writer<Pod>) {
+    reflector::store()
+}
+
+/// Runs the controller and the care for orphans, for ever.
+pub(crate) async fn run(
+    context: Context,
+    (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
+    changes: mpsc::Receiver<Change>,
+) {
+    let context = Arc::new(context);
+    let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
+    let pods = watch(&context, writer, deleted);
+    let (again_all, all) = mpsc::channel(1);
+    let orphans = Orphans::new(context.clone(), store.clone());
+    let changed = route(changes, again_all, orphans.clone());
+    let controller = Controller::for_stream(pods, store)
+        .with_config(controller::Config::default().concurrency(0))
+        .reconcile_on(changed)
+        .reconcile_all_on(all)
+        .run(reconcile::reconcile, reconcile::on_error, context)
+        .for_each(|result| {
+            match result {
+                Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
+                Err(controller::Error::ReconcilerFailed(error, pod)) => {
+                    warn!(pod = %pod, "{:#}", anyhow::Error::from(error));
+                }
+                Err(error) => warn!("watching pods: {:#}; trying again", anyhow::Error::from(error)),
+            }
+            future::ready(())
+        });
+    future::join(controller, orphans.run(deletions)).await;
+}
+
+/// The pods bound to this node. A deletion that the watch tells of is the proof that orphans wait for.
+fn watch(
+    context: &Arc<Context>,
+    writer: reflector::store::Writer<Pod>,
+    deleted: mpsc::Sender<String>,
+) -> impl Stream<Item = watcher::Result<Pod>> + Send + 'static {
+    let api: Api<Pod> = Api::all(context.client.clone());
+    let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node.name));
+    let context = context.clone();
+    watcher(api, config)
+        .default_backoff()
+        .modify(|pod| pod.managed_fields_mut().clear())
+        .reflect(writer)
+        .then(move |event| {
+            let (mut deleted, context) = (deleted.clone(), context.clone());
+            async move {
+                if let Ok(watcher::Event::Delete(pod)) = &event {
+                    let uid = pod.uid().unwrap_or_default();
+                    debug!(pod = %ObjectRef::from_obj(pod), uid, "deleted");
+                    context.memory.forget(&uid);
+                    // The receiver lives as long as the controller.
+                    let _ = futures::SinkExt::send(&mut deleted, uid).await;
+                }
+                event
+            }
+        })
+        .applied_objects()
+}
+
+/// Turns what changed among the tasks into the pods to look at.
+fn route(
+    changes: mpsc::Receiver<Change>,
+    again_all: mpsc::Sender<()>,
+    orphans: Orphans,
+) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
+    changes.filter_map(move |change| {
+        let (mut again_all, orphans) = (again_all.clone(), orphans.clone());
+        async move {
+            match change {
+                Change::Pod(key) => {
+                    orphans.look(&key);
+                    Some(ObjectRef::new(&key.name).within(&key.namespace))
+                }
+                Change::Everything => {
+                    orphans.look_at_all();
+                    // Full means that a look at everything is due already.
+                    let _ = again_all.try_send(());
+                    None
+                }
+            }
+        }
+    })
+}
+
+/// The longest that one request to the API server may take.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A request with a limit on its time.
+async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+    match tokio::time::timeout(CALL_TIMEOUT, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(CallError::Failed(Box::new(error))),
+        Err(_) => Err(CallError::TimedOut),
+    }
+}
+
+/// Why a request to the API server has no answer.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("the request to the API server failed")]
+    Failed(#[source] Box<kube::Error>),
+    #[error("the API server took more than {} s to answer", CALL_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+impl CallError {
+    /// The HTTP status of a refusal.
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Failed(error) => match error.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::TimedOut => None,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The node's mirror of what the pipe knows: filled by the pipe's watch, asked by everything else here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use tokio::sync::watch;
+use tracing::{info, warn};
+use vk_node_core::admit::PodKey;
+use vk_pipe::client::PipeClient;
+use vk_task::{Origin, TaskId, TaskState, TaskView, WatchEvent};
+
+/// How long to wait before a watch that ended is begun again. The pipe is on this host: asking is cheap.
+const RECONNECT: Duration = Duration::from_millis(100);
+/// How many changes may wait to be looked at; the pipe's watch waits when there are more.
+const WAITING_CHANGES: usize = 1024;
+
+/// Whether the mirror speaks for the pipe at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// The pipe answers, and all it knows is here.
+    Live,
+    /// It does not: what is here is what it once said.
+    Lost,
+}
+
+/// What has changed, for those who decide about pods.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// Something about this pod's tasks.
+    Pod(PodKey),
+    /// The link has come back: everything is to be looked at.
+    Everything,
+}
+
+/// The mirror.
+pub(crate) struct Mirror {
+    pods: Mutex<HashMap<String, BTreeMap<TaskId, TaskView>>>,
+    link: watch::Sender<Link>,
+    changes: mpsc::Sender<Change>,
+}
+
+impl Mirror {
+    /// An empty mirror, and the stream of what changes in it.
+    pub(crate) fn new() -> (Self, mpsc::Receiver<Change>) {
+        let (changes, receiver) = mpsc::channel(WAITING_CHANGES);
+        let link = watch::Sender::new(Link::Lost);
+        (Self { pods: Mutex::default(), link, changes }, receiver)
+    }
+
+    /// Whether the mirror can be believed to be complete.
+    pub(crate) fn is_live(&self) -> bool {
+        *self.link.borrow() == Link::Live
+    }
+
+    /// The link's state, now and later.
+    pub(crate) fn link(&self) -> watch::Receiver<Link> {
+        self.link.subscribe()
+    }
+
+    /// The tasks of the pod with this UID.
+    pub(crate) fn of_pod(&self, uid: &str) -> Vec<TaskView> {
+        self.lock().get(uid).into_iter().flat_map(|tasks| tasks.values().cloned()).collect()
+    }
+
+    /// All pods that have tasks.
+    pub(crate) fn pods(&self) -> Vec<PodKey> {
+        self.lock().values().filter_map(|tasks| tasks.values().next()).filter_map(key_of).collect()
+    }
+
+    /// Takes in what the pipe answered to a request, which may come before or after the watch tells the same.
+    pub(crate) fn learn(&self, task: TaskView) {
+        let Some(key) = key_of(&task) else { return };
+        let mut pods = self.lock();
+        let tasks = pods.entry(key.uid).or_default();
+        match tasks.get(&task.id) {
+            Some(known) if rank(&known.state) > rank(&task.state) => {}
+            _ => {
+                tasks.insert(task.id.clone(), task);
+            }
+        }
+    }
+
+    /// Follows the pipe for ever.
+    pub(crate) async fn follow(&self, pipe: &PipeClient) {
+        loop {
+            match pipe.watch().await {
+                Ok(events) => {
+                    let mut events = std::pin::pin!(events);
+                    while let Some(event) = events.next().await {
+                        match event {
+                            Ok(event) => self.take(event).await,
+                            Err(error) => {
+                                warn!(%error, "the pipe's watch broke");
+                                break;
+                            }
+                        }
+                    }
+                }
+                Err(error) if self.is_live() => warn!(%error, "the pipe does not answer"),
+                Err(_) => {}
+            }
+            self.link.send_if_modified(|link| std::mem::replace(link, Link::Lost) == Link::Live);
+            tokio::time::sleep(RECONNECT).await;
+        }
+    }
+
+    async fn take(&self, event: WatchEvent) {
+        let change = match event {
+            WatchEvent::Snapshot { tasks } => {
+                let mut pods: HashMap<String, BTreeMap<TaskId, TaskView>> = HashMap::new();
+                for task in tasks {
+                    if let Some(key) = key_of(&task) {
+                        pods.entry(key.uid).or_default().insert(task.id.clone(), task);
+                    }
+                }
+                *self.lock() = pods;
+                if self.link.send_replace(Link::Live) == Link::Lost {
+                    info!("the pipe's tasks are known");
+                }
+                Change::Everything
+            }
+            WatchEvent::Changed { task } => {
+                let Some(key) = key_of(&task) else { return };
+                self.learn(task);
+                Change::Pod(key)
+            }
+            WatchEvent::Removed { id } => {
+                self.remove(&id);
+                return;
+            }
+        };
+        self.tell(change).await;
+    }
+
+    /// Drops what is known of a task whose records are gone.
+    pub(crate) fn remove(&self, id: &TaskId) {
+        self.lock().retain(|_, tasks| {
+            tasks.remove(id);
+            !tasks.is_empty()
+        });
+    }
+
+    /// Waits where many changes wait already: nothing is dropped, and nothing grows without bound.
+    async fn tell(&self, change: Change) {
+        let mut changes = self.changes.clone();
+        // The receiver lives as long as the node.
+        let _ = futures::SinkExt::send(&mut changes, change).await;
+    }
+
+    /// A panic of another holder leaves the map whole: every change to it is a single insert or removal.
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<TaskId, TaskView>>> {
+        self.pods.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// States only move forward: a late answer does not undo what the watch has told.
+fn rank(state: &TaskState) -> u8 {
+    match state {
+        TaskState::Accepted { .. } => 0,
+        TaskState::Running { .. } => 1,
+        TaskState::Ended { .. } | TaskState::Unknown { .. } => 2,
+    }
+}
+
+/// The pod that a task belongs to; lines of the FIFO belong to none.
+pub(crate) fn key_of(task: &TaskView) -> Option<PodKey> {
+    match &task.origin {
+        Origin::Pod { namespace, pod, uid, .. } => {
+            Some(PodKey { namespace: namespace.clone(), name: pod.clone(), uid: uid.clone() })
+        }
+        Origin::Fifo => None,
+    }
+}
