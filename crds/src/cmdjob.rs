@@ -35,7 +35,7 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     printcolumn(name = "DURATION", type_ = "string", json_path = ".status.duration", description = "How long the last attempt ran", priority = 1),
     printcolumn(name = "REASON", type_ = "string", json_path = ".status.reason", description = "Why it is there, as one word", priority = 1),
     printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.message", description = "Why it is there, in plain words", priority = 1),
-    validation = Rule::new("size(self.metadata.name) <= 63").field_path(".metadata.name").message("a CmdJob's name has at most 63 characters, because it is also a label of its pods: choose a shorter one"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("a CmdJob's name has at most 63 characters, because it is also a label of its pods: choose a shorter one"),
 )]
 #[x_kube(
     validation = rule("has(self.script) || has(self.command)", None, "there is nothing to run: set script (a text for a shell) or command (a program with args)"),
@@ -131,11 +131,11 @@ pub struct CmdJobSpec {
     #[serde(default)]
     pub suspend: bool,
 
-    /// How long a process that is to be ended may take between TERM and KILL, in seconds. Default 30. Cannot be changed
-    /// later.
+    /// How long a process that is to be ended may take between TERM and KILL, in seconds. At least 1: with 0, Kubernetes
+    /// would forget the pod before its process is gone. Default 30. Cannot be changed later.
     #[serde(default = "default_grace")]
     #[x_kube(
-        validation = ("self >= 0", "terminationGracePeriodSeconds is 0 (KILL at once) or more"),
+        validation = ("self >= 1", "terminationGracePeriodSeconds is 1 or more: with 0, Kubernetes would forget the pod before its process is gone"),
         validation = ("self == oldSelf", "terminationGracePeriodSeconds cannot be changed, because pods are made with it: make a new CmdJob under another name"),
     )]
     pub termination_grace_period_seconds: i64,

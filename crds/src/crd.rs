@@ -36,7 +36,7 @@ pub enum CrdError {
 /// The definition of CmdJob.
 pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
     let mut crd = serde_json::to_value(CmdJob::crd())?;
-    drop_nullable(&mut crd);
+    tidy(&mut crd);
     let env = crd
         .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/env/items/properties")
         .and_then(Value::as_object_mut)
@@ -50,17 +50,22 @@ pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
     Ok(serde_json::from_value(crd)?)
 }
 
-/// Takes out every `nullable: true`. With it, `script: null` is kept and is there for CEL's `has()`; without it the API
-/// server drops the null, as it does for its own types.
-fn drop_nullable(value: &mut Value) {
+/// Takes out every `nullable: true`: with it, `script: null` is kept and is there for CEL's `has()`; without it the API
+/// server drops the null, as it does for its own types. And joins the lines of descriptions, which are broken where the
+/// source code is: `kubectl explain` breaks them where the terminal does.
+fn tidy(value: &mut Value) {
     match value {
         Value::Object(map) => {
             if map.get("nullable") == Some(&Value::Bool(true)) {
                 map.remove("nullable");
             }
-            map.values_mut().for_each(drop_nullable);
+            if let Some(Value::String(text)) = map.get_mut("description") {
+                let paragraphs: Vec<String> = text.split("\n\n").map(|p| p.replace('\n', " ")).collect();
+                *text = paragraphs.join("\n\n");
+            }
+            map.values_mut().for_each(tidy);
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_nullable),
+        Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }

@@ -13,7 +13,7 @@ pub struct CmdJobStatus {
     /// has not seen the last change yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Where the job is, in one word: Waiting, Pending, Running, Terminating, Suspended, Complete, Failed or Invalid.
+    /// Where the job is, in one word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// Why it is there, as one stable word for programs. All of them are listed in the documentation.
@@ -59,7 +59,7 @@ pub struct CmdJobStatus {
     pub attempts: Vec<Attempt>,
 }
 
-/// Where a CmdJob is.
+/// Where the CmdJob is, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, Display, IntoStaticStr)]
 pub enum State {
     /// No process was asked for yet, or not again yet: `message` says what is missing.

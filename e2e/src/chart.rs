@@ -16,7 +16,7 @@ pub const NAMESPACE: &str = "vk-cmd-system";
 pub const RELEASE: &str = "vk-cmd";
 
 /// For [`install`]: the operator's Deployment with no pods, because the operator is run outside the cluster.
-pub const WITHOUT_OPERATOR: &[&str] = &["--set", "replicaCount=0"];
+pub const WITHOUT_OPERATOR: &[&str] = &["--set", "replicas=0"];
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -40,11 +40,28 @@ pub async fn install(cluster: &Cluster, settings: &[&str]) -> Result<Chart> {
     helm.args(["upgrade", "--install", RELEASE]).arg(directory());
     helm.args(["--namespace", NAMESPACE, "--create-namespace"]).args(settings);
     exec::text(helm, LIMIT).await.context("cannot install the chart")?;
+    installed(cluster).await?.context("helm has installed the chart, but does not find it")
+}
+
+/// The chart as it is installed, if it is.
+pub async fn installed(cluster: &Cluster) -> Result<Option<Chart>> {
+    let mut helm = cluster.helm();
+    helm.args(["list", "--namespace", NAMESPACE, "--filter", &format!("^{RELEASE}$"), "--short"]);
+    if exec::text(helm, LIMIT).await?.trim().is_empty() {
+        return Ok(None);
+    }
     let mut helm = cluster.helm();
     helm.args(["get", "manifest", RELEASE, "--namespace", NAMESPACE]);
     let manifest = exec::text(helm, LIMIT).await?;
     let service_account = service_account(&manifest)?.context("the chart makes no ServiceAccount for the operator")?;
-    Ok(Chart { namespace: NAMESPACE.to_owned(), service_account })
+    Ok(Some(Chart { namespace: NAMESPACE.to_owned(), service_account }))
+}
+
+/// Removes the chart, all but the CustomResourceDefinitions and with them the users' CmdJobs.
+pub async fn uninstall(cluster: &Cluster) -> Result<()> {
+    let mut helm = cluster.helm();
+    helm.args(["uninstall", RELEASE, "--namespace", NAMESPACE]);
+    exec::text(helm, LIMIT).await.context("cannot uninstall the chart").map(drop)
 }
 
 /// The name of the first ServiceAccount among the objects of a manifest.

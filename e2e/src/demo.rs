@@ -7,7 +7,10 @@ mod outcome;
 mod screen;
 mod stage;
 mod watching;
+mod world;
 
+use std::future::Future;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -33,31 +36,48 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Whatever is running is dropped when we are told to stop, and stops its processes with it.
+/// Sets the stage, plays, and clears up: also when told to stop in the midst of it.
 async fn until_told_to_stop(cli: &Cli, screen: &Screen) -> Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
-    tokio::select! {
-        result = run(cli, screen) => result,
-        _ = tokio::signal::ctrl_c() => {
+    let mut stop = pin!(told_to_stop()?);
+    let mut stage = tokio::select! {
+        stage = Stage::set(cli, screen) => stage?,
+        code = &mut stop => return Ok(code),
+    };
+    let played = tokio::select! {
+        played = play(cli, &mut stage, screen) => played,
+        code = &mut stop => {
             screen.line("\nstopping");
-            // After the jobs have run Ctrl-C is the way to end; before, it cuts the demo short.
-            Ok(if screen.is_done() { ExitCode::SUCCESS } else { ExitCode::from(130) })
+            // Once the examples have run, Ctrl-C is the way to end; before, it cuts the demo short.
+            Ok(screen.verdict().unwrap_or(code))
         }
-        _ = terminate.recv() => Ok(ExitCode::from(143)),
-    }
+    };
+    stage.clear_up(screen).await;
+    played
 }
 
-async fn run(cli: &Cli, screen: &Screen) -> Result<ExitCode> {
-    let mut stage = Stage::set(cli, screen).await?;
-    let jobs = jobs::apply(&stage, screen).await?;
-    let finished = watching::until_finished(&mut stage, &jobs, screen).await?;
-    let outcomes = outcome::show(&stage, &finished, screen).await?;
+async fn play(cli: &Cli, stage: &mut Stage, screen: &Screen) -> Result<ExitCode> {
+    let jobs = jobs::apply(stage, screen).await?;
+    let finished = watching::until_finished(stage, &jobs, screen).await?;
+    let outcomes = outcome::show(stage, &finished, screen).await?;
     let code = if outcomes.all_as_expected() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if cli.once {
         return Ok(code);
     }
-    screen.done();
-    closing::show_what_to_try(&stage, &finished, screen)?;
+    screen.set_verdict(code);
+    closing::show_what_to_try(stage, &finished, screen);
     stage.run_on().await?;
     Ok(code)
+}
+
+/// Ends, with the exit code that shells know for it, at Ctrl-C or `kill`.
+fn told_to_stop() -> Result<impl Future<Output = ExitCode>> {
+    let why = "cannot listen for signals";
+    let mut interrupt = signal(SignalKind::interrupt()).context(why)?;
+    let mut terminate = signal(SignalKind::terminate()).context(why)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => ExitCode::from(130),
+            _ = terminate.recv() => ExitCode::from(143),
+        }
+    })
 }

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::certificates::v1::{
     CertificateSigningRequest, CertificateSigningRequestCondition, CertificateSigningRequestSpec,
-    CertificateSigningRequestStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use serde_json::json;
 
 use crate::cluster::Cluster;
 use crate::kubeconfig::{self, Credential};
@@ -43,13 +43,12 @@ pub async fn node_kubeconfig(cluster: &Cluster, name: &str) -> Result<PathBuf> {
         },
         status: None,
     };
-    let mut made =
-        requests.create(&PostParams::default(), &object).await.context("cannot ask for a node's certificate")?;
-    let id = made.metadata.name.clone().context("the API server gave the request no name")?;
+    let made = requests.create(&PostParams::default(), &object).await.context("cannot ask for a node's certificate")?;
+    let id = made.metadata.name.context("the API server gave the request no name")?;
 
-    made.status = Some(CertificateSigningRequestStatus { conditions: Some(vec![approval()]), certificate: None });
+    let approved = Patch::Merge(json!({ "status": { "conditions": [approval()] } }));
     requests
-        .replace_approval(&id, &PostParams::default(), &made)
+        .patch_approval(&id, &PatchParams::default(), &approved)
         .await
         .context("cannot approve a node's certificate")?;
     let certificate = wait::until("the node's certificate to be signed", LIMIT, GLANCE, async || {

@@ -236,7 +236,8 @@ impl Site {
         janitor::marks(&self.home())
     }
 
-    fn stop(&mut self) -> Result<()> {
+    /// Stops the node, then the pipe, then ends with KILL whatever is left of their tasks.
+    pub fn stop(&mut self) -> Result<()> {
         self.node = None;
         self.pipe = None;
         process::kill_by_environment(&self.marks())

@@ -20,7 +20,15 @@ pub enum CallError {
         /// What was attempted.
         what: &'static str,
     },
-    /// The API server said no, or was not reached.
+    /// The API server said no.
+    #[error("cannot {what}: the API server says {} {}: {}", .status.code, .status.reason, .status.message)]
+    Refused {
+        /// What was attempted.
+        what: &'static str,
+        /// Its answer.
+        status: Box<Status>,
+    },
+    /// The API server was not reached, or its answer not understood.
     #[error("cannot {what}")]
     Failed {
         /// What was attempted.
@@ -33,8 +41,10 @@ pub enum CallError {
 impl CallError {
     /// What the API server answered, if it did.
     pub fn status(&self) -> Option<&Status> {
-        let Self::Failed { source, .. } = self else { return None };
-        if let kube::Error::Api(status) = &**source { Some(status) } else { None }
+        match self {
+            Self::Refused { status, .. } => Some(status),
+            Self::TimedOut { .. } | Self::Failed { .. } => None,
+        }
     }
 
     /// Whether the object is not there.
@@ -52,6 +62,7 @@ impl CallError {
 pub async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
     match tokio::time::timeout(TIME_LIMIT, request).await {
         Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(kube::Error::Api(status))) => Err(CallError::Refused { what, status }),
         Ok(Err(source)) => Err(CallError::Failed { what, source: Box::new(source) }),
         Err(_) => Err(CallError::TimedOut { what }),
     }

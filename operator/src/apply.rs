@@ -45,7 +45,7 @@ async fn create(client: &Client, job: &ValidJob<'_>, attempt: u32, pod: &Pod) ->
         };
     }
     match status.code {
-        400 | 422 => Ok(Creation::Rejected(status.message.clone())),
+        400 | 413 | 422 => Ok(Creation::Rejected(status.message.clone())),
         403 | 404 => Ok(Creation::Refused(status.message.clone())),
         _ => Err(error),
     }

@@ -40,6 +40,12 @@ impl Caches {
             && self.nodes.wait_until_ready().await.is_ok()
     }
 
+    /// Whether a CmdJob is in the cache.
+    pub fn has(&self, job: &CmdJob) -> bool {
+        let name = ObjectRef::new(&job.name_any()).within(&job.namespace().unwrap_or_default());
+        self.jobs.get(&name).is_some()
+    }
+
     /// The pod of that name.
     pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
         self.pods.get(&ObjectRef::new(name).within(namespace))
@@ -85,8 +91,8 @@ pub fn watch(
             .reflect(jobs_writer)
             .map_ok(move |event| match event {
                 Event::Apply(job) => vec![ObjectRef::from_obj(&job)],
-                Event::Delete(DeserializeGuard(job)) => {
-                    job.iter().for_each(|job| memory.gone(job));
+                Event::Delete(job) => {
+                    memory.gone(&job.namespace().unwrap_or_default(), &job.name_any());
                     Vec::new()
                 }
                 Event::InitDone => caches.all(),

@@ -35,12 +35,12 @@ impl Memory {
         None
     }
 
-    /// Keeps the answer to a write.
+    /// Keeps the answer to a write of an object that is still in the cache.
     pub fn keep(&self, answer: CmdJob) {
         lock(&self.written).insert(key(&answer), Arc::new(answer));
     }
 
-    /// Forgets the failed reconciles of an object.
+    /// Forgets the failed reconciles of an object, because one has succeeded.
     pub fn succeeded(&self, job: &CmdJob) {
         lock(&self.failures).remove(&key(job));
     }
@@ -54,8 +54,8 @@ impl Memory {
     }
 
     /// Forgets an object that is gone.
-    pub fn gone(&self, job: &CmdJob) {
-        let key = key(job);
+    pub fn gone(&self, namespace: &str, name: &str) {
+        let key = (namespace.to_owned(), name.to_owned());
         lock(&self.written).remove(&key);
         lock(&self.failures).remove(&key);
     }

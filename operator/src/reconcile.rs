@@ -44,6 +44,16 @@ pub enum ReconcileError {
     NotMade(String),
 }
 
+impl ReconcileError {
+    /// Whether the object has changed while it was looked at. That happens, and is made good by the next look.
+    pub fn is_conflict(&self) -> bool {
+        match self {
+            Self::Call(error) | Self::Report(ReportError::Call(error)) => error.is_conflict(),
+            Self::NoCaches | Self::NotMade(_) | Self::Report(ReportError::Json(_)) => false,
+        }
+    }
+}
+
 /// Looks at one CmdJob and does what there is to do.
 pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let Context { client, caches, memory } = &*context;
@@ -63,25 +73,32 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
 
     let valid = match validate(job) {
         Ok(valid) => valid,
-        Err(problems) => return reject(client, memory, job, &problems).await,
+        Err(problems) => return reject(&context, job, &problems).await,
     };
     let seen = observe(client, caches, &valid, &recorded).await?;
     let plan = plan(&valid, &recorded, &seen, Timestamp::now());
     let creation = apply(client, &valid, job.metadata.resource_version.as_deref(), &plan.steps).await?;
     let status = status::status(&valid, &recorded, &plan, &creation, Timestamp::now());
-    report(client, memory, job, &status).await?;
+    remember(&context, report(client, job, &status).await?);
 
     must_be_made(&creation, memory, job)?;
     Ok(next(&plan))
 }
 
 /// Says what is wrong with the CmdJob. It is looked at again when it has changed.
-async fn reject(client: &Client, memory: &Memory, job: &CmdJob, problems: &Invalid) -> Result<Action, ReconcileError> {
+async fn reject(context: &Context, job: &CmdJob, problems: &Invalid) -> Result<Action, ReconcileError> {
     let recorded = job.status.clone().unwrap_or_default();
     let status = status::invalid(&recorded, job.metadata.generation, problems, Timestamp::now());
-    report(client, memory, job, &status).await?;
-    memory.succeeded(job);
+    remember(context, report(&context.client, job, &status).await?);
+    context.memory.succeeded(job);
     Ok(Action::await_change())
+}
+
+/// Keeps the answer to a write until the cache has caught up, but not for an object that is gone meanwhile.
+fn remember(context: &Context, answer: Option<CmdJob>) {
+    if let Some(answer) = answer.filter(|answer| context.caches.has(answer)) {
+        context.memory.keep(answer);
+    }
 }
 
 /// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses.

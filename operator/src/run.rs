@@ -53,7 +53,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> an
         None => std::future::pending().right_future(),
     };
     let stop = shutdown()?;
-    let context = Arc::new(Context { client, caches: caches.clone(), memory });
+    let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory) });
 
     let work = applier(
         |job, context| reconcile(job, context).boxed(),
@@ -64,7 +64,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> an
         Config::default().concurrency(CONCURRENCY),
     )
     .for_each(|result| {
-        log(result);
+        log(&memory, result);
         std::future::ready(())
     });
     info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
@@ -107,10 +107,11 @@ fn retry(job: Arc<MaybeJob>, error: &ReconcileError, context: Arc<Context>) -> A
 }
 
 /// Says what went wrong. What went right shows in the objects.
-fn log(result: Result<(ObjectRef<MaybeJob>, Action), Error<ReconcileError, watcher::Error>>) {
+fn log(memory: &Memory, result: Result<(ObjectRef<MaybeJob>, Action), Error<ReconcileError, watcher::Error>>) {
     match result {
         Ok((job, action)) => debug!(%job, ?action, "looked at"),
-        Err(Error::ObjectNotFound(job)) => debug!(%job, "is gone"),
+        Err(Error::ObjectNotFound(job)) => memory.gone(job.namespace.as_deref().unwrap_or_default(), &job.name),
+        Err(Error::ReconcilerFailed(error, job)) if error.is_conflict() => debug!(%job, "{}", chain(&error)),
         Err(Error::ReconcilerFailed(error, job)) => warn!(%job, "{}; trying again", chain(&error)),
         Err(Error::QueueError(error)) => warn!("a watch has failed and is started again: {}", chain(&error)),
         Err(Error::RunnerError(error)) => warn!("{}", chain(&error)),

@@ -1,6 +1,5 @@
 //! What the viewer can do now.
 
-use anyhow::Result;
 use vk_cmd_crds::CmdJob;
 
 use super::outcome::last_pod;
@@ -9,7 +8,7 @@ use super::stage::Stage;
 use crate::tools;
 
 /// Prints lines to paste into another terminal.
-pub(super) fn show_what_to_try(stage: &Stage, finished: &[CmdJob], screen: &Screen) -> Result<()> {
+pub(super) fn show_what_to_try(stage: &Stage, finished: &[CmdJob], screen: &Screen) {
     let node = stage.site.node_name();
     let mut lines = vec![
         String::new(),
@@ -32,8 +31,6 @@ pub(super) fn show_what_to_try(stage: &Stage, finished: &[CmdJob], screen: &Scre
     ));
     lines.push("  kubectl get cmdjobs --watch".to_owned());
     lines.push(String::new());
-    let [operator, site, plane] = stage.logs();
-    lines.push(format!("Logs: {} {} {}", operator.display(), site.display(), plane.display()));
+    lines.push(format!("Logs: {}", stage.logs()));
     lines.iter().for_each(|line| screen.line(line));
-    Ok(())
 }

@@ -32,13 +32,11 @@ pub(super) async fn apply(stage: &Stage, screen: &Screen) -> Result<Vec<String>>
     screen.line("");
     let node = stage.site.node_name().to_owned();
     let work = async {
-        make_namespace(stage).await?;
-        for text in examples(&node)? {
-            let mut kubectl = stage.kubectl();
-            kubectl.args(["apply", "-f", "-"]);
-            let said = exec::text_with_input(kubectl, text.as_bytes(), LIMIT).await?;
-            said.lines().for_each(|line| screen.line(&format!("  {line}")));
-        }
+        stage.make_namespace().await?;
+        let mut kubectl = stage.kubectl();
+        kubectl.args(["apply", "-f", "-"]);
+        let said = exec::text_with_input(kubectl, examples(&node)?.as_bytes(), LIMIT).await?;
+        said.lines().for_each(|line| screen.line(&format!("  {line}")));
         let made = api(&stage.client).list(&ListParams::default()).await.context("cannot list CmdJobs")?;
         Ok(made.items.iter().map(ResourceExt::name_any).collect())
     };
@@ -50,18 +48,8 @@ pub(super) fn expected_state(job: &CmdJob) -> &str {
     job.annotations().get(EXPECT_ANNOTATION).map_or("Complete", String::as_str)
 }
 
-async fn make_namespace(stage: &Stage) -> Result<()> {
-    // In a cluster that lives on, an earlier demo may have left the namespace and its jobs.
-    let mut kubectl = stage.cluster().kubectl();
-    kubectl.args(["delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=50s"]);
-    exec::text(kubectl, LIMIT).await?;
-    let mut kubectl = stage.cluster().kubectl();
-    kubectl.args(["create", "namespace", NAMESPACE]);
-    exec::text(kubectl, LIMIT).await.map(drop)
-}
-
-/// The texts of the examples, in the order of their names, for the node at hand.
-fn examples(node: &str) -> Result<Vec<String>> {
+/// The examples, in the order of their names, for the node at hand, as one YAML stream.
+fn examples(node: &str) -> Result<String> {
     let directory = directory();
     let why = || format!("cannot read the examples in {}", directory.display());
     let mut paths = Vec::new();
@@ -74,5 +62,6 @@ fn examples(node: &str) -> Result<Vec<String>> {
     paths.sort();
     let read =
         |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()));
-    paths.iter().map(|path| Ok(read(path)?.replace("node: vk-demo", &format!("node: {node}")))).collect()
+    let texts = paths.iter().map(read).collect::<Result<Vec<_>>>()?;
+    Ok(texts.join("---\n").replace("node: vk-demo", &format!("node: {node}")))
 }

@@ -46,10 +46,7 @@ pub(super) async fn show(stage: &Stage, finished: &[CmdJob], screen: &Screen) ->
         screen.line(&format!("✓ all {} jobs ended as they should", finished.len()));
     } else {
         surprises.iter().for_each(|surprise| screen.line(&format!("✗ {surprise}")));
-        screen.line(&format!(
-            "  the logs of the parts: {}",
-            stage.logs().map(|path| path.display().to_string()).join(" ")
-        ));
+        screen.line(&format!("  the logs of the parts: {}", stage.logs()));
         stage.keep_logs();
     }
     Ok(Outcomes { surprises: surprises.len() })

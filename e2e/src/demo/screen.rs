@@ -2,7 +2,8 @@
 
 use std::future::Future;
 use std::io::{IsTerminal, Write, stdout};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,13 +15,13 @@ const TICK: Duration = Duration::from_millis(120);
 #[derive(Debug)]
 pub(super) struct Screen {
     live: Option<MultiProgress>,
-    done: AtomicBool,
+    verdict: OnceLock<ExitCode>,
 }
 
 impl Screen {
     pub(super) fn new() -> Self {
         let live = stdout().is_terminal().then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stdout()));
-        Self { live, done: AtomicBool::new(false) }
+        Self { live, verdict: OnceLock::new() }
     }
 
     /// A line that stays.
@@ -57,12 +58,13 @@ impl Screen {
         Some(bar)
     }
 
-    /// The examples have run; from now on Ctrl-C is the proper end.
-    pub(super) fn done(&self) {
-        self.done.store(true, Ordering::Relaxed);
+    /// The examples have run, and this is what came of them.
+    pub(super) fn set_verdict(&self, code: ExitCode) {
+        // Set once, at the end of the only play.
+        let _ = self.verdict.set(code);
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.done.load(Ordering::Relaxed)
+    pub(super) fn verdict(&self) -> Option<ExitCode> {
+        self.verdict.get().copied()
     }
 }

@@ -1,10 +1,12 @@
-//! What the tests share.
+//! What the tests share, and what each makes for itself.
 
 use std::sync::Once;
 use std::time::Duration;
 
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex, OnceCell};
+use vk_cmd_e2e::chart::{self, Chart};
 use vk_cmd_e2e::control_plane::{ControlPlane, Options};
+use vk_cmd_e2e::operator::Operator;
 
 /// For commands that answer at once; generous, because all tests run at the same time.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
@@ -12,11 +14,35 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// The control plane that all tests use, started by the first that asks. It ends with the process.
 pub(crate) async fn control_plane() -> &'static ControlPlane {
     static SHARED: OnceCell<Result<ControlPlane, String>> = OnceCell::const_new();
-    let start = async || ControlPlane::start(Options::default()).await.map_err(|error| format!("{error:#}"));
-    let shared = SHARED.get_or_init(start).await;
-    let shared = shared.as_ref().unwrap_or_else(|error| panic!("{error}"));
+    let start = async || Box::pin(ControlPlane::start(Options::default())).await.map_err(|error| format!("{error:#}"));
+    let shared = SHARED.get_or_init(start).await.as_ref().unwrap_or_else(|error| panic!("{error}"));
     keep_logs_of_failures(shared);
     shared
+}
+
+/// The chart, installed on it, without an operator inside the cluster.
+pub(crate) async fn chart() -> &'static Chart {
+    static SHARED: OnceCell<Result<Chart, String>> = OnceCell::const_new();
+    let install = async || {
+        let cluster = control_plane().await.cluster();
+        chart::install(cluster, chart::WITHOUT_OPERATOR).await.map_err(|error| format!("{error:#}"))
+    };
+    SHARED.get_or_init(install).await.as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The operator of all tests, with the rights of the chart's ServiceAccount. Whoever kills it starts it again before letting go.
+pub(crate) async fn operator() -> &'static Mutex<Operator> {
+    static SHARED: OnceCell<Result<Mutex<Operator>, String>> = OnceCell::const_new();
+    let start = async || {
+        let chart = chart().await;
+        let plane = control_plane().await;
+        let start = async {
+            let account = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
+            Operator::start(&account).await
+        };
+        start.await.map(Mutex::new).map_err(|error: anyhow::Error| format!("{error:#}"))
+    };
+    SHARED.get_or_init(start).await.as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A namespace of the test's own.

@@ -10,5 +10,18 @@
     reason = "a test says so that it failed"
 )]
 
+mod cancel;
+mod chart_works;
 mod cluster_is_up;
+mod crds;
+mod crashes;
+mod fifo;
 mod fixture;
+mod given;
+mod ground;
+mod job_ends;
+mod many;
+mod operator;
+mod output;
+mod plain_pods;
+mod rough;

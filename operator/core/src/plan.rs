@@ -138,13 +138,13 @@ impl Planner<'_> {
         }
     }
 
-    /// The job is finished: nothing remains but to delete it when its time is over.
+    /// The job is finished: nothing remains but to leave nothing behind, and to delete it when its time is over.
     fn finished(&self, finished: Timestamp) -> Plan {
         let due = self.job.ttl.map(|ttl| later(finished, ttl)).filter(|_| !self.job.deleting);
         let (steps, look_again) = match due {
             Some(due) if due <= self.now => (vec![Step::DeleteJob], None),
-            Some(due) => (Vec::new(), Some(self.until(due))),
-            None => (Vec::new(), None),
+            Some(due) => (self.leftovers(), Some(self.until(due))),
+            None => (self.leftovers(), None),
         };
         Plan {
             steps,
@@ -153,6 +153,13 @@ impl Planner<'_> {
             attempts: self.recorded.attempts.clone(),
             start_time: self.recorded.start_time.as_ref().map(|time| time.0),
         }
+    }
+
+    /// Pods of a finished job that are not at their end. There are none, unless the operator was stopped between making one
+    /// and writing that down, and its cache had not seen it yet when the deadline passed.
+    fn leftovers(&self) -> Vec<Step> {
+        let alive = self.ours().filter(|(_, pod)| !pod.deleting && !matches!(pod.life, Life::Ended(_)));
+        alive.map(|(_, pod)| Step::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() }).collect()
     }
 
     /// When the job was taken up: now, if it has not been; never, while it is suspended. From batch/v1 Job: the time is
@@ -257,9 +264,6 @@ impl Planner<'_> {
                     "node {node} is cordoned and takes no new work: the job starts after \"kubectl uncordon {node}\""
                 ),
             ),
-            NodeSeen::Ready if matches!(self.seen.pods.get(&number), Some(Sight::Foreign)) => {
-                waiting(Reason::NameTaken, name_taken(&pod::name(self.job, number)))
-            }
             NodeSeen::Ready => (Verdict::Starting(number), None),
         }
     }
@@ -310,11 +314,6 @@ fn failing(attempts: &mut [Attempt], reason: Reason, message: String) -> Verdict
     } else {
         Verdict::Failing(reason, message)
     }
-}
-
-/// What to say when another owner's pod has the name that is needed.
-pub(crate) fn name_taken(name: &str) -> String {
-    format!("a pod {name} exists that does not belong to this CmdJob: delete it (kubectl delete pod {name})")
 }
 
 /// `time` + `length`, or the end of time.

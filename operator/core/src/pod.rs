@@ -119,3 +119,69 @@ fn form(run: &Run<'_>) -> Option<ScriptForm> {
         Run::Command { .. } => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::validate::validate;
+    use vk_cmd_crds::CmdJob;
+
+    fn job(name: &str, spec: &str) -> CmdJob {
+        let yaml = format!(
+            "{{apiVersion: vk-cmd.io/v1alpha1, kind: CmdJob, metadata: {{namespace: lab, name: {name}, uid: \
+             1A2B3C4D-5e6f-4000-8000-000000000000}}, spec: {{target: {{node: vk-a}}, {spec}}}}}"
+        );
+        serde_yaml_ng::from_str(&yaml).unwrap()
+    }
+
+    #[test]
+    fn names_are_dns_labels_and_tell_jobs_apart() {
+        let long = "a".repeat(63);
+        let dotted = format!("{}.x", "b".repeat(45));
+        for (name, expected) in [
+            ("hello", "hello-1a2b3c4d5e-0-7"),
+            ("v1.2", "v1-2-1a2b3c4d5e-0-7"),
+            (&*long, &*format!("{}-1a2b3c4d5e-0-7", "a".repeat(48))),
+            (&*dotted, &*format!("{}-x-1a2b3c4d5e-0-7", "b".repeat(45))),
+        ] {
+            let job = job(name, "script: echo");
+            let found = super::name(&validate(&job).unwrap(), 7);
+            assert_eq!(found, expected);
+            assert!(found.len() <= NAME_MAX);
+        }
+    }
+
+    #[test]
+    fn scripts_survive_the_expansion_of_dollars() {
+        let job = job("hello", r#"script: "echo $$ $(date) $(HOME) $HOME \\$\n'\"ü""#);
+        let pod = build(&validate(&job).unwrap(), 0);
+        let command = pod.spec.unwrap().containers.remove(0).command.unwrap();
+        assert_eq!(command[..2], ["/bin/sh", "-c"]);
+        // Kubernetes' expansion: "$$" becomes "$", and no "$(" is left that is not preceded by a "$".
+        assert_eq!(command[2].replace("$$", "\0").matches('$').count(), 0);
+        assert_eq!(command[2].replace("$$", "$"), "echo $$ $(date) $(HOME) $HOME \\$\n'\"ü");
+        assert_eq!(pod.metadata.annotations.unwrap()[labels::SCRIPT], "shell");
+    }
+
+    #[test]
+    fn a_script_with_a_shebang_runs_itself_unless_a_shell_is_named() {
+        for (spec, expected) in [
+            ("script: '#!/usr/bin/env python3'", Some("shebang")),
+            ("script: '#!/usr/bin/env python3', shell: /bin/bash", Some("shell")),
+            ("script: 'echo #!/x'", Some("shell")),
+            ("command: [echo]", None),
+        ] {
+            let job = job("hello", spec);
+            let annotations = build(&validate(&job).unwrap(), 0).metadata.annotations;
+            let form = annotations.as_ref().and_then(|all| all.get(labels::SCRIPT)).map(String::as_str);
+            assert_eq!(form, expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn the_whole_pod() {
+        let job = job("hello", "command: [echo, $(A)], args: [b], env: [{name: A, value: x}], workingDir: /tmp");
+        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 3)).unwrap();
+        assert_eq!(yaml, include_str!("../tests/golden/pod.yaml"), "{yaml}");
+    }
+}

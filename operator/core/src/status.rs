@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use vk_cmd_crds::{Attempt, AttemptState, CmdJobStatus, ConditionType, Reason, State};
 
 use crate::attempts::{self, whole_seconds};
-use crate::plan::{Plan, Verdict, name_taken};
+use crate::plan::{Plan, Verdict};
 use crate::seen::PodSeen;
 use crate::validate::{Invalid, ValidJob};
 
@@ -106,7 +106,10 @@ fn say(verdict: &Verdict, creation: &Creation, attempts: &[Attempt]) -> Say {
         Verdict::Waiting(reason, message) => of(State::Waiting, *reason, message),
         Verdict::Starting(_) => match creation {
             Creation::Made(_) => active(attempts, None),
-            Creation::NameTaken(name) => of(State::Waiting, Reason::NameTaken, &name_taken(name)),
+            Creation::NameTaken(name) => {
+                let what = "exists that does not belong to this CmdJob: delete it";
+                of(State::Waiting, Reason::NameTaken, &format!("a pod {name} {what} (kubectl delete pod {name})"))
+            }
             Creation::Refused(why) => of(
                 State::Waiting,
                 Reason::PodRefused,

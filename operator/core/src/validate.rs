@@ -169,7 +169,8 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     }
 
     problems.least("spec.backoffLimit", spec.backoff_limit.into(), 0);
-    problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 0);
+    // A pod with 0 is removed by the API server at once, before its node has ended the process.
+    problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 1);
     if let Some(seconds) = spec.active_deadline_seconds {
         problems.least("spec.activeDeadlineSeconds", seconds, 1);
     }
@@ -286,5 +287,73 @@ fn run<'a>(job: &'a CmdJob, problems: &mut Problems) -> Option<Run<'a>> {
             }
             Some(Run::Command { command, args })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(spec: &str) -> CmdJob {
+        let yaml = format!(
+            "{{apiVersion: vk-cmd.io/v1alpha1, kind: CmdJob, metadata: {{namespace: lab, name: hello, uid: \
+             1a2b3c4d-5e6f-4000-8000-000000000000}}, spec: {{{spec}}}}}"
+        );
+        serde_yaml_ng::from_str(&yaml).unwrap()
+    }
+
+    #[test]
+    fn says_what_is_run() {
+        let valid = |spec: &str| {
+            let job = job(spec);
+            format!("{:?}", validate(&job).unwrap().run)
+        };
+        let node = "target: {node: vk-a}";
+        assert_eq!(valid(&format!("{node}, script: x")), r#"Shell { shell: "/bin/sh", text: "x" }"#);
+        assert_eq!(valid(&format!("{node}, script: '#!x', shell: /b")), r##"Shell { shell: "/b", text: "#!x" }"##);
+        assert_eq!(valid(&format!("{node}, script: '#!x'")), r##"Shebang { text: "#!x" }"##);
+        assert_eq!(valid(&format!("{node}, command: [a], args: [b]")), r#"Command { command: ["a"], args: ["b"] }"#);
+    }
+
+    #[test]
+    fn says_all_that_is_wrong_at_once() {
+        for (spec, problems) in [
+            ("target: {}", vec!["name the node", "nothing to run"]),
+            (
+                "target: {node: a}, script: x, command: [x]",
+                vec!["does not begin with \"vk-\"", "both script and command"],
+            ),
+            (
+                "target: {node: vk-a}, script: '', args: [x], shell: b",
+                vec!["spec.args", "spec.shell \"b\"", "spec.script is empty"],
+            ),
+            ("target: {node: vk-a}, command: [''], shell: /b", vec!["spec.shell belongs", "first entry"]),
+            (
+                "target: {node: vk-a}, script: \"\\0\", env: [{name: A, value: \"\\0\"}]",
+                vec!["spec.script contains a NUL", "value of A"],
+            ),
+            (
+                "target: {node: vk-a}, script: x, backoffLimit: -1, activeDeadlineSeconds: 0, ttlSecondsAfterFinished: -1, \
+                 terminationGracePeriodSeconds: 0",
+                vec!["backoffLimit is -1", "GracePeriodSeconds is 0", "DeadlineSeconds is 0", "AfterFinished is -1"],
+            ),
+        ] {
+            let job = job(spec);
+            let invalid = validate(&job).unwrap_err();
+            assert_eq!(invalid.0.len(), problems.len(), "{spec}: {invalid}");
+            let said = invalid.to_string();
+            for problem in problems {
+                assert!(said.contains(problem), "{spec}: {said:?} does not contain {problem:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn wants_an_object_from_an_api_server() {
+        let mut job = job("target: {node: vk-a}, script: x");
+        job.metadata.uid = Some("short".into());
+        job.metadata.namespace = None;
+        let said = validate(&job).unwrap_err().to_string();
+        assert!(said.contains("metadata.namespace is missing") && said.contains("hexadecimal"), "{said}");
     }
 }

@@ -1,6 +1,7 @@
 //! The way to the pipe's API.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
-use vk_record::{Dir, names};
+use vk_record::names;
 use vk_task::{ApiError, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
 
 /// How long the pipe may take to answer. Starting a task waits for the disk, and disks can be slow.
@@ -136,10 +138,8 @@ impl PipeClient {
     /// # Errors
     /// See [`ClientError`].
     pub async fn remove(&self, id: &TaskId) -> Result<()> {
-        self.within(ANSWER, async {
-            checked(self.send(Method::DELETE, &paths::task(id), None).await?).await.map(drop)
-        })
-        .await
+        self.within(ANSWER, async { checked(self.send(Method::DELETE, &paths::task(id), None).await?).await.map(drop) })
+            .await
     }
 
     /// All tasks and what becomes of them: the first event is a snapshot, and so is any that comes after this was too
@@ -151,9 +151,7 @@ impl PipeClient {
         let answer = self.within(ANSWER, async { checked(self.send(Method::GET, paths::WATCH, None).await?).await });
         let bytes = answer.await?.into_body().into_data_stream().map_err(io::Error::other);
         let lines = FramedRead::new(StreamReader::new(bytes), LinesCodec::new_with_max_length(MAX_ANSWER_BYTES));
-        Ok(lines.map(|line| {
-            serde_json::from_str(&line.map_err(ClientError::protocol)?).map_err(ClientError::protocol)
-        }))
+        Ok(lines.map(|line| serde_json::from_str(&line.map_err(ClientError::protocol)?).map_err(ClientError::protocol)))
     }
 
     /// A task's output, as it is taken: the pipe does not read ahead of whoever reads this.
@@ -203,9 +201,12 @@ impl PipeClient {
 
     async fn connect(&self) -> Result<UnixStream> {
         let unreachable = |source| ClientError::Unreachable { directory: self.directory.clone(), source };
-        // Through the open directory, for its path may be longer than the address of a socket can be.
-        let dir = Dir::open(&self.directory).map_err(|e| unreachable(io::Error::other(e)))?;
-        UnixStream::connect(dir.short_path(names::SOCKET)).await.map_err(unreachable)
+        // Through the open directory, for its path may be longer than the address of a socket can be. Whose directory it
+        // is does not matter here: in a container, the node may be another user than the pipe.
+        let dir = rustix::fs::open(&self.directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| unreachable(e.into()))?;
+        let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), names::SOCKET);
+        UnixStream::connect(path).await.map_err(unreachable)
     }
 }
 

@@ -136,7 +136,6 @@ fn entry(stream: Stream, stamp: &str, tag: &[u8; 3], text: &[u8], mut put: impl 
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

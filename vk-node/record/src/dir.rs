@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,7 +74,7 @@ impl Dir {
     /// # Errors
     /// When it cannot be made or opened, or belongs to somebody else.
     pub fn open_or_create(path: &Path) -> Result<Self, RecordError> {
-        std::fs::DirBuilder::new().recursive(true).create(path).map_err(|source| RecordError::Io {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| RecordError::Io {
             action: "make the directory",
             path: path.to_owned(),
             source,
@@ -91,9 +92,8 @@ impl Dir {
     /// # Errors
     /// When it cannot be opened or belongs to somebody else.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
-        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(
-            |e| RecordError::Io { action: "open the directory", path: path.to_owned(), source: e.into() },
-        )?;
+        let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|e| RecordError::Io { action: "open the directory", path: path.to_owned(), source: e.into() })?;
         let dir = Self { fd, path: path.to_owned() };
         dir.check_owner(&dir.fd, "")?;
         Ok(dir)
@@ -182,9 +182,11 @@ impl Dir {
             Err(e) => return Err(self.error("open", name, e)),
         };
         let stat = self.check_owner(&fd, name)?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Some(File::from(fd))),
-            other => Err(self.not_ours(name, format!("is no plain file but a {other:?}"))),
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind == FileType::RegularFile {
+            Ok(Some(File::from(fd)))
+        } else {
+            Err(self.not_ours(name, format!("is no plain file but a {kind:?}")))
         }
     }
 

@@ -233,19 +233,15 @@ impl IntentHead {
 #[must_use]
 pub fn state_of(accepted_at: Timestamp, facts: &Facts) -> TaskState {
     match facts {
-        Facts { exit: Some(exit), .. } => TaskState::Ended {
-            started_at: exit.started_at,
-            finished_at: exit.finished_at,
-            end: exit.end.clone(),
-        },
+        Facts { exit: Some(exit), .. } => {
+            TaskState::Ended { started_at: exit.started_at, finished_at: exit.finished_at, end: exit.end.clone() }
+        }
         Facts { lost: Some(lost), .. } => TaskState::Unknown {
             started_at: lost.started_at,
             noticed_at: lost.noticed_at,
             message: lost.message.clone(),
         },
-        Facts { start: Some(start), .. } => {
-            TaskState::Running { pid: start.process.pid, started_at: start.started_at }
-        }
+        Facts { start: Some(start), .. } => TaskState::Running { pid: start.process.pid, started_at: start.started_at },
         Facts { start: None, exit: None, lost: None, .. } => TaskState::Accepted { at: accepted_at },
     }
 }

@@ -110,13 +110,7 @@ mod tests {
     use vk_task::{EnvName, Leftovers};
 
     fn spec(program: Program) -> TaskSpec {
-        TaskSpec {
-            origin: Origin::Fifo,
-            program,
-            env: BTreeMap::new(),
-            working_dir: None,
-            leftovers: Leftovers::Kill,
-        }
+        TaskSpec { origin: Origin::Fifo, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
     }
 
     fn base() -> Vec<(OsString, OsString)> {
@@ -167,17 +161,11 @@ mod tests {
     #[test]
     fn a_pod_is_told_who_it_is() {
         let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
-        asked.origin = Origin::Pod {
-            namespace: "ns".into(),
-            pod: "p".into(),
-            uid: "u".into(),
-            container: "c".into(),
-            restart: 0,
-        };
+        asked.origin =
+            Origin::Pod { namespace: "ns".into(), pod: "p".into(), uid: "u".into(), container: "c".into(), restart: 0 };
         let made = make(&asked);
         let own: Vec<_> = texts(&made.env).into_iter().filter(|e| e.starts_with("VK_")).collect();
-        let wanted =
-            ["VK_CMD_CONTAINER=c", "VK_CMD_NAMESPACE=ns", "VK_CMD_POD=p", "VK_CMD_POD_UID=u", "VK_CMD_TASK=t"];
+        let wanted = ["VK_CMD_CONTAINER=c", "VK_CMD_NAMESPACE=ns", "VK_CMD_POD=p", "VK_CMD_POD_UID=u", "VK_CMD_TASK=t"];
         assert_eq!(own, wanted);
     }
 }

@@ -125,14 +125,7 @@ impl Report {
 }
 
 /// The child's life until it is another program.
-fn be_the_task(
-    shim: Pid,
-    command: &Command,
-    mut gate: File,
-    stdout: &OwnedFd,
-    stderr: &OwnedFd,
-    report: OwnedFd,
-) -> ! {
+fn be_the_task(shim: Pid, command: &Command, mut gate: File, stdout: &OwnedFd, stderr: &OwnedFd, report: OwnedFd) -> ! {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // The shim may have died before that was in force.
     if rustix::process::getppid() != Some(shim) {

@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use jiff::Timestamp;
 use vk_record::cri::{Encoder, Stream, stamp};
+use vk_record::{TaskDir, names};
+
+use crate::ShimError;
 
 /// How much is read at once: what a pipe holds.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -14,24 +17,41 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// How many chunks of one output are read before the other output and the signals have their turn.
 const CHUNKS_PER_TURN: usize = 8;
 
-/// The log's file, with a buffer. A write that fails costs the output that was in the buffer, never the log's form, and
+/// The log's file.
+#[derive(Debug)]
+pub(crate) struct Log {
+    file: File,
+    /// How long it is, up to the last entry that is whole.
+    len: u64,
+}
+
+impl Log {
+    /// Opens the log of a task.
+    pub(crate) fn open(task: &TaskDir) -> Result<Self, ShimError> {
+        let file = task.dir.append_to(names::LOG)?;
+        let len = file.metadata().map_err(ShimError::system("look at the log"))?.len();
+        Ok(Self { file, len })
+    }
+}
+
+/// The log with a buffer before it. A write that fails costs the output that was in the buffer, never the log's form, and
 /// the log says what is missing.
 #[derive(Debug)]
 struct Sink {
-    file: File,
+    log: Log,
     buffer: Vec<u8>,
-    /// How long the file is, up to the last entry that is whole.
-    len: u64,
     /// How much could not be written, and the reason.
     lost: Option<(usize, io::Error)>,
 }
 
 impl Sink {
-    fn put(&mut self, bytes: &[u8]) {
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
+    /// Takes a piece of an entry.
+    fn put(&mut self, piece: &[u8]) {
+        self.buffer.extend_from_slice(piece);
+        // Only between entries: if the write fails, what is in the file must end with a whole one.
+        if piece == b"\n" && self.buffer.len() >= BUFFER_BYTES {
             self.flush();
         }
-        self.buffer.extend_from_slice(bytes);
     }
 
     fn flush(&mut self) {
@@ -46,14 +66,14 @@ impl Sink {
             );
             self.buffer.splice(0..0, note.into_bytes());
         }
-        match self.file.write_all(&self.buffer) {
+        match self.log.file.write_all(&self.buffer) {
             Ok(()) => {
-                self.len += self.buffer.len() as u64;
+                self.log.len += self.buffer.len() as u64;
                 self.lost = None;
             }
             Err(e) => {
                 // Away with what was written of it: an entry that is not whole would spoil the next.
-                let _ = self.file.set_len(self.len);
+                let _ = self.log.file.set_len(self.log.len);
                 let before = self.lost.as_ref().map_or(0, |(bytes, _)| *bytes);
                 self.lost = Some((before + fresh, e));
             }
@@ -89,13 +109,13 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// From the reading ends of the task's pipes, which must not block, to `log`.
-    pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd, log: File) -> io::Result<Self> {
+    pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd, log: Log) -> Self {
         let source = |pipe, stream| Source { pipe: Some(File::from(pipe)), encoder: Encoder::new(stream) };
-        Ok(Self {
+        Self {
             sources: [source(stdout, Stream::Stdout), source(stderr, Stream::Stderr)],
-            sink: Sink { len: log.metadata()?.len(), file: log, buffer: Vec::new(), lost: None },
+            sink: Sink { log, buffer: Vec::new(), lost: None },
             chunk: vec![0; CHUNK_BYTES],
-        })
+        }
     }
 
     /// The descriptors to wait at.

@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use vk_record::process::{Identity, Stat, boot_id};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, names};
-use vk_task::{End, Leftovers, Signal, StartFailure, StopRequest};
+use vk_task::{End, Leftovers, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
 
 use crate::command::{Command, command};
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
-use crate::log::Relay;
+use crate::log::{Log, Relay};
 use crate::notify::Notifier;
 use crate::{ShimError, chain, signals, tree};
 
@@ -53,7 +53,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     let leftovers = intent.spec.leftovers;
     let command = plan(path, intent)?;
     let exit = match start(&task, &command)? {
-        Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).to_the_end(),
+        Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
         Err(stop) => never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)),
     };
     record_end(&task, exit);
@@ -65,6 +65,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
 /// lose theirs.
 fn prepare() -> Result<SignalFd, ShimError> {
     close_inherited();
+    lower_open_files();
     let signals = signals::take()?;
     // It fails for the leader of a process group; then the shim is not in the pipe's group, which is what matters.
     let _ = rustix::process::setsid();
@@ -82,9 +83,19 @@ fn close_inherited() {
     let _ = unsafe { nix::libc::syscall(nix::libc::SYS_close_range, 3, nix::libc::c_uint::MAX, 0) };
 }
 
+/// Takes back what the pipe has done to its own limit of open files.
+fn lower_open_files() {
+    let wanted = std::env::var(OPEN_FILES_VARIABLE).ok().and_then(|text| text.parse().ok());
+    if let Some(wanted) = wanted {
+        let limit = Rlimit { current: Some(wanted), ..getrlimit(Resource::Nofile) };
+        complain("lower the limit of open files", setrlimit(Resource::Nofile, limit).map_err(io::Error::from));
+    }
+}
+
 /// What `execve` will be given. The intent, which may hold a long script, is not needed after that.
 fn plan(path: &Path, intent: Intent) -> Result<Command, ShimError> {
-    command(&intent.id, &intent.spec, &path.join(names::SCRIPT), std::env::vars_os())
+    let base = std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
+    command(&intent.id, &intent.spec, &path.join(names::SCRIPT), base)
 }
 
 /// A task whose program has been let go.
@@ -97,7 +108,8 @@ struct Started {
 
 /// Starts the program, or obeys a stop that came before.
 fn start(task: &TaskDir, command: &Command) -> Result<Result<Started, StopRequest>, ShimError> {
-    let log = task.dir.append_to(names::LOG)?;
+    // All that can fail comes before the start is on record, for then nothing has happened.
+    let log = Log::open(task)?;
     let gated = Gated::fork(command)?;
     let pid = gated.pid;
     let stat = Stat::of(pid.as_raw_nonzero().get())
@@ -116,8 +128,7 @@ fn start(task: &TaskDir, command: &Command) -> Result<Result<Started, StopReques
     // the task's end is unknown, though it never ran: the safe side of the two.
     task.write_start(&Start { version: Version, process, started_at: at })?;
     let (stdout, stderr, report) = gated.open().map_err(ShimError::system("open the gate"))?;
-    let relay = Relay::new(stdout, stderr, log).map_err(ShimError::system("look at the log"))?;
-    Ok(Ok(Started { pid, relay, report, at }))
+    Ok(Ok(Started { pid, relay: Relay::new(stdout, stderr, log), report, at }))
 }
 
 /// The watch over a task that runs.
@@ -167,7 +178,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn to_the_end(mut self) -> Exit {
+    fn attend(mut self) -> Exit {
         self.look_for_stop();
         loop {
             self.reap();

@@ -1,6 +1,7 @@
 //! The signals of the shim: all that it can get wait in a descriptor, none interrupts it, none ends it but `SIGKILL`.
 
-use nix::sys::signal::{SigAction, SigHandler, SigSet, Signal, SigmaskHow, sigaction, sigprocmask};
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ShimError;
@@ -17,7 +18,7 @@ pub const DOORBELL: rustix::process::Signal = rustix::process::Signal::URG;
 pub(crate) fn take() -> Result<SignalFd, ShimError> {
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(ShimError::system("block signals"))?;
     // A child is only reported when its signal is not ignored, and whoever started the shim may have ignored it.
-    set_default(Signal::SIGCHLD);
+    set_default(libc::SIGCHLD);
     let wanted = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGURG]);
     SignalFd::with_flags(&wanted, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
         .map_err(ShimError::system("open a descriptor of signals"))
@@ -35,17 +36,17 @@ pub(crate) fn drain(signals: &SignalFd) -> bool {
 /// Gives the calling process, about to be another program, the signals of a fresh one: all with their default effect,
 /// none blocked. Whoever started the pipe may have ignored some, as nohup(1) does, and that would be inherited.
 pub(crate) fn reset() {
-    for signal in Signal::iterator() {
+    for signal in 1..=libc::SIGRTMAX() {
         set_default(signal);
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Gives a signal its default effect. It fails for `SIGKILL` and `SIGSTOP`, which never have another.
+/// Gives a signal its default effect. It fails for `SIGKILL` and `SIGSTOP`, which never have another, and for the two
+/// that the C library keeps to itself.
 #[allow(unsafe_code)]
-fn set_default(signal: Signal) {
-    let default = SigAction::new(SigHandler::SigDfl, nix::sys::signal::SaFlags::empty(), SigSet::empty());
+fn set_default(signal: i32) {
     // SAFETY: no handler is installed, so none can do anything unsound; no handler of this process is lost, as it has
     // none but those of Rust's runtime, for which the default effect is as good in a process this small.
-    let _ = unsafe { sigaction(signal, &default) };
+    let _ = unsafe { libc::signal(signal, libc::SIG_DFL) };
 }

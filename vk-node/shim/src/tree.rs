@@ -25,8 +25,7 @@ pub(crate) fn terminate() -> io::Result<()> {
 pub(crate) fn kill() -> io::Result<()> {
     let mut frozen = BTreeSet::new();
     for _ in 0..FREEZE_PASSES {
-        let fresh: Vec<Stat> =
-            members()?.into_iter().filter(|s| !frozen.contains(&(s.pid, s.start_ticks))).collect();
+        let fresh: Vec<Stat> = members()?.into_iter().filter(|s| !frozen.contains(&(s.pid, s.start_ticks))).collect();
         if fresh.is_empty() {
             break;
         }
@@ -70,4 +69,3 @@ fn is_member(stat: &Stat) -> bool {
 fn own_pid() -> i32 {
     std::process::id().cast_signed()
 }
-

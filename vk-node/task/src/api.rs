@@ -79,6 +79,7 @@ pub struct StopRequest {
 /// One line of a watch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "an event is looked at and dropped; there are never many")]
 pub enum WatchEvent {
     /// All tasks there are; what was known before and is not in it is gone.
     Snapshot {

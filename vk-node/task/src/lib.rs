@@ -25,6 +25,10 @@ mod state;
 /// whatever became of their parents.
 pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
 
+/// The environment variable by which the pipe tells a shim how many files the task may open (its soft limit), where the
+/// pipe itself may open more. The task does not get it.
+pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
+
 pub use api::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskView, WatchEvent, paths};
 pub use id::{InvalidTaskId, TaskId};
 pub use spec::{

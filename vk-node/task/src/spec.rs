@@ -224,13 +224,7 @@ mod tests {
     use super::*;
 
     fn spec(program: Program) -> TaskSpec {
-        TaskSpec {
-            origin: Origin::Fifo,
-            program,
-            env: BTreeMap::new(),
-            working_dir: None,
-            leftovers: Leftovers::Kill,
-        }
+        TaskSpec { origin: Origin::Fifo, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
     }
 
     #[test]
@@ -242,10 +236,8 @@ mod tests {
 
     #[test]
     fn a_script_may_be_longer_than_an_argument() {
-        let s = spec(Program::Script {
-            text: "x".repeat(300_000),
-            runner: ScriptRunner::Shell { path: "/bin/sh".into() },
-        });
+        let s =
+            spec(Program::Script { text: "x".repeat(300_000), runner: ScriptRunner::Shell { path: "/bin/sh".into() } });
         assert_eq!(s.problems(), vec![]);
     }
 

@@ -1,26 +1,27 @@
 //! The requests on the socket.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use jiff::Timestamp;
 use futures::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use vk_record::{RecordError, TaskDir};
-use vk_task::{ApiError, ErrorReason, HostInfo, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
+use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
 
 use super::start::{self, Started, failure};
-use super::{Pipe, complain};
+use super::{Pipe, complain, logs};
 
 /// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -34,6 +35,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(paths::WATCH, get(watch))
         .route(&task, get(view).put(put).delete(remove))
         .route(&format!("{task}/stop"), post(stop))
+        .route(&format!("{task}/logs"), get(read_logs))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(pipe)
@@ -128,23 +130,30 @@ async fn stop(
     let id = task_id(id)?;
     let _busy = pipe.table.busy_with(&id).await;
     let mut view = pipe.table.get(&id).ok_or_else(|| Refusal::no_task(&id))?;
-    let is_earlier = view.stop.as_ref().is_none_or(|old| request.kill_at < old.kill_at);
-    if view.state.is_final() || !is_earlier {
+    if view.state.is_final() {
         return Ok(Json(view));
     }
     let written = {
         let (pipe, id, request) = (Arc::clone(&pipe), id.clone(), request.clone());
         pipe.clone().blocking.run(move || write_stop(&pipe, &id, &request)).await
     };
-    written.map_err(|e| failure("the request to stop is not on disk, so the task goes on", &e))?;
+    let in_force = written.map_err(|e| failure("the request to stop is not on disk, so the task goes on", &e))?;
     // The keeper reads it, tells the shim and the watchers.
     pipe.table.nudge(&id);
-    view.stop = Some(request);
+    view.stop = Some(in_force);
     Ok(Json(view))
 }
 
-fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<(), RecordError> {
-    TaskDir { dir: pipe.tasks.open_dir(id.as_str())? }.write_stop(request)
+/// Writes a request to stop down, unless there is one that comes to its end sooner; gives the one that is in force.
+fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<StopRequest, RecordError> {
+    let task = TaskDir { dir: pipe.tasks.open_dir(id.as_str())? };
+    if let Some(old) = task.stop()?
+        && old.kill_at <= request.kill_at
+    {
+        return Ok(old);
+    }
+    task.write_stop(request)?;
+    Ok(request.clone())
 }
 
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
@@ -188,6 +197,32 @@ impl Pipe {
             .await;
         Ok(true)
     }
+}
+
+async fn read_logs(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>, uri: Uri) -> Result<Response, Refusal> {
+    let id = task_id(id)?;
+    let Query(query) = Query::<LogQuery>::try_from_uri(&uri)
+        .map_err(|e| Refusal::new(ErrorReason::Invalid, format!("the query makes no sense: {}", e.body_text())))?;
+    let closing = pipe.closing.clone();
+    let bytes = logs::read(pipe, id.clone(), query).await.ok_or_else(|| Refusal::no_task(&id))?;
+    let body = Body::from_stream(or_cut_off(closing, bytes));
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
+}
+
+/// Breaks a stream off when the pipe ends: whoever reads must not take that for the end of the output.
+fn or_cut_off(
+    closing: CancellationToken,
+    bytes: impl Stream<Item = io::Result<Bytes>>,
+) -> impl Stream<Item = io::Result<Bytes>> {
+    stream::unfold(Some((closing, Box::pin(bytes))), |reading| async move {
+        let (closing, mut bytes) = reading?;
+        tokio::select! {
+            // Cancel-safe: it only waits.
+            () = closing.cancelled() => Some((Err(io::Error::other("the pipe ends")), None)),
+            // Cancel-safe: if the other arm wins, nobody asks this stream again.
+            next = bytes.next() => next.map(|item| (item, Some((closing, bytes)))),
+        }
+    })
 }
 
 async fn watch(State(pipe): State<Arc<Pipe>>) -> Response {

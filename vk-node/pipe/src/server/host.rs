@@ -70,7 +70,7 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
         kernel: uname.release().to_string_lossy().into_owned(),
         os_image: os_image(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
         cpus,
-        memory_bytes: u64::from(memory.totalram) * u64::from(memory.mem_unit),
+        memory_bytes: memory.totalram * u64::from(memory.mem_unit),
     }
 }
 

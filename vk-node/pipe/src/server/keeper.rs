@@ -10,25 +10,24 @@
 //!          └──────────────────────────────────────┘
 //! ```
 
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::{error, warn};
-use vk_record::{
-    Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, names, view_of,
-};
-use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
+use vk_record::{Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, names, view_of};
+use vk_task::{End, Origin, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
 use super::decide::{self, Next};
-use super::{Pipe, chain, leftovers, start};
+use super::{Pipe, chain, fifo, leftovers, start};
 
 /// How soon a record that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -51,18 +50,18 @@ pub(super) struct Shim {
 
 impl Shim {
     /// A shim that this pipe has just started.
-    pub(super) fn of_child(child: Child) -> Option<Self> {
+    pub(super) fn of_child(child: Child) -> io::Result<Self> {
         // A child that has not been waited for keeps its number, so this is it.
-        let pid = Pid::from_raw(child.id().cast_signed())?;
+        let pid = Pid::from_raw(child.id().cast_signed()).ok_or(io::ErrorKind::NotFound)?;
         Self::open(pid, Some(child))
     }
 
     #[allow(unsafe_code)]
-    fn open(pid: Pid, child: Option<Child>) -> Option<Self> {
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    fn open(pid: Pid, child: Option<Child>) -> io::Result<Self> {
+        let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
         // SAFETY: an `OwnedFd` is open and the same for as long as it is owned, and the `AsyncFd` owns it.
-        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.ok()?;
-        Some(Self { pidfd, child, told: None })
+        let pidfd = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(io::Error::from)?;
+        Ok(Self { pidfd, child, told: None })
     }
 
     /// Waits for its end. Cancel-safe: it only waits.
@@ -123,7 +122,9 @@ impl Keeper {
                 }
             }
         }
-        self.pipe.task_is_final(&self.id);
+        if *self.head.origin() == Origin::Fifo {
+            tokio::spawn(fifo::forget_old(Arc::clone(&self.pipe)));
+        }
         if let Some(mut shim) = self.shim
             && tokio::time::timeout(LEAVE, shim.ended()).await.is_err()
         {
@@ -169,7 +170,12 @@ impl Keeper {
     /// Watches the process that holds the lock, if it still does once it is being watched: otherwise its number might
     /// have gone to another in between.
     async fn watch(&mut self, pid: Pid) -> Result<(), RecordError> {
-        let Some(shim) = Shim::open(pid, None) else { return Ok(()) };
+        let shim = match Shim::open(pid, None) {
+            Ok(shim) => shim,
+            // It has ended since it was seen.
+            Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(()),
+            Err(source) => return Err(self.io_error("watch the shim of", source)),
+        };
         let holder = self.with_dir(|task| LockHolder::of(&task.dir, names::LOCK)).await?;
         if holder == LockHolder::Process(pid) {
             self.shim = Some(shim);
@@ -182,15 +188,20 @@ impl Keeper {
         tokio::time::sleep(pause).await;
         let pipe = Arc::clone(&self.pipe);
         let spawned = self.with_dir(move |task| Ok(start::spawn_shim(&pipe, &task.dir))).await?;
-        match spawned.map(Shim::of_child) {
-            Ok(Some(shim)) => self.shim = Some(shim),
-            Ok(None) => self.failures += 1,
-            Err(e) => {
-                error!("the shim of task {} could not be started: {e}", self.id);
+        match spawned.and_then(Shim::of_child) {
+            Ok(shim) => {
+                self.shim = Some(shim);
+                Ok(())
+            }
+            Err(source) => {
                 self.failures += 1;
+                Err(self.io_error("start the shim of", source))
             }
         }
-        Ok(())
+    }
+
+    fn io_error(&self, action: &'static str, source: io::Error) -> RecordError {
+        RecordError::Io { action, path: self.pipe.tasks.path().join(self.id.as_str()), source }
     }
 
     /// Writes down that the task could not be started, if that is so.
@@ -252,11 +263,8 @@ impl Keeper {
         {
             return false;
         }
-        let state = TaskState::Unknown {
-            started_at: self.head.accepted_at,
-            noticed_at: Timestamp::now(),
-            message: chain(e),
-        };
+        let state =
+            TaskState::Unknown { started_at: self.head.accepted_at, noticed_at: Timestamp::now(), message: chain(e) };
         let origin = self.head.origin().clone();
         self.pipe.table.publish(TaskView { id: self.id.clone(), origin, state, stop: None });
         true

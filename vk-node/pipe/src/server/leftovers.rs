@@ -44,7 +44,9 @@ pub(super) fn clear_away(id: &TaskId, start: &Start) -> io::Result<String> {
         std::thread::sleep(PAUSE);
     }
     Ok(match killed.len() {
-        0 => "the process that watched over it (the shim) ended without a word, and the task's processes with it".into(),
+        0 => {
+            "the process that watched over it (the shim) ended without a word, and the task's processes with it".into()
+        }
         n => format!(
             "the process that watched over it (the shim) ended without a word; {n} of the task's processes were still \
              there and have been killed"

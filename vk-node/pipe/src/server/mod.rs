@@ -10,9 +10,15 @@ mod api;
 mod blocking;
 mod decide;
 mod events;
+mod fifo;
 mod host;
 mod keeper;
 mod leftovers;
+mod limits;
+mod lines;
+mod log_text;
+mod log_watch;
+mod logs;
 mod start;
 mod table;
 
@@ -30,6 +36,7 @@ use vk_record::{Dir, Lock, LockHolder, names};
 use vk_task::HostInfo;
 
 use blocking::Blocking;
+use log_watch::LogWatch;
 use table::Table;
 
 /// How long requests that are being answered may take when the pipe is asked to end.
@@ -61,9 +68,12 @@ struct Pipe {
     tasks: Dir,
     trash: Dir,
     shim_program: PathBuf,
+    /// The limit of open files that this pipe was started with, and that tasks are to have.
+    open_files: Option<u64>,
     info: HostInfo,
     table: Table,
     blocking: Blocking,
+    log_watch: LogWatch,
     /// Cancelled when the pipe ends.
     closing: CancellationToken,
 }
@@ -73,6 +83,7 @@ struct Pipe {
 /// # Errors
 /// When the directory cannot be used, or another pipe has it.
 pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let open_files = limits::raise_open_files();
     let root = Dir::open_or_create(&options.directory).context("the pipe's directory cannot be used")?;
     let _lock = lock(&root)?;
     let (tasks, _) = root.create_dir(names::TASKS)?;
@@ -85,16 +96,20 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         tasks,
         trash,
         shim_program: options.shim_program,
+        open_files,
         info,
         table: Table::default(),
         blocking: Blocking::default(),
+        log_watch: LogWatch::new(),
         closing: CancellationToken::new(),
     });
+    let fifo = fifo::open(&pipe.root)?;
     start::recover(&pipe).await.context("the records of earlier tasks cannot be listed")?;
     let listener = listen(&pipe.root).context("cannot listen for requests")?;
     info!(directory = %options.directory.display(), "the pipe is ready");
 
     let ears = tokio::spawn(events::hear(events, Arc::clone(&pipe)));
+    let lines = tokio::spawn(fifo::serve(fifo, Arc::clone(&pipe)));
     let closing = pipe.closing.clone();
     let served = axum::serve(listener, api::router(Arc::clone(&pipe)))
         .with_graceful_shutdown(async move { closing.cancelled().await });
@@ -109,6 +124,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     if tokio::time::timeout(FAREWELL, served).await.is_err() {
         warn!("a request took longer than {FAREWELL:?} and was cut off");
     }
+    lines.abort();
     ears.abort();
     info!("the pipe ends; tasks that run go on");
     Ok(())
@@ -122,7 +138,9 @@ fn lock(root: &Dir) -> anyhow::Result<Lock> {
         None => match LockHolder::of(root, names::PIPE_LOCK)? {
             LockHolder::Process(pid) => {
                 let pid = pid.as_raw_nonzero();
-                bail!("another pipe, process {pid}, has {path}: use that one, end it, or give this one a directory of its own")
+                bail!(
+                    "another pipe, process {pid}, has {path}: use that one, end it, or give this one a directory of its own"
+                )
             }
             LockHolder::Nobody | LockHolder::Elsewhere => {
                 bail!("another pipe, in a container or on another host, has {path}: a pipe's directory is for one host")
@@ -154,9 +172,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Says that something went wrong which nobody waits to hear of.
 fn complain(what: &str, error: &dyn std::error::Error) {
     error!("{what}: {}", chain(error));
-}
-
-impl Pipe {
-    /// To be called when a task has become final.
-    fn task_is_final(self: &Arc<Self>, _id: &vk_task::TaskId) {}
 }

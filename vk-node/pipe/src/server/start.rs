@@ -10,7 +10,7 @@ use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, n
 use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
-use super::{Pipe, chain, complain, host};
+use super::{Pipe, chain, complain, fifo, host};
 
 /// What came of a request to start a task.
 #[derive(Debug)]
@@ -36,10 +36,22 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || make(&pipe, &intent)).await
     };
-    let (head, shim) = made.map_err(|e| failure("the task's intent is not on disk, so it will not be started", &e))?;
+    let (head, shim) = made.map_err(|e| match e {
+        RecordError::Exists { path } => ApiError {
+            reason: ErrorReason::Internal,
+            message: format!(
+                "there is a task of this name whose records could not be read when the pipe started, so it is neither \
+                 started nor reported: look at {}, and at what the pipe said of it",
+                path.display()
+            ),
+        },
+        e @ (RecordError::Io { .. } | RecordError::Malformed { .. } | RecordError::NotOurs { .. }) => {
+            failure("the task's intent is not on disk, so it will not be started", &e)
+        }
+    })?;
     let view = view_of(&id, &head, &Facts::default());
     let nudge = pipe.table.publish(view.clone());
-    let shim = shim.and_then(Shim::of_child);
+    let shim = shim.and_then(|child| Shim::of_child(child).ok());
     tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, shim).keep());
     Ok(Started::New(view))
 }
@@ -48,6 +60,10 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
 fn make(pipe: &Pipe, intent: &Intent) -> Result<(IntentHead, Option<Child>), RecordError> {
     let (dir, _) = pipe.tasks.create_dir(intent.id.as_str())?;
     let task = TaskDir { dir };
+    // Before the script is touched.
+    if task.dir.stat(names::INTENT)?.is_some() {
+        return Err(RecordError::Exists { path: task.dir.path().join(names::INTENT) });
+    }
     task.write_intent(intent)?;
     pipe.tasks.sync()?;
     let head = IntentHead::of(intent);
@@ -61,11 +77,13 @@ fn make(pipe: &Pipe, intent: &Intent) -> Result<(IntentHead, Option<Child>), Rec
 /// Starts a shim: with the base environment, which becomes the task's, and nothing else of the pipe's.
 pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
     let complaints = dir.append_to(names::SHIM_ERR).map_or_else(|_| Stdio::null(), Stdio::from);
+    let open_files = pipe.open_files.map(|n| (vk_task::OPEN_FILES_VARIABLE, n.to_string()));
     Command::new(&pipe.shim_program)
         .arg("shim")
         .arg(dir.path())
         .env_clear()
         .envs(host::base_environment())
+        .envs(open_files)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -89,6 +107,7 @@ pub(super) async fn recover(pipe: &Arc<Pipe>) -> Result<(), RecordError> {
             tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, None).keep());
         }
     }
+    tokio::spawn(fifo::forget_old(Arc::clone(pipe)));
     if alive > 0 {
         info!(tasks = alive, "taking up tasks that were not final when the last pipe ended");
     }

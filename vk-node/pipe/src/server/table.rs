@@ -21,8 +21,10 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Known {
     view: TaskView,
-    /// Wakes the task's keeper, and those who read its log.
+    /// Wakes the task's keeper.
     nudge: Arc<Notify>,
+    /// Wakes all who wait for a change of the view.
+    changed: Arc<Notify>,
 }
 
 impl Default for Table {
@@ -39,11 +41,13 @@ impl Table {
             Some(known) if known.view == view => return Arc::clone(&known.nudge),
             Some(known) => {
                 known.view = view.clone();
+                known.changed.notify_waiters();
                 Arc::clone(&known.nudge)
             }
             None => {
                 let nudge = Arc::new(Notify::new());
-                tasks.insert(view.id.clone(), Known { view: view.clone(), nudge: Arc::clone(&nudge) });
+                let known = Known { view: view.clone(), nudge: Arc::clone(&nudge), changed: Arc::default() };
+                tasks.insert(view.id.clone(), known);
                 nudge
             }
         };
@@ -55,7 +59,8 @@ impl Table {
     /// Forgets a task.
     pub(super) fn remove(&self, id: &TaskId) {
         let mut tasks = lock(&self.tasks);
-        if tasks.remove(id).is_some() {
+        if let Some(known) = tasks.remove(id) {
+            known.changed.notify_waiters();
             let _ = self.changes.send(Arc::new(WatchEvent::Removed { id: id.clone() }));
         }
     }
@@ -63,6 +68,11 @@ impl Table {
     /// What is known of a task.
     pub(super) fn get(&self, id: &TaskId) -> Option<TaskView> {
         lock(&self.tasks).get(id).map(|k| k.view.clone())
+    }
+
+    /// What rings for all who wait, whenever what is known of a task has changed.
+    pub(super) fn changes_of(&self, id: &TaskId) -> Option<Arc<Notify>> {
+        lock(&self.tasks).get(id).map(|k| Arc::clone(&k.changed))
     }
 
     /// What is known of all tasks.

@@ -1,7 +1,20 @@
 //! The pipe, its shims and its client, as processes on a real kernel. This program is all of them: it runs itself as
 //! the pipe and as the shim.
 
+// The lints' leave for tests knows `#[test]` functions only.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm
+)]
+
 mod basics;
+mod crash;
+mod fifo;
+mod figures;
+mod logs;
 mod support;
 
 use std::process::ExitCode;
@@ -18,12 +31,14 @@ fn main() -> ExitCode {
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
-    let tests = [basics::TESTS].concat();
-    let trials = tests.into_iter().map(|(name, test): Test| {
+    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, logs::TESTS].concat();
+    let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();
             Ok(())
         })
-    });
+    };
+    let figures = figures::TESTS.iter().map(|test| trial(*test).with_ignored_flag(true));
+    let trials = tests.into_iter().map(trial).chain(figures);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

@@ -19,10 +19,10 @@ use vk_task::{
 };
 
 /// Longer than anything here takes, on a machine that does other things too.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What `<this program> pipe <directory>` does.
-pub fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
+pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let directory = PathBuf::from(args.next().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let options = PipeOptions::new(directory).unwrap();
@@ -36,67 +36,85 @@ pub fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Runs a test's async part.
-pub fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { tokio::time::timeout(PATIENCE, work).await.expect("it takes too long") })
 }
 
 /// A host.
-pub struct Host {
+pub(crate) struct Host {
     dir: TempDir,
+    name: String,
     pipe: Option<Child>,
-    pub client: PipeClient,
+    pub(crate) client: PipeClient,
 }
 
 impl Host {
     /// With a pipe that answers.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut host = Self::without_pipe();
         host.start_pipe().await;
         host
     }
 
     /// With its directory only.
-    pub fn without_pipe() -> Self {
+    pub(crate) fn without_pipe() -> Self {
+        Self::with_directory("hostpipe")
+    }
+
+    /// With a directory of this name.
+    pub(crate) fn with_directory(name: &str) -> Self {
         let dir = TempDir::new().unwrap();
-        let client = PipeClient::new(dir.path().join("hostpipe"));
-        Self { dir, pipe: None, client }
+        let client = PipeClient::new(dir.path().join(name));
+        Self { dir, name: name.to_owned(), pipe: None, client }
     }
 
     /// The pipe's directory.
-    pub fn directory(&self) -> PathBuf {
-        self.dir.path().join("hostpipe")
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.dir.path().join(&self.name)
     }
 
     /// The home directory of its user.
-    pub fn home(&self) -> &Path {
+    pub(crate) fn home(&self) -> &Path {
         self.dir.path()
     }
 
     /// A file for a test's own use.
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn pipe_command(&self) -> Command {
+    pub(crate) fn pipe_command(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.arg("pipe").arg(self.directory()).env("HOME", self.home()).stdin(Stdio::null());
         command
     }
 
+    /// A shim, as the pipe starts it.
+    pub(crate) fn shim_command(&self, id: &TaskId) -> Command {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.arg("shim").arg(self.directory().join("tasks").join(id.as_str())).env("HOME", self.home());
+        command.stdin(Stdio::null());
+        command
+    }
+
     /// Starts the pipe, and waits until it answers.
-    pub async fn start_pipe(&mut self) {
+    pub(crate) async fn start_pipe(&mut self) {
         self.spawn_pipe();
         self.wait_for_pipe().await;
     }
 
     /// Starts the pipe.
-    pub fn spawn_pipe(&mut self) {
-        assert!(self.pipe.is_none());
-        self.pipe = Some(self.pipe_command().spawn().unwrap());
+    pub(crate) fn spawn_pipe(&mut self) {
+        self.spawn_pipe_as(self.pipe_command());
     }
 
-    pub async fn wait_for_pipe(&mut self) {
+    pub(crate) fn spawn_pipe_as(&mut self, mut command: Command) {
+        assert!(self.pipe.is_none());
+        self.pipe = Some(command.spawn().unwrap());
+    }
+
+    pub(crate) async fn wait_for_pipe(&mut self) {
         loop {
             match self.client.info().await {
                 Ok(_) => return,
@@ -110,24 +128,24 @@ impl Host {
     }
 
     /// SIGKILL for the pipe.
-    pub fn kill_pipe(&mut self) {
+    pub(crate) fn kill_pipe(&mut self) {
         let mut pipe = self.pipe.take().unwrap();
         pipe.kill().unwrap();
         pipe.wait().unwrap();
     }
 
-    pub fn pipe_pid(&self) -> i32 {
+    pub(crate) fn pipe_pid(&self) -> i32 {
         self.pipe.as_ref().unwrap().id().cast_signed()
     }
 
     /// Waits until a task is as wanted; gives what is known of it then.
-    pub async fn until(&self, id: &TaskId, wanted: impl Fn(&TaskState) -> bool) -> TaskView {
+    pub(crate) async fn until(&self, id: &TaskId, wanted: impl Fn(&TaskState) -> bool) -> TaskView {
         let mut events = self.client.watch().await.unwrap();
         until(&mut events, id, wanted).await
     }
 
     /// Waits for a task's end.
-    pub async fn ended(&self, id: &TaskId) -> End {
+    pub(crate) async fn ended(&self, id: &TaskId) -> End {
         match self.until(id, TaskState::is_final).await.state {
             TaskState::Ended { end, .. } => end,
             other => panic!("{id} is {other:?}"),
@@ -135,7 +153,7 @@ impl Host {
     }
 
     /// Waits until a task runs; gives its main process.
-    pub async fn running(&self, id: &TaskId) -> i32 {
+    pub(crate) async fn running(&self, id: &TaskId) -> i32 {
         match self.until(id, |s| !matches!(s, TaskState::Accepted { .. })).await.state {
             TaskState::Running { pid, .. } => pid,
             other => panic!("{id} is {other:?}"),
@@ -143,19 +161,19 @@ impl Host {
     }
 
     /// Runs a shell script to its end.
-    pub async fn run(&self, name: &str, text: &str) -> End {
+    pub(crate) async fn run(&self, name: &str, text: &str) -> End {
         let id = id(name);
         self.client.start(&id, &script(text)).await.unwrap();
         self.ended(&id).await
     }
 
     /// The process that is the task's shim.
-    pub fn shim_of(&self, main: i32) -> i32 {
+    pub(crate) fn shim_of(&self, main: i32) -> i32 {
         Stat::of(main).unwrap().parent
     }
 
     /// All processes that were started with this host's task ids.
-    pub fn processes_of(&self, id: &TaskId) -> Vec<i32> {
+    pub(crate) fn processes_of(&self, id: &TaskId) -> Vec<i32> {
         let marker = format!("{}={id}", vk_task::TASK_VARIABLE);
         let home = format!("HOME={}", self.home().display());
         process::all()
@@ -183,7 +201,7 @@ impl Drop for Host {
 }
 
 /// Waits until a task is as wanted.
-pub async fn until(
+pub(crate) async fn until(
     events: &mut (impl Stream<Item = Result<WatchEvent, ClientError>> + Unpin),
     id: &TaskId,
     wanted: impl Fn(&TaskState) -> bool,
@@ -201,12 +219,12 @@ pub async fn until(
     panic!("the watch ended");
 }
 
-pub fn id(text: &str) -> TaskId {
+pub(crate) fn id(text: &str) -> TaskId {
     TaskId::new(text).unwrap()
 }
 
 /// Of a pod's container, whose leftovers are killed.
-pub fn spec(program: Program) -> TaskSpec {
+pub(crate) fn spec(program: Program) -> TaskSpec {
     let origin = Origin::Pod {
         namespace: "default".into(),
         pod: "p".into(),
@@ -217,25 +235,25 @@ pub fn spec(program: Program) -> TaskSpec {
     TaskSpec { origin, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
 }
 
-pub fn script(text: &str) -> TaskSpec {
+pub(crate) fn script(text: &str) -> TaskSpec {
     spec(Program::Script { text: text.into(), runner: ScriptRunner::Shell { path: "/bin/sh".into() } })
 }
 
-pub fn exec(argv: &[&str]) -> TaskSpec {
+pub(crate) fn exec(argv: &[&str]) -> TaskSpec {
     spec(Program::Exec { argv: argv.iter().map(|&a| a.into()).collect() })
 }
 
-pub fn with_env(mut spec: TaskSpec, name: &str, value: &str) -> TaskSpec {
+pub(crate) fn with_env(mut spec: TaskSpec, name: &str, value: &str) -> TaskSpec {
     spec.env.insert(EnvName::new(name).unwrap(), value.into());
     spec
 }
 
-pub fn stop_in(grace: Duration) -> StopRequest {
+pub(crate) fn stop_in(grace: Duration) -> StopRequest {
     StopRequest { kill_at: Timestamp::now() + grace, reason: "the test says so".into() }
 }
 
 /// Waits for something that nothing tells of.
-pub async fn eventually(what: &str, check: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, check: impl Fn() -> bool) {
     let until = Instant::now() + PATIENCE;
     while !check() {
         assert!(Instant::now() < until, "it does not come to this: {what}");
@@ -243,6 +261,6 @@ pub async fn eventually(what: &str, check: impl Fn() -> bool) {
     }
 }
 
-pub fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }

@@ -1,0 +1,23 @@
+//! A control plane that tests may ill-treat, one at a time.
+
+use tokio::sync::{Mutex, MutexGuard, OnceCell};
+use vk_cmd_e2e::chart;
+use vk_cmd_e2e::control_plane::{ControlPlane, Options};
+use vk_cmd_e2e::operator::Operator;
+
+use crate::ground::Ground;
+
+/// The control plane, for as long as the guard lives. Whoever breaks something mends it before letting go.
+pub(crate) async fn rough() -> MutexGuard<'static, Ground> {
+    static ROUGH: OnceCell<Mutex<Ground>> = OnceCell::const_new();
+    ROUGH.get_or_init(start).await.lock().await
+}
+
+/// It lives as long as the test program, as the shared one does.
+async fn start() -> Mutex<Ground> {
+    let plane: &ControlPlane = Box::leak(Box::new(Box::pin(ControlPlane::start(Options::default())).await.unwrap()));
+    let chart = chart::install(plane.cluster(), chart::WITHOUT_OPERATOR).await.unwrap();
+    let kubeconfig = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await.unwrap();
+    let operator = Box::leak(Box::new(Mutex::new(Operator::start(&kubeconfig).await.unwrap())));
+    Mutex::new(Ground { plane, operator })
+}

@@ -1,0 +1,304 @@
+//! Golden stories: what the operator plans and says, look by look, in situations worth reading. The stories are in
+//! `tests/golden/`; after an intended change, `UPDATE_GOLDEN=1 cargo test -p vk-operator-core` writes them anew, and
+//! `git diff` shows what has become of them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says so that it failed"
+)]
+
+mod world;
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use jiff::Timestamp;
+use vk_operator_core::{NodeSeen, Step};
+use world::{Crash, World};
+
+/// A story in the making.
+struct Story {
+    world: World,
+    begin: Timestamp,
+    text: String,
+}
+
+impl Story {
+    fn new(spec: &str) -> Self {
+        let world = World::new(spec);
+        let text = format!("spec:\n{}\n", spec.trim_end());
+        Self { begin: world.now, world, text }
+    }
+
+    /// Something happens; then the operator looks until it has nothing left to do.
+    fn then(mut self, what: &str, happen: impl FnOnce(&mut World)) -> Self {
+        happen(&mut self.world);
+        let seconds = self.world.now.duration_since(self.begin).as_secs();
+        writeln!(self.text, "\n{seconds} s: {what}").unwrap();
+        for _ in 0..10 {
+            let (writes, made) = (self.world.writes, self.world.made.len());
+            let plan = self.world.look(false, Crash::Never);
+            for step in plan.iter().flat_map(|plan| &plan.steps) {
+                let step = match step {
+                    Step::CreatePod { .. } if self.world.made.len() > made => "create the pod",
+                    Step::CreatePod { .. } => "create the pod, which is there already",
+                    Step::DeletePod { .. } => "delete the pod",
+                    Step::DeleteJob => "delete the CmdJob",
+                };
+                writeln!(self.text, "    {step}").unwrap();
+            }
+            if self.world.writes == writes {
+                if let Some(pause) = plan.and_then(|plan| plan.look_again) {
+                    writeln!(self.text, "    look again in {} s", pause.as_secs()).unwrap();
+                }
+                break;
+            }
+            self.say();
+        }
+        self
+    }
+
+    fn say(&mut self) {
+        let status = self.world.status();
+        let word = |word: Option<String>| word.unwrap_or_else(|| "-".into());
+        writeln!(
+            self.text,
+            "    {} ({}){}: {}",
+            word(status.state.map(|state| state.to_string())),
+            word(status.reason),
+            status.exit_code.map(|code| format!(", exit {code}")).unwrap_or_default(),
+            word(status.message)
+        )
+        .unwrap();
+        let conditions: Vec<_> = status.conditions.iter().map(|c| format!("{}={}", c.type_, c.status)).collect();
+        let counts = [
+            ("active", status.active),
+            ("ready", status.ready),
+            ("succeeded", status.succeeded),
+            ("failed", status.failed),
+        ];
+        let counts: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}")).collect();
+        writeln!(self.text, "        {}; {}", conditions.join(" "), counts.join(", ")).unwrap();
+        for attempt in &status.attempts {
+            writeln!(
+                self.text,
+                "        {} {}{}",
+                attempt.pod,
+                attempt.state,
+                attempt.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default()
+            )
+            .unwrap();
+        }
+    }
+
+    /// Compares with the golden story.
+    fn is(self, name: &str) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.txt"));
+        let text = format!("{}\n{} writes of the status\n", self.text, self.world.writes);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &text).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(golden == text, "{name} differs from tests/golden/{name}.txt (see the top of this file):\n{text}");
+    }
+}
+
+fn nothing(_: &mut World) {}
+
+const SCRIPT: &str = "  script: echo hello\n";
+
+#[test]
+fn succeeds() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("the process ends with 0", |w| {
+            w.pass(65);
+            w.process_ends(0);
+        })
+        .is("succeeds");
+}
+
+#[test]
+fn fails_and_is_not_run_again() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("the process ends with 5", |w| w.process_ends(5))
+        .is("fails_and_is_not_run_again");
+}
+
+#[test]
+fn is_killed_by_a_signal() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("the process is killed", |w| w.process_ends_as(137, Some(9), "Error"))
+        .is("is_killed_by_a_signal");
+}
+
+#[test]
+fn is_tried_again_with_pauses() {
+    let fail = |w: &mut World| {
+        w.node_starts();
+        w.process_ends(1);
+    };
+    Story::new("  script: exit 1\n  backoffLimit: 2\n")
+        .then("created", nothing)
+        .then("the process ends with 1", fail)
+        .then("9 s later", |w| w.pass(9))
+        .then("1 s later", |w| w.pass(1))
+        .then("the process ends with 1", fail)
+        .then("20 s later", |w| w.pass(20))
+        .then("the process ends with 1", fail)
+        .is("is_tried_again_with_pauses");
+}
+
+#[test]
+fn waits_for_its_node() {
+    Story::new(SCRIPT)
+        .then("created; there is no such node", |w| w.node = NodeSeen::Missing)
+        .then("the node registers, not ready yet", |w| w.node = NodeSeen::NotReady(Some("starting".into())))
+        .then("the node is cordoned", |w| w.node = NodeSeen::Cordoned)
+        .then("the node is ready", |w| w.node = NodeSeen::Ready)
+        .is("waits_for_its_node");
+}
+
+#[test]
+fn is_suspended_and_resumed() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("suspended", |w| w.edit(|job| job.spec.suspend = true))
+        .then("the node has ended the process", |w| {
+            w.node_ends();
+            w.node_ends_and_lets_go();
+        })
+        .then("an hour later, resumed", |w| {
+            w.pass(3600);
+            w.edit(|job| job.spec.suspend = false);
+        })
+        .then("the process ends with 0", |w| {
+            w.node_starts();
+            w.process_ends(0);
+        })
+        .is("is_suspended_and_resumed");
+}
+
+#[test]
+fn starts_suspended() {
+    Story::new("  script: echo hello\n  suspend: true\n  activeDeadlineSeconds: 60\n")
+        .then("created", nothing)
+        .then("an hour later, resumed", |w| {
+            w.pass(3600);
+            w.edit(|job| job.spec.suspend = false);
+        })
+        .is("starts_suspended");
+}
+
+#[test]
+fn runs_into_its_deadline() {
+    Story::new("  script: sleep 1000\n  activeDeadlineSeconds: 60\n  backoffLimit: 3\n")
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("a minute later", |w| w.pass(60))
+        .then("the process has ended, its pod is still there", World::node_ends)
+        .then("the pod is gone", World::node_ends_and_lets_go)
+        .is("runs_into_its_deadline");
+}
+
+#[test]
+fn runs_into_its_deadline_while_waiting() {
+    Story::new("  script: sleep 1000\n  activeDeadlineSeconds: 60\n")
+        .then("created; there is no such node", |w| w.node = NodeSeen::Missing)
+        .then("a minute later", |w| w.pass(60))
+        .is("runs_into_its_deadline_while_waiting");
+}
+
+#[test]
+fn pod_is_deleted_by_hand() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("somebody deletes the pod", World::delete_pods)
+        .then("the node lets go of it", World::node_ends_and_lets_go)
+        .is("pod_is_deleted_by_hand");
+}
+
+#[test]
+fn pod_is_deleted_by_hand_and_its_end_is_seen() {
+    Story::new("  script: sleep 1000\n  backoffLimit: 1\n")
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("somebody deletes the pod", World::delete_pods)
+        .then("the node has ended the process", World::node_ends)
+        .then("10 s later the pod is gone", |w| {
+            w.pass(10);
+            w.node_ends_and_lets_go();
+        })
+        .is("pod_is_deleted_by_hand_and_its_end_is_seen");
+}
+
+#[test]
+fn nobody_knows_how_it_ended() {
+    Story::new("  script: echo hello\n  backoffLimit: 6\n")
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("the node's machine has crashed", |w| w.process_ends_as(137, None, "ContainerStatusUnknown"))
+        .is("nobody_knows_how_it_ended");
+}
+
+#[test]
+fn is_deleted_when_its_time_is_over() {
+    Story::new("  script: echo hello\n  ttlSecondsAfterFinished: 100\n")
+        .then("created", nothing)
+        .then("the process ends with 0", |w| {
+            w.node_starts();
+            w.process_ends(0);
+        })
+        .then("99 s later", |w| w.pass(99))
+        .then("1 s later", |w| w.pass(1))
+        .is("is_deleted_when_its_time_is_over");
+}
+
+#[test]
+fn is_being_deleted() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("deleted, with its pods first", |w| {
+            let now = w.now;
+            w.edit(|job| job.metadata.deletion_timestamp = Some(now.into()));
+        })
+        .is("is_being_deleted");
+}
+
+#[test]
+fn operator_was_killed_after_it_made_the_pod() {
+    Story::new(SCRIPT)
+        .then("created; the operator makes the pod and is killed; the process ends with 3", |w| {
+            w.look(false, Crash::BeforeReport);
+            w.node_starts();
+            w.process_ends(3);
+        })
+        .is("operator_was_killed_after_it_made_the_pod");
+}
+
+#[test]
+fn name_of_the_pod_is_taken() {
+    Story::new(SCRIPT)
+        .then("created; somebody else has a pod of that name", |w| {
+            w.look(false, Crash::BeforeReport);
+            w.pods.values_mut().for_each(|pod| pod.metadata.owner_references = None);
+        })
+        .is("name_of_the_pod_is_taken");
+}
+
+#[test]
+fn is_not_valid() {
+    Story::new("  command: [echo, \"a\\0b\"]\n  env: [{name: \"A=B\"}]\n  workingDir: here\n  backoffLimit: -1\n")
+        .then("created (before the API server had rules)", nothing)
+        .is("is_not_valid");
+}

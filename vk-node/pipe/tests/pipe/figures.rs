@@ -1,0 +1,166 @@
+//! Figures: `cargo test -p vk-pipe --test pipe -- --ignored --nocapture --test-threads 1`, with `--release` for those
+//! that count.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use vk_task::{TaskState, WatchEvent};
+
+use crate::Test;
+use crate::support::{Host, block_on, exec, id, script, stop_in, until};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("figures_memory", memory),
+    ("figures_latency", latency),
+    ("figures_fifty_at_once", fifty),
+    ("figures_output", output),
+];
+
+fn value(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+    line.split_ascii_whitespace().nth(1).and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
+fn show_memory(what: &str, pid: i32) {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let private = value(&text, "Private_Clean:") + value(&text, "Private_Dirty:");
+    println!(
+        "{what}: RSS {} kB, PSS {} kB, private {private} kB, of it dirty {} kB",
+        value(&text, "Rss:"),
+        value(&text, "Pss:"),
+        value(&text, "Private_Dirty:")
+    );
+}
+
+fn memory() {
+    block_on(async {
+        let host = Host::new().await;
+        show_memory("pipe, idle", host.pipe_pid());
+        let mut shim = 0;
+        for n in 0..20 {
+            let id = id(&format!("m{n}"));
+            host.client.start(&id, &exec(&["sleep", "1000"])).await.unwrap();
+            shim = host.shim_of(host.running(&id).await);
+        }
+        show_memory("shim of a silent task (20 of them)", shim);
+        let id = id("loud");
+        host.client.start(&id, &script("seq 1 100000; sleep 1000")).await.unwrap();
+        let main = host.running(&id).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        show_memory("shim of a task that has written", host.shim_of(main));
+        show_memory("pipe, 21 tasks", host.pipe_pid());
+    });
+}
+
+fn percentiles(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let at = |p: usize| times[(times.len() - 1) * p / 100];
+    println!("{what}: p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, n {}", at(50), at(90), at(99), times.len());
+}
+
+fn latency() {
+    block_on(async {
+        let host = Host::new().await;
+        let (mut answered, mut running, mut known) = (vec![], vec![], vec![]);
+        for n in 0..50 {
+            let (id, mark) = (id(&format!("l{n}")), host.file(&format!("l{n}")));
+            let mut events = host.client.watch().await.unwrap();
+            let begin = Instant::now();
+            // The last thing it does is to write down the time.
+            let spec =
+                script(&format!("while [ ! -e {0} ]; do sleep 0.005; done; date +%s%N > {0}.end", mark.display()));
+            host.client.start(&id, &spec).await.unwrap();
+            answered.push(begin.elapsed());
+            until(&mut events, &id, |s| matches!(s, TaskState::Running { .. })).await;
+            running.push(begin.elapsed());
+            fs::write(&mark, "").unwrap();
+            until(&mut events, &id, TaskState::is_final).await;
+            let now = jiff::Timestamp::now().as_nanosecond();
+            let end: i128 = fs::read_to_string(mark.with_extension("end")).unwrap().trim().parse().unwrap();
+            known.push(Duration::from_nanos(u64::try_from(now - end).unwrap()));
+        }
+        percentiles("start -> answered", answered);
+        percentiles("start -> seen running", running);
+        percentiles("end -> seen ended", known);
+        let plain = (0..50).map(|_| {
+            let begin = Instant::now();
+            Command::new("true").status().unwrap();
+            begin.elapsed()
+        });
+        percentiles("plain fork+exec+wait of `true`", plain.collect());
+        let file = host.file("sync");
+        let syncs = (0..50).map(|n| {
+            let file = fs::File::create(file.with_extension(n.to_string())).unwrap();
+            let begin = Instant::now();
+            file.sync_all().unwrap();
+            begin.elapsed()
+        });
+        percentiles("plain fsync of a new file", syncs.collect());
+    });
+}
+
+fn fifty() {
+    block_on(async {
+        let host = Host::new().await;
+        for round in 0..3 {
+            let mut events = host.client.watch().await.unwrap();
+            let ids: Vec<_> = (0..50).map(|n| id(&format!("f{round}-{n}"))).collect();
+            let spec = script("exit 0");
+            let begin = Instant::now();
+            let started = join_all(ids.iter().map(|id| host.client.start(id, &spec)));
+            let ended = async {
+                let mut left: std::collections::BTreeSet<_> = ids.iter().cloned().collect();
+                while !left.is_empty() {
+                    match futures::StreamExt::next(&mut events).await.unwrap().unwrap() {
+                        WatchEvent::Changed { task } if task.state.is_final() => {
+                            left.remove(&task.id);
+                        }
+                        _ => {}
+                    }
+                }
+                begin.elapsed()
+            };
+            let (_, all_ended) = tokio::join!(started, ended);
+            println!("50 at once, round {round}: all ended and seen after {all_ended:.1?}");
+        }
+        let begin = Instant::now();
+        let mut children: Vec<_> =
+            (0..50).map(|_| Command::new("/bin/sh").args(["-c", "exit 0"]).spawn().unwrap()).collect();
+        children.iter_mut().for_each(|c| {
+            c.wait().unwrap();
+        });
+        println!("50 at once, plain fork+exec+wait: {:.1?}", begin.elapsed());
+    });
+}
+
+fn output() {
+    block_on(async {
+        let host = Host::new().await;
+        for (what, text) in [
+            (
+                "64 MiB of lines of 80 bytes",
+                "yes 1234567890123456789012345678901234567890123456789012345678901234567890123456789 | head -c 67108864",
+            ),
+            ("64 MiB without newlines", "head -c 67108864 /dev/zero"),
+        ] {
+            let id = id(what.split_whitespace().last().unwrap());
+            let begin = Instant::now();
+            host.client.start(&id, &script(text)).await.unwrap();
+            host.ended(&id).await;
+            println!("{what}: {:.0} MiB/s into the log", 64.0 / begin.elapsed().as_secs_f64());
+            let begin = Instant::now();
+            let mut stream = host.client.logs(&id, &vk_task::LogQuery::default()).await.unwrap();
+            let mut n = 0;
+            while let Some(part) = futures::StreamExt::next(&mut stream).await {
+                n += part.unwrap().len();
+            }
+            assert_eq!(n, 64 << 20);
+            println!("{what}: {:.0} MiB/s out of the log", 64.0 / begin.elapsed().as_secs_f64());
+        }
+        let deaf = id("x");
+        host.client.start(&deaf, &exec(&["sleep", "9"])).await.unwrap();
+        host.client.stop(&deaf, &stop_in(Duration::ZERO)).await.unwrap();
+    });
+}

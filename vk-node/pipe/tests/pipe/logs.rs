@@ -1,0 +1,197 @@
+//! What goes out comes back, byte for byte; and what comes in arrives.
+
+use std::fs;
+use std::time::Duration;
+
+use futures::StreamExt;
+use vk_task::{End, LogQuery, Program, ScriptRunner, TaskId};
+
+use crate::Test;
+use crate::support::{Host, block_on, exec, id, script, spec, stop_in, with_env};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("both_outputs_come_back", both),
+    ("ten_mebibytes_survive", ten_mebibytes),
+    ("a_line_of_a_mebibyte_survives", long_line),
+    ("a_follower_sees_lines_as_they_come", follow),
+    ("a_follower_sees_all_of_a_big_output", follow_big),
+    ("tails_and_limits", tails),
+    ("a_strange_script_runs_unchanged", strange_script),
+    ("strange_arguments_and_variables_arrive_unchanged", strange_strings),
+    ("a_prompt_without_a_newline_is_seen", prompt),
+    ("a_log_that_is_cut_off_is_an_error", cut_off),
+];
+
+async fn read(host: &Host, id: &TaskId, query: &LogQuery) -> Vec<u8> {
+    let mut stream = host.client.logs(id, query).await.unwrap();
+    let mut bytes = Vec::new();
+    while let Some(part) = stream.next().await {
+        bytes.extend_from_slice(&part.unwrap());
+    }
+    bytes
+}
+
+async fn all(host: &Host, id: &TaskId) -> Vec<u8> {
+    read(host, id, &LogQuery::default()).await
+}
+
+fn both() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("both");
+        host.run("both", "printf 'out\\n'; sleep 0.2; printf 'err\\n' >&2; sleep 0.2; printf 'no newline'").await;
+        assert_eq!(all(&host, &id).await, b"out\nerr\nno newline");
+        let log = fs::read_to_string(host.directory().join("tasks/both/log")).unwrap();
+        let tags: Vec<_> = log.lines().map(|l| l.split_once(' ').unwrap().1).collect();
+        assert_eq!(tags, ["stdout F out", "stderr F err", "stdout P no newline"]);
+    });
+}
+
+fn ten_mebibytes() {
+    block_on(async {
+        let host = Host::new().await;
+        let file = host.file("random");
+        // Any bytes, newlines and NULs among them.
+        let bytes: Vec<u8> = (0..10 << 20)
+            .scan(7_u32, |x, _| {
+                *x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                Some((*x >> 24) as u8)
+            })
+            .collect();
+        fs::write(&file, &bytes).unwrap();
+        let id = id("big");
+        host.client.start(&id, &exec(&["cat", file.to_str().unwrap()])).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
+        assert!(all(&host, &id).await == bytes);
+    });
+}
+
+fn long_line() {
+    block_on(async {
+        let host = Host::new().await;
+        let end = host.run("long", "head -c 1048576 /dev/zero | tr '\\0' x; echo; echo after").await;
+        assert_eq!(end, End::Exited { code: 0 });
+        let got = all(&host, &id("long")).await;
+        assert!(got == [&[b'x'; 1 << 20][..], b"\nafter\n"].concat());
+        let tail = LogQuery { tail_lines: Some(2), ..LogQuery::default() };
+        assert!(read(&host, &id("long"), &tail).await == got);
+    });
+}
+
+fn follow() {
+    block_on(async {
+        let host = Host::new().await;
+        let (id, go) = (id("follow"), host.file("go"));
+        let text = format!("echo one; while [ ! -e {} ]; do sleep 0.01; done; echo two >&2; exit 1", go.display());
+        host.client.start(&id, &script(&text)).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let mut stream = host.client.logs(&id, &query).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "one\n");
+        fs::write(&go, "").unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "two\n");
+        while let Some(part) = stream.next().await {
+            assert_eq!(part.unwrap(), "");
+        }
+        assert!(host.client.get(&id).await.unwrap().state.is_final());
+    });
+}
+
+fn follow_big() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("seq");
+        host.client.start(&id, &exec(&["seq", "1", "300000"])).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let got = String::from_utf8(read(&host, &id, &query).await).unwrap();
+        let wanted: String = (1..=300_000).map(|n| format!("{n}\n")).collect();
+        assert!(got == wanted);
+        assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
+    });
+}
+
+fn tails() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("tail");
+        host.client.start(&id, &exec(&["seq", "1", "50000"])).await.unwrap();
+        host.ended(&id).await;
+        let tail = |n| LogQuery { tail_lines: Some(n), ..LogQuery::default() };
+        assert_eq!(read(&host, &id, &tail(0)).await, b"");
+        assert_eq!(read(&host, &id, &tail(3)).await, b"49998\n49999\n50000\n");
+        let many = read(&host, &id, &tail(20_000)).await;
+        assert!(many.starts_with(b"30001\n") && many.ends_with(b"\n50000\n"));
+        assert_eq!(read(&host, &id, &tail(1_000_000)).await, all(&host, &id).await);
+        let limited = LogQuery { limit_bytes: Some(4), ..tail(3) };
+        assert_eq!(read(&host, &id, &limited).await, b"4999");
+        let future = LogQuery { since_time: Some("2999-01-01T00:00:00Z".parse().unwrap()), ..LogQuery::default() };
+        assert_eq!(read(&host, &id, &future).await, b"");
+        let stamped = LogQuery { timestamps: true, ..tail(1) };
+        let stamped = String::from_utf8(read(&host, &id, &stamped).await).unwrap();
+        let (time, text) = stamped.split_once(' ').unwrap();
+        assert_eq!((time.len(), text), (30, "50000\n"));
+    });
+}
+
+fn strange_script() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("strange");
+        // It prints itself, and is longer than any argument can be.
+        let mut text =
+            "cat \"$0\"; echo \"$$\" >/dev/null; exit 0\n'\"`$(\\ \u{fc}\u{1f980}\r\n\t$$ %s \\n\n".to_owned();
+        while text.len() < 200 << 10 {
+            text.push_str("# \"quotes\" 'and' $$ \u{e4}\u{f6}\u{fc} `ticks`\n");
+        }
+        host.client.start(&id, &script(&text)).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
+        assert!(all(&host, &id).await == text.as_bytes());
+        let shebang = Program::Script { text: "#!/bin/cat\n'$$'\n".into(), runner: ScriptRunner::Shebang };
+        let other = crate::support::id("shebang");
+        host.client.start(&other, &spec(shebang)).await.unwrap();
+        assert_eq!(host.ended(&other).await, End::Exited { code: 0 });
+        assert_eq!(all(&host, &other).await, b"#!/bin/cat\n'$$'\n");
+    });
+}
+
+fn strange_strings() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("strings");
+        let value = "two\nlines, \"quotes\" 'and' $HOME `x` \\ \u{fc} ";
+        let task = exec(&["/bin/sh", "-c", "printf '%s|' \"$@\"", "sh", value, "", "-n"]);
+        host.client.start(&id, &task).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
+        assert_eq!(String::from_utf8(all(&host, &id).await).unwrap(), format!("{value}||-n|"));
+        // Without a shell: some shells do not pass on variables whose names they could not use themselves.
+        let id = crate::support::id("variable");
+        host.client.start(&id, &with_env(exec(&["printenv", "odd.name-1"]), "odd.name-1", value)).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
+        assert_eq!(String::from_utf8(all(&host, &id).await).unwrap(), format!("{value}\n"));
+    });
+}
+
+fn prompt() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("prompt");
+        host.client.start(&id, &script("printf 'name? '; sleep 1000")).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let mut stream = host.client.logs(&id, &query).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "name? ");
+        host.client.stop(&id, &stop_in(Duration::ZERO)).await.unwrap();
+        host.ended(&id).await;
+    });
+}
+
+fn cut_off() {
+    block_on(async {
+        let mut host = Host::new().await;
+        let id = id("cut");
+        host.client.start(&id, &script("echo begin; sleep 1000")).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let mut stream = host.client.logs(&id, &query).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "begin\n");
+        host.kill_pipe();
+        assert!(stream.next().await.unwrap().is_err());
+    });
+}
