@@ -1,12 +1,10 @@
 //! The harness itself: is this a real, whole Kubernetes?
 
-use std::time::Instant;
-
 use serde_json::Value;
-use vk_cmd_e2e::control_plane::{ControlPlane, Options};
 use vk_cmd_e2e::exec;
 
 use crate::fixture::{SOON, control_plane, namespace};
+use crate::rough::rough;
 
 #[tokio::test]
 async fn server_says_its_version() {
@@ -52,12 +50,9 @@ async fn a_node_credential_is_held_to_its_own_node() {
 
 #[tokio::test]
 async fn an_api_server_that_crashed_comes_back_with_its_data() {
-    // One of our own: the others would not like it.
-    let started = Instant::now();
-    let plane = ControlPlane::start(Options::default()).await.unwrap();
-    let memory = plane.resident_memory().unwrap();
-    eprintln!("started in {:.1?}; resident memory {memory:?}", started.elapsed());
-    namespace(&plane, "kept").await;
+    let ground = rough().await;
+    let plane = ground.plane;
+    namespace(plane, "kept").await;
 
     plane.stop_api_server(true).unwrap();
     let mut kubectl = plane.kubectl();

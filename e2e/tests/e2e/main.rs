@@ -21,6 +21,7 @@ mod given;
 mod ground;
 mod job_ends;
 mod many;
+mod names;
 mod operator;
 mod output;
 mod plain_pods;

@@ -16,16 +16,16 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use vk_cmd_crds::State;
 use vk_operator_core::status::finished_at;
-use vk_operator_core::{NodeSeen, Step};
-use world::{Crash, World};
+use vk_operator_core::{NodeSeen, Step, attempts};
+use world::{Crash, Eyes, World};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
 enum Event {
     /// The operator looks at the job.
     Look,
-    /// The operator looks at the job with a cache that has not seen any pod.
-    BlindLook,
+    /// The operator looks at the job with a cache that is behind.
+    DimLook(Eyes),
     /// The operator carries out its steps and is killed before it reports.
     Crash,
     NodeStarts,
@@ -45,7 +45,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         8 => Just(Event::Look),
-        1 => Just(Event::BlindLook),
+        2 => prop_oneof![Just(Eyes::Behind), Just(Eyes::Shut)].prop_map(Event::DimLook),
         2 => Just(Event::Crash),
         4 => Just(Event::NodeStarts),
         3 => prop_oneof![Just(0), Just(1), Just(5)].prop_map(Event::ProcessEnds),
@@ -75,13 +75,13 @@ fn spec() -> impl Strategy<Value = String> {
 fn happen(world: &mut World, event: &Event) -> Result<(), TestCaseError> {
     match event {
         Event::Look => {
-            look(world, false, Crash::Never)?;
+            look(world, Eyes::Open, Crash::Never)?;
             let alive = world.alive();
             let suspended = world.status().state == Some(State::Suspended);
             prop_assert!(!suspended || alive.is_empty(), "Suspended, but {alive:?} is alive");
         }
-        Event::BlindLook => look(world, true, Crash::Never)?,
-        Event::Crash => look(world, false, Crash::BeforeReport)?,
+        Event::DimLook(eyes) => look(world, *eyes, Crash::Never)?,
+        Event::Crash => look(world, Eyes::Open, Crash::BeforeReport)?,
         Event::NodeStarts => world.node_starts(),
         Event::ProcessEnds(code) => world.process_ends(*code),
         Event::ProcessIsLost => world.process_ends_as(137, None, "ContainerStatusUnknown"),
@@ -109,11 +109,11 @@ fn happen(world: &mut World, event: &Event) -> Result<(), TestCaseError> {
 }
 
 /// A look, with what must hold of every plan.
-fn look(world: &mut World, blind: bool, crash: Crash) -> Result<(), TestCaseError> {
+fn look(world: &mut World, eyes: Eyes, crash: Crash) -> Result<(), TestCaseError> {
     let Some(job) = world.job.clone() else { return Ok(()) };
     let finished = finished_at(&world.status()).is_some();
     let alive = world.alive();
-    let Some(plan) = world.look(blind, crash) else { return Ok(()) };
+    let Some(plan) = world.look(eyes, crash) else { return Ok(()) };
     for step in &plan.steps {
         if let Step::CreatePod { pod, .. } = step {
             let name = pod.metadata.name.as_deref().unwrap();
@@ -152,6 +152,7 @@ proptest! {
     fn whatever_happens(spec in spec(), events in proptest::collection::vec(event(), 0..60)) {
         let mut world = World::new(&spec);
         let mut suspensions = 0;
+        let by_hand = events.iter().any(|event| matches!(event, Event::PodsDeleted | Event::JobDeleted));
         for event in &events {
             happen(&mut world, event)?;
             suspensions += usize::from(matches!(event, Event::Suspend(true)));
@@ -159,6 +160,13 @@ proptest! {
         }
         let limit = world.job.as_ref().map_or(0, |job| usize::try_from(job.spec.backoff_limit).unwrap());
         prop_assert!(world.made.len() <= 1 + limit + suspensions, "too many pods: {:?}", world.made);
+
+        // Whoever shall end is told so.
+        world.settle();
+        let told = |name: &String| world.pods[name].metadata.deletion_timestamp.is_some();
+        let status = world.status();
+        let must = matches!(status.reason.as_deref(), Some("Suspending" | "DeadlineExceeded"));
+        prop_assert!(!must || world.alive().iter().all(told), "{:?} is not told to end: {status:?}", world.alive());
 
         // From now on everybody does what is expected of them, and the world must come to rest.
         world.node = NodeSeen::Ready;
@@ -181,6 +189,10 @@ proptest! {
             "not finished, but {state:?}: {:?}", world.status()
         );
         prop_assert!(deleted || world.alive().is_empty(), "finished, but {:?} is alive", world.alive());
+        for attempt in world.status().attempts {
+            let deleted = attempt.reason.as_deref() == Some(attempts::POD_DELETED);
+            prop_assert!(by_hand || !deleted, "takes its own doing for somebody else's: {attempt:?}");
+        }
         let writes = world.writes;
         prop_assert_eq!(world.settle(), None);
         prop_assert_eq!(world.writes, writes, "writes though nothing has happened");

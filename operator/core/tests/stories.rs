@@ -16,8 +16,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use jiff::Timestamp;
+use vk_cmd_crds::CmdJobStatus;
 use vk_operator_core::{NodeSeen, Step};
-use world::{Crash, World};
+use world::{Crash, Eyes, World};
 
 /// A story in the making.
 struct Story {
@@ -40,7 +41,7 @@ impl Story {
         writeln!(self.text, "\n{seconds} s: {what}").unwrap();
         for _ in 0..10 {
             let (writes, made) = (self.world.writes, self.world.made.len());
-            let plan = self.world.look(false, Crash::Never);
+            let plan = self.world.look(Eyes::Open, Crash::Never);
             for step in plan.iter().flat_map(|plan| &plan.steps) {
                 let step = match step {
                     Step::CreatePod { .. } if self.world.made.len() > made => "create the pod",
@@ -279,7 +280,7 @@ fn is_being_deleted() {
 fn operator_was_killed_after_it_made_the_pod() {
     Story::new(SCRIPT)
         .then("created; the operator makes the pod and is killed; the process ends with 3", |w| {
-            w.look(false, Crash::BeforeReport);
+            w.look(Eyes::Open, Crash::BeforeReport);
             w.node_starts();
             w.process_ends(3);
         })
@@ -287,10 +288,30 @@ fn operator_was_killed_after_it_made_the_pod() {
 }
 
 #[test]
+fn deadline_passes_before_a_pod_is_seen() {
+    Story::new("  script: sleep 1000\n  activeDeadlineSeconds: 60\n")
+        .then(
+            "created; the operator makes the pod and is killed; when it is back, its cache has not heard of the pod",
+            |w| {
+                w.edit(|job| {
+                    job.status = Some(CmdJobStatus {
+                        start_time: Some("2026-01-02T03:04:05Z".parse::<Timestamp>().unwrap().into()),
+                        ..CmdJobStatus::default()
+                    })
+                });
+                w.look(Eyes::Open, Crash::BeforeReport);
+                w.pass(60);
+                w.look(Eyes::Behind, Crash::Never);
+            },
+        )
+        .is("deadline_passes_before_a_pod_is_seen");
+}
+
+#[test]
 fn name_of_the_pod_is_taken() {
     Story::new(SCRIPT)
         .then("created; somebody else has a pod of that name", |w| {
-            w.look(false, Crash::BeforeReport);
+            w.look(Eyes::Open, Crash::BeforeReport);
             w.pods.values_mut().for_each(|pod| pod.metadata.owner_references = None);
         })
         .is("name_of_the_pod_is_taken");

@@ -22,6 +22,7 @@ mod error;
 mod gate;
 mod life;
 mod log;
+mod memory;
 mod notify;
 mod run;
 mod signals;

@@ -44,7 +44,8 @@ pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Timestamp) -> Step {
     if !seen.children_left {
         return Step::Finish;
     }
-    if seen.main_ended && leftovers == Leftovers::Kill {
+    // Once the whole tree has been told to end, all of it has the grace, whichever process ends first.
+    if seen.main_ended && leftovers == Leftovers::Kill && !seen.terminated {
         return Step::Kill;
     }
     match seen.kill_at {
@@ -91,6 +92,13 @@ mod tests {
             assert_eq!(next(Leftovers::Await, &told, at(9)), Step::Wait(Some(at(10))));
             assert_eq!(next(Leftovers::Await, &told, at(10)), Step::Kill);
         }
+    }
+
+    #[test]
+    fn the_grace_is_the_whole_trees() {
+        let told = Seen { kill_at: Some(at(10)), main_ended: true, terminated: true, ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &told, at(9)), Step::Wait(Some(at(10))));
+        assert_eq!(next(Leftovers::Kill, &told, at(10)), Step::Kill);
     }
 
     #[test]

@@ -19,8 +19,10 @@ use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
 use crate::log::{Log, Relay};
 use crate::notify::Notifier;
-use crate::{ShimError, chain, signals, tree};
+use crate::{ShimError, chain, memory, signals, tree};
 
+/// How long the child's exec is waited for before the shim settles down to wait.
+const EXEC_PAUSE: Duration = Duration::from_millis(20);
 /// How long the beginning of a line waits for its rest before it is written as it is.
 const PARTIAL_LINE_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a pipe that was too busy to hear is told again.
@@ -180,6 +182,8 @@ impl<'a> Watch<'a> {
 
     fn attend(mut self) -> Exit {
         self.look_for_stop();
+        self.wait_until_it_runs();
+        memory::forget_program();
         loop {
             self.reap();
             let now = Timestamp::now();
@@ -199,6 +203,14 @@ impl<'a> Watch<'a> {
                     self.kill_pause = (self.kill_pause * 2).min(KILL_PAUSE_MAX);
                 }
             }
+        }
+    }
+
+    /// Waits for the child's report, for a moment at most: it comes at once, but for a program that has to be fetched
+    /// from afar.
+    fn wait_until_it_runs(&mut self) {
+        if self.report.is_some() {
+            self.wait(Some(EXEC_PAUSE));
         }
     }
 

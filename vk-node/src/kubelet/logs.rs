@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::runtime::reflector::ObjectRef;
+use kube_runtime::reflector::ObjectRef;
 use serde::Deserialize;
 use vk_pipe::client::ClientError;
 use vk_task::{LogQuery, Origin, TaskState, TaskView};
@@ -69,9 +69,11 @@ async fn answer(
         timestamps: options.timestamps == Some(true),
         limit_bytes: options.limit_bytes,
     };
-    let output = context.pipe.logs(&task.id, &query).await.map_err(|error| match error {
-        ClientError::Refused(refusal) => Refused(StatusCode::INTERNAL_SERVER_ERROR, refusal.message),
-        error => Refused(StatusCode::SERVICE_UNAVAILABLE, format!("the pipe does not answer: {error}")),
+    let output = context.pipe.logs(&task.id, &query).await.map_err(|error| match &error {
+        ClientError::Refused(refusal) => Refused(StatusCode::INTERNAL_SERVER_ERROR, refusal.message.clone()),
+        ClientError::Unreachable { .. } | ClientError::TimedOut { .. } | ClientError::Protocol(_) => {
+            Refused(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+        }
     })?;
     let headers = [("content-type", "text/plain"), ("transfer-encoding", "chunked")];
     Ok((headers, Body::from_stream(output)).into_response())

@@ -13,6 +13,7 @@
 //! ```
 
 mod api_server;
+mod only_one;
 mod own_pipe;
 mod registration;
 
@@ -60,9 +61,13 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let shutdown = shutdown_signal()?;
     let pipe = PipeClient::new(&options.hostpipe);
+    let (mirror, task_changes) = Mirror::new();
+    let mirror = Arc::new(mirror);
     // Held to the end: dropping it ends the pipe that it started.
-    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(options.hostpipe.clone(), pipe.clone()));
+    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(options.hostpipe.clone(), pipe.clone(), mirror.link()));
     let host = own_pipe::await_pipe(&pipe, &options).await;
+    // Held to the end too: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
+    let _only = only_one::claim(&options.hostpipe)?;
     info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
 
     let server = api_server::connect(options.kubeconfig.as_deref(), options.client_ca_file.as_deref()).await?;
@@ -80,8 +85,6 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     };
     let facts = NodeFacts { name: options.name.as_str().to_owned(), address: profile.address.clone() };
 
-    let (mirror, task_changes) = Mirror::new();
-    let mirror = Arc::new(mirror);
     let (pod_store, pod_writer) = pods::store();
     let registration = registration::Registration::new(server.client.clone(), profile, host, &options.hostpipe);
     let generation = registration.register().await?;

@@ -5,17 +5,19 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 use vk_pipe::client::PipeClient;
 use vk_task::HostInfo;
 
 use super::Options;
+use crate::tasks::Link;
 
 /// How often a pipe is looked for that does not answer yet.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// How often a pipe that answers is looked at again: its end is seen by the mirror, this only starts the next one.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The wait between two pipes that end at once, and between two looks at one that answers and is not followed yet.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A task that sees to it that a pipe runs; it and the pipe it started end with this value.
 pub(super) struct OwnPipe(JoinHandle<()>);
@@ -26,14 +28,16 @@ impl Drop for OwnPipe {
     }
 }
 
-/// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is.
-pub(super) fn keep(directory: PathBuf, pipe: PipeClient) -> OwnPipe {
+/// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is: while it is followed,
+/// nothing is done here.
+pub(super) fn keep(directory: PathBuf, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
     OwnPipe(tokio::spawn(async move {
-        loop {
+        // The mirror lives as long as the node.
+        while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
             if pipe.info().await.is_err() {
                 run_one(&directory).await;
             }
-            tokio::time::sleep(CHECK_EVERY).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }))
 }

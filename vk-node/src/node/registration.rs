@@ -12,7 +12,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 use vk_node_core::lease::{self, Claim};
@@ -39,6 +39,8 @@ pub(super) struct Registration {
     identity: String,
     /// Where it is remembered which Node object this pipe's tasks were started for.
     memory: PathBuf,
+    /// The lease as our last write left it; none where it must be read first.
+    lease: Mutex<Option<Lease>>,
 }
 
 /// Which Node object this pipe works for, and since when. A task started for an earlier one may belong to another
@@ -52,7 +54,7 @@ struct Memory {
 impl Registration {
     pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, hostpipe: &Path) -> Self {
         let identity = format!("{}:{}", host.hostname, host.directory.display());
-        Self { client, profile, host, identity, memory: hostpipe.join("node.json") }
+        Self { client, profile, host, identity, memory: hostpipe.join("node.json"), lease: Mutex::default() }
     }
 
     /// The port of the kubelet's API.
@@ -64,13 +66,14 @@ impl Registration {
     /// when tasks here were started for this very Node object.
     ///
     /// # Errors
-    /// When the API server says that it will not have this node.
+    /// When that cannot be written down.
     pub(super) async fn register(&self) -> anyhow::Result<Timestamp> {
         let mut wait = RETRY.0;
         loop {
             match self.try_register().await {
                 Ok(node) => return self.remember(&node.uid().unwrap_or_default()),
-                Err(error) if is_final(&error) => return Err(error),
+                // Credentials that are refused now may be accepted soon: an API server that has just started refuses
+                // nodes until its authorizer has seen them.
                 Err(error) => warn!("cannot register yet: {error:#}; trying again"),
             }
             tokio::time::sleep(wait).await;
@@ -127,7 +130,7 @@ impl Registration {
             let health = health(*link.borrow_and_update());
             match self.beat(health, &mut published).await {
                 Ok(()) => {}
-                Err(error) if is_final(&error) => return error,
+                Err(error) if error.is::<NameTaken>() => return error,
                 Err(error) => warn!("no heartbeat: {error:#}; trying again"),
             }
         }
@@ -164,10 +167,14 @@ impl Registration {
         Ok(())
     }
 
+    /// Renews the lease: one write, as long as nobody else writes it.
     async fn renew(&self, node: Option<&Node>) -> anyhow::Result<()> {
         let leases = self.leases();
         let name = self.profile.name.as_str();
-        let before = call("read the Lease", leases.get_opt(name)).await?;
+        let before = match self.lease.lock().await.take() {
+            Some(lease) if node.is_none() => Some(lease),
+            _ => call("read the Lease", leases.get_opt(name)).await?,
+        };
         let now = Timestamp::now();
         if let Claim::TakenUntil { holder, .. } = lease::claim(before.as_ref(), &self.identity, now) {
             bail!(NameTaken { name: name.to_owned(), holder });
@@ -181,12 +188,14 @@ impl Registration {
         });
         let is_new = before.is_none();
         let lease = lease::renewed(before, name, owner, &self.identity, now);
-        // A lease that another wrote in between has another resourceVersion, and this write is refused.
-        if is_new {
-            call("create the Lease", leases.create(&PostParams::default(), &lease)).await?;
+        // A lease that another wrote in between has another resourceVersion: this write is refused, and the next one
+        // begins with a read.
+        let written = if is_new {
+            call("create the Lease", leases.create(&PostParams::default(), &lease)).await?
         } else {
-            call("renew the Lease", leases.replace(name, &PostParams::default(), &lease)).await?;
-        }
+            call("renew the Lease", leases.replace(name, &PostParams::default(), &lease)).await?
+        };
+        *self.lease.lock().await = Some(written);
         Ok(())
     }
 
@@ -238,15 +247,6 @@ fn health(link: Link) -> Health {
             message: "the pipe does not answer: start `vk-node pipe` on the host".into(),
         },
     }
-}
-
-/// Whether trying again cannot help.
-fn is_final(error: &anyhow::Error) -> bool {
-    error.is::<NameTaken>()
-        || error.chain().any(|cause| match cause.downcast_ref::<kube::Error>() {
-            Some(kube::Error::Api(status)) => matches!(status.code, 401 | 403 | 422),
-            _ => false,
-        })
 }
 
 /// A request with a limit on its time, and with what it was for in its error.

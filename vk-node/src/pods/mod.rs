@@ -13,9 +13,9 @@ use futures::channel::mpsc;
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::runtime::controller::{self, Controller};
-use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube_runtime::controller::{self, Controller};
+use kube_runtime::reflector::{self, ObjectRef, Store};
+use kube_runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tracing::{debug, warn};
 use vk_node_core::NodeFacts;
@@ -164,12 +164,11 @@ enum CallError {
 impl CallError {
     /// The HTTP status of a refusal.
     fn code(&self) -> Option<u16> {
-        match self {
-            Self::Failed(error) => match error.as_ref() {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            Self::TimedOut => None,
+        if let Self::Failed(error) = self
+            && let kube::Error::Api(status) = error.as_ref()
+        {
+            return Some(status.code);
         }
+        None
     }
 }

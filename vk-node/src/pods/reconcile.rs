@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
+use kube_runtime::controller::Action;
 use tracing::debug;
 use vk_node_core::life::{self, Decision, Deletion, Facts};
 

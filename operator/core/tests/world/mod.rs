@@ -23,6 +23,17 @@ pub enum Crash {
     BeforeReport,
 }
 
+/// What the operator sees of the pods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eyes {
+    /// A cache that is up to date.
+    Open,
+    /// A cache that has not heard of any pod yet; what is recorded is asked for by name, as it should be.
+    Behind,
+    /// The same, and nobody asks: nothing must follow from that.
+    Shut,
+}
+
 /// The world.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -80,20 +91,22 @@ impl World {
         self.job.as_ref().and_then(|job| job.status.clone()).unwrap_or_default()
     }
 
-    /// What a cache shows that is up to date, or, where `blind`, one that has not seen any pod yet.
-    fn observe(&self, job: &validate::ValidJob<'_>, recorded: &CmdJobStatus, blind: bool) -> Seen {
+    /// What is seen.
+    fn observe(&self, job: &validate::ValidJob<'_>, recorded: &CmdJobStatus, eyes: Eyes) -> Seen {
         let names =
             recorded.attempts.iter().map(|a| a.attempt.cast_unsigned()).chain([attempts::next_number(recorded)]);
         let sight = |number| self.pods.get(&pod::name(job, number)).map(|pod| Sight::of(pod, job.uid));
-        let mut pods: BTreeMap<u32, Sight> = names.filter(|_| !blind).filter_map(|n| Some((n, sight(n)?))).collect();
-        for number in seen::unproven(recorded, &pods) {
+        let mut pods: BTreeMap<u32, Sight> =
+            names.filter(|_| eyes == Eyes::Open).filter_map(|n| Some((n, sight(n)?))).collect();
+        let unproven = seen::unproven(recorded, &pods);
+        for number in unproven.into_iter().filter(|_| eyes != Eyes::Shut) {
             pods.insert(number, sight(number).unwrap_or(Sight::Gone));
         }
         Seen { pods, node: self.node.clone() }
     }
 
     /// One look of the operator, with the plan that it made. None if there is no CmdJob or it is not valid.
-    pub fn look(&mut self, blind: bool, crash: Crash) -> Option<Plan> {
+    pub fn look(&mut self, eyes: Eyes, crash: Crash) -> Option<Plan> {
         let job = self.job.clone()?;
         let recorded = self.status();
         let valid = match validate(&job) {
@@ -103,7 +116,7 @@ impl World {
                 return None;
             }
         };
-        let plan = plan(&valid, &recorded, &self.observe(&valid, &recorded, blind), self.now);
+        let plan = plan(&valid, &recorded, &self.observe(&valid, &recorded, eyes), self.now);
         let mut creation = Creation::NotAsked;
         for step in &plan.steps {
             match step {
@@ -122,7 +135,7 @@ impl World {
     pub fn settle(&mut self) -> Option<SignedDuration> {
         for _ in 0..20 {
             let writes = self.writes;
-            let plan = self.look(false, Crash::Never);
+            let plan = self.look(Eyes::Open, Crash::Never);
             let idle = self.writes == writes && plan.as_ref().is_none_or(|plan| plan.steps.is_empty());
             if idle || self.job.is_none() {
                 return plan.and_then(|plan| plan.look_again);

@@ -14,8 +14,6 @@ use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use vk_record::{RecordError, TaskDir};
 use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
@@ -227,7 +225,7 @@ fn or_cut_off(
 
 async fn watch(State(pipe): State<Arc<Pipe>>) -> Response {
     let closing = pipe.closing.clone();
-    let lines = events(pipe).map(|event| Ok::<_, Infallible>(line(&event)));
+    let lines = Arc::clone(&pipe.table).events().map(|event| Ok::<_, Infallible>(line(&event)));
     ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(until(closing, lines))).into_response()
 }
 
@@ -241,25 +239,4 @@ fn line(event: &WatchEvent) -> Bytes {
     let mut bytes = serde_json::to_vec(event).unwrap_or_default();
     bytes.push(b'\n');
     bytes.into()
-}
-
-/// What a watcher has still to be told of.
-enum Watching {
-    Anew,
-    From(Receiver<Arc<WatchEvent>>),
-}
-
-/// A snapshot, then the changes; if there were too many while nobody took them, a snapshot again.
-fn events(pipe: Arc<Pipe>) -> impl Stream<Item = Arc<WatchEvent>> {
-    stream::unfold((pipe, Watching::Anew), |(pipe, watching)| async move {
-        if let Watching::From(mut changes) = watching {
-            match changes.recv().await {
-                Ok(event) => return Some((event, (pipe, Watching::From(changes)))),
-                Err(RecvError::Closed) => return None,
-                Err(RecvError::Lagged(_)) => {}
-            }
-        }
-        let (tasks, changes) = pipe.table.watch();
-        Some((Arc::new(WatchEvent::Snapshot { tasks }), (pipe, Watching::From(changes))))
-    })
 }

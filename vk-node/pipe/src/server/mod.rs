@@ -71,7 +71,7 @@ struct Pipe {
     /// The limit of open files that this pipe was started with, and that tasks are to have.
     open_files: Option<u64>,
     info: HostInfo,
-    table: Table,
+    table: Arc<Table>,
     blocking: Blocking,
     log_watch: LogWatch,
     /// Cancelled when the pipe ends.
@@ -98,7 +98,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         shim_program: options.shim_program,
         open_files,
         info,
-        table: Table::default(),
+        table: Arc::default(),
         blocking: Blocking::default(),
         log_watch: LogWatch::new(),
         closing: CancellationToken::new(),

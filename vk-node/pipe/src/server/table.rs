@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard, broadcast};
+use futures::{Stream, stream};
+use tokio::sync::broadcast::{self, Receiver, error::RecvError};
+use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 use vk_task::{Origin, TaskId, TaskView, WatchEvent};
 
 /// How many changes are kept for a watcher that is slow. One that is slower begins anew with a snapshot.
@@ -25,6 +27,14 @@ struct Known {
     nudge: Arc<Notify>,
     /// Wakes all who wait for a change of the view.
     changed: Arc<Notify>,
+}
+
+/// What a watcher has still to be told of.
+enum Watching {
+    /// All there is.
+    Anew,
+    /// What comes out of this.
+    From(Receiver<Arc<WatchEvent>>),
 }
 
 impl Default for Table {
@@ -90,8 +100,23 @@ impl Table {
             .collect()
     }
 
+    /// A snapshot, then the changes; if there were too many while nobody took them, a snapshot again.
+    pub(super) fn events(self: Arc<Self>) -> impl Stream<Item = Arc<WatchEvent>> + Send + 'static {
+        stream::unfold((self, Watching::Anew), |(table, watching)| async move {
+            if let Watching::From(mut changes) = watching {
+                match changes.recv().await {
+                    Ok(event) => return Some((event, (table, Watching::From(changes)))),
+                    Err(RecvError::Closed) => return None,
+                    Err(RecvError::Lagged(_)) => {}
+                }
+            }
+            let (tasks, changes) = table.snapshot();
+            Some((Arc::new(WatchEvent::Snapshot { tasks }), (table, Watching::From(changes))))
+        })
+    }
+
     /// All tasks there are, and all changes from then on.
-    pub(super) fn watch(&self) -> (Vec<TaskView>, broadcast::Receiver<Arc<WatchEvent>>) {
+    fn snapshot(&self) -> (Vec<TaskView>, Receiver<Arc<WatchEvent>>) {
         let tasks = lock(&self.tasks);
         let changes = self.changes.subscribe();
         (tasks.values().map(|k| k.view.clone()).collect(), changes)
@@ -119,4 +144,66 @@ impl Table {
 /// A panic elsewhere leaves the table as it was: each change of it is a single one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use jiff::Timestamp;
+    use vk_task::TaskState;
+
+    fn view(name: &str, second: i64) -> TaskView {
+        let at = Timestamp::from_second(second).unwrap();
+        let id = TaskId::new(name).unwrap();
+        TaskView { id, origin: Origin::Fifo, state: TaskState::Accepted { at }, stop: None }
+    }
+
+    fn run(work: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work);
+    }
+
+    #[test]
+    fn a_watcher_is_told_of_all_there_is_and_of_each_change() {
+        run(async {
+            let table = Arc::new(Table::default());
+            table.publish(view("a", 1));
+            let mut events = Box::pin(Arc::clone(&table).events());
+            assert_eq!(*events.next().await.unwrap(), WatchEvent::Snapshot { tasks: vec![view("a", 1)] });
+            table.publish(view("a", 1));
+            table.publish(view("a", 2));
+            table.remove(&TaskId::new("a").unwrap());
+            assert_eq!(*events.next().await.unwrap(), WatchEvent::Changed { task: view("a", 2) });
+            assert_eq!(*events.next().await.unwrap(), WatchEvent::Removed { id: TaskId::new("a").unwrap() });
+        });
+    }
+
+    #[test]
+    fn a_watcher_that_is_too_slow_begins_anew() {
+        run(async {
+            let table = Arc::new(Table::default());
+            let mut events = Box::pin(Arc::clone(&table).events());
+            events.next().await.unwrap();
+            let last = i64::try_from(KEPT_CHANGES).unwrap() + 1;
+            (0..=last).for_each(|n| {
+                table.publish(view("a", n));
+            });
+            assert_eq!(*events.next().await.unwrap(), WatchEvent::Snapshot { tasks: vec![view("a", last)] });
+            table.publish(view("b", 1));
+            assert_eq!(*events.next().await.unwrap(), WatchEvent::Changed { task: view("b", 1) });
+        });
+    }
+
+    #[test]
+    fn one_at_a_time_is_busy_with_a_task() {
+        run(async {
+            let table = Table::default();
+            let id = TaskId::new("a").unwrap();
+            let first = table.busy_with(&id).await;
+            assert!(futures::poll!(Box::pin(table.busy_with(&id))).is_pending());
+            drop(table.busy_with(&TaskId::new("b").unwrap()).await);
+            drop(first);
+            drop(table.busy_with(&id).await);
+        });
+    }
 }

@@ -3,9 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use futures::StreamExt;
-use jiff::Timestamp;
-use vk_task::{End, Signal, StartFailure, StopRequest, TaskState, WatchEvent};
+use vk_task::{End, Signal, StartFailure, TaskState};
 
 use crate::Test;
 use crate::support::{Host, block_on, eventually, exec, id, script, stop_in};
@@ -19,7 +17,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_task_that_ignores_term_is_killed", stop_ignored),
     ("no_process_outlives_its_task", leftovers),
     ("a_task_begins_clean", clean),
-    ("a_slow_watcher_gets_a_snapshot", slow_watcher),
 ];
 
 fn exit_codes() {
@@ -179,40 +176,5 @@ fn clean() {
             host.home().display()
         );
         assert_eq!(got, wanted);
-    });
-}
-
-fn slow_watcher() {
-    block_on(async {
-        let host = Host::new().await;
-        let mut events = host.client.watch().await.unwrap();
-        let last = id("last");
-        // More than the pipe keeps and the socket holds, while nobody takes them: many stops of tasks that are long.
-        let ids: Vec<_> = (0..20).map(|n| id(&format!("slow-{n}"))).collect();
-        let spec = script("trap '' TERM; while :; do sleep 1000; done");
-        for id in &ids {
-            host.client.start(id, &spec).await.unwrap();
-        }
-        for round in 0..150 {
-            let kill_at = Timestamp::now() + Duration::from_secs(1000 - round);
-            let stop = StopRequest { kill_at, reason: "x".repeat(4000) };
-            futures::future::join_all(ids.iter().map(|id| host.client.stop(id, &stop))).await;
-        }
-        host.client.start(&last, &script("exit 0")).await.unwrap();
-        host.ended(&last).await;
-        let mut snapshots = 0;
-        loop {
-            match events.next().await.unwrap().unwrap() {
-                WatchEvent::Snapshot { tasks } => {
-                    snapshots += 1;
-                    if tasks.iter().any(|t| t.id == last && t.state.is_final()) {
-                        break;
-                    }
-                }
-                WatchEvent::Changed { task } if task.id == last && task.state.is_final() => break,
-                WatchEvent::Changed { .. } | WatchEvent::Removed { .. } => {}
-            }
-        }
-        assert!(snapshots > 1, "it was not slow enough to miss anything");
     });
 }

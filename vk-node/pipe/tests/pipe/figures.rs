@@ -44,6 +44,7 @@ fn memory() {
             host.client.start(&id, &exec(&["sleep", "1000"])).await.unwrap();
             shim = host.shim_of(host.running(&id).await);
         }
+        tokio::time::sleep(Duration::from_millis(300)).await;
         show_memory("shim of a silent task (20 of them)", shim);
         let id = id("loud");
         host.client.start(&id, &script("seq 1 100000; sleep 1000")).await.unwrap();
