@@ -46,9 +46,9 @@ impl Memory {
     }
 
     /// Counts a failed reconcile, and says how long to wait before the next one.
-    pub fn failed(&self, job: &CmdJob) -> Duration {
+    pub fn failed(&self, namespace: &str, name: &str) -> Duration {
         let mut failures = lock(&self.failures);
-        let count = failures.entry(key(job)).or_default();
+        let count = failures.entry((namespace.to_owned(), name.to_owned())).or_default();
         *count = count.saturating_add(1);
         backoff::after_reconcile(*count)
     }

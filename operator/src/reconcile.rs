@@ -15,7 +15,7 @@ use crate::apply::apply;
 use crate::cache::{Caches, MaybeJob};
 use crate::memory::Memory;
 use crate::observe::observe;
-use crate::report::{ReportError, report};
+use crate::report::{ReportError, report, report_unreadable};
 
 /// What every reconcile works with.
 pub struct Context {
@@ -60,6 +60,7 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
     let cached = match &job.0 {
         Ok(cached) => cached,
         Err(unreadable) => {
+            report_unreadable(client, unreadable).await?;
             warn!(job = %job.name_any(), "cannot be read, and is left alone until it is changed: {unreadable}");
             return Ok(Action::await_change());
         }

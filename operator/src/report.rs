@@ -1,11 +1,14 @@
 //! Writes a status, if it says something new.
 
 use kube::api::{Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus};
 use vk_operator_core::patch;
 
 use crate::api::{CallError, FIELD_MANAGER, call};
+use crate::cache::MaybeJob;
 
 /// Why a status was not written.
 #[derive(Debug, thiserror::Error)]
@@ -23,15 +26,29 @@ pub async fn report(client: &Client, job: &CmdJob, wanted: &CmdJobStatus) -> Res
     let recorded = job.status.clone().unwrap_or_default();
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let version = job.metadata.resource_version.as_deref();
-    let Some(patch) = patch::status(&recorded, wanted, uid, version)? else { return Ok(None) };
+    match patch::status(&recorded, wanted, uid, version)? {
+        Some(patch) => Ok(write(client, &job.namespace().unwrap_or_default(), &job.name_any(), &patch).await?),
+        None => Ok(None),
+    }
+}
 
-    let api: Api<CmdJob> = Api::namespaced(client.clone(), &job.namespace().unwrap_or_default());
+/// Says in the status of an object that does not fit its type what does not fit.
+pub async fn report_unreadable(client: &Client, object: &InvalidObject) -> Result<(), CallError> {
+    let meta = &object.metadata;
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    let patch = patch::unreadable(uid, meta.generation, &object.error);
+    let (namespace, name) = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+    write(client, namespace, name, &patch).await.map(drop)
+}
+
+/// Writes a patch of a status. The answer is nothing if the object is gone, or does not fit its type.
+async fn write(client: &Client, namespace: &str, name: &str, patch: &Value) -> Result<Option<CmdJob>, CallError> {
+    let api: Api<MaybeJob> = Api::namespaced(client.clone(), namespace);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match call("write the status of a CmdJob", api.patch_status(&job.name_any(), &params, &Patch::Merge(&patch))).await
-    {
-        Ok(answer) => Ok(Some(answer)),
+    match call("write the status of a CmdJob", api.patch_status(name, &params, &Patch::Merge(patch))).await {
+        Ok(answer) => Ok(answer.0.ok()),
         // Deleted meanwhile: nobody is left to be told.
         Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(error),
     }
 }

@@ -98,10 +98,7 @@ fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 
 /// When to look again after an error.
 fn retry(job: Arc<MaybeJob>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let pause = match &job.0 {
-        Ok(job) => context.memory.failed(job),
-        Err(_) => return Action::await_change(),
-    };
+    let pause = context.memory.failed(&job.namespace().unwrap_or_default(), &job.name_any());
     debug!(job = %job.name_any(), error = %error, "looking again in {pause:?}");
     Action::requeue(pause)
 }

@@ -6,8 +6,10 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use vk_cmd_crds::{CmdJob, labels};
 use vk_cmd_e2e::exec;
+use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::fixture::{SOON, chart, control_plane, namespace};
+use crate::ground::GLANCE;
 
 /// CmdJobs as the API server sees them, not as our types do.
 async fn objects(place: &str) -> Api<DynamicObject> {
@@ -166,6 +168,17 @@ async fn kubectl_knows_the_kind() {
         // kubectl breaks lines as it likes.
         exec::text(kubectl, SOON).await.unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
     };
+    // What there is to explain is published some moments after the kind itself.
+    let explains = async || {
+        let mut kubectl = control_plane().await.kubectl();
+        kubectl.args(["explain", "cmdjobs"]);
+        exec::text(kubectl, SOON).await
+    };
+    wait::until("the API server to explain CmdJobs", SOON, GLANCE, async || {
+        Ok(explains().await.map_or_else(|error| Probe::not_yet(error.to_string()), Probe::Ready))
+    })
+    .await
+    .unwrap();
     let explained = says(&["explain", "cmdj.spec.backoffLimit"]).await;
     assert!(explained.contains("a command on a host is never run twice unasked"), "{explained}");
     let explained = says(&["explain", "cmdjob.status.state"]).await;

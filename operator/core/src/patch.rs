@@ -1,7 +1,7 @@
 //! The smallest write that turns one status into another.
 
 use serde_json::{Map, Value, json};
-use vk_cmd_crds::CmdJobStatus;
+use vk_cmd_crds::{CmdJobStatus, Reason, State};
 
 /// A JSON merge patch (RFC 7396) for the status subresource that turns `recorded` into `wanted`, or nothing if they are
 /// the same.
@@ -24,6 +24,20 @@ pub fn status(
     let status: Map<String, Value> = changed.map(|(key, value)| (key.clone(), value.clone())).chain(removed).collect();
     Ok((!status.is_empty())
         .then(|| json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })))
+}
+
+/// A JSON merge patch for the status of a CmdJob that does not fit its type, `why` being what does not. Nothing in it depends
+/// on the time, so writing it again changes nothing.
+pub fn unreadable(uid: &str, generation: Option<i64>, why: &str) -> Value {
+    json!({
+        "metadata": { "uid": uid },
+        "status": {
+            "observedGeneration": generation,
+            "state": State::Invalid,
+            "reason": Reason::Invalid.to_string(),
+            "message": format!("the operator cannot read this object, and leaves it alone until it is changed: {why}"),
+        },
+    })
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ObjectFieldSelector, Pod};
 use vk_task::{EnvName, InvalidSpec, Leftovers, Origin, Program, TaskSpec};
 
-use crate::NodeFacts;
 use crate::admit::{AdmittedContainer, PodKey, ProgramTemplate};
 use crate::expand::expand;
+use crate::facts::NodeFacts;
 use crate::sources::{SourceRef, Sources};
 
 /// Why a container's task cannot be built. All but [`Self::Spec`] may be mended from outside while the pod waits: the

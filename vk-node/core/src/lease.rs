@@ -45,7 +45,13 @@ pub fn claim(lease: Option<&Lease>, identity: &str, now: Timestamp) -> Claim {
 
 /// The lease of node `node`, renewed at `now`, on top of the one that is there.
 #[must_use]
-pub fn renewed(before: Option<Lease>, node: &str, owner: Option<OwnerReference>, identity: &str, now: Timestamp) -> Lease {
+pub fn renewed(
+    before: Option<Lease>,
+    node: &str,
+    owner: Option<OwnerReference>,
+    identity: &str,
+    now: Timestamp,
+) -> Lease {
     let before = before.unwrap_or_else(|| Lease {
         metadata: ObjectMeta {
             name: Some(node.to_owned()),

@@ -14,10 +14,10 @@
 pub mod admit;
 pub mod command;
 mod expand;
+pub mod facts;
 pub mod lease;
 pub mod life;
 pub mod node;
+mod runs;
 pub mod sources;
 mod status;
-
-pub use status::{DEADLINE_EXCEEDED, NodeFacts};

@@ -8,19 +8,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::admit::{AdmittedContainer, AdmittedPod, REFUSED, Refusal};
-use crate::life::{Facts, History, Outcome, Run, RunState};
+use crate::facts::Facts;
+use crate::runs::{History, ID_SCHEME, Outcome, Run, RunState, is_done};
 
 /// The reason of a pod that was ended for its deadline, and of the request that ended its tasks: the kubelet's word.
-pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
-
-/// What a decision needs to know of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeFacts {
-    /// Its name.
-    pub name: String,
-    /// Its address, which is also that of its pods: they are in the host's network.
-    pub address: String,
-}
+pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
 
 /// Whether the pod's life is over, and how that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +37,7 @@ pub(crate) fn refused(refusal: &Refusal, facts: &Facts<'_>) -> PodStatus {
 }
 
 /// The status of an admitted pod; `None` while there is nothing to tell that the API server does not know.
-pub(crate) fn of(
-    pod: &AdmittedPod,
-    facts: &Facts<'_>,
-    histories: &[History],
-    verdict: Verdict,
-) -> Option<PodStatus> {
+pub(crate) fn of(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], verdict: Verdict) -> Option<PodStatus> {
     let has_begun = histories.iter().any(|h| h.latest.as_ref().is_some_and(|run| has_begun(&run.state)));
     let is_told = facts.published.container_statuses.as_ref().is_some_and(|s| !s.is_empty());
     // The first word about a pod is that it runs, or ended, or has trouble: "it will start in a millisecond" is a
@@ -158,7 +145,7 @@ fn container_status(
         RunState::Over(outcome) => {
             status.started = Some(false);
             let over = ContainerState { terminated: Some(terminated(run, outcome)), ..ContainerState::default() };
-            if verdict == Verdict::Living && !crate::life::is_done(pod.restart_policy, run) {
+            if verdict == Verdict::Living && !is_done(pod.restart_policy, run) {
                 let message = match outcome.exit_code {
                     0 => "the container ended with exit code 0 and will be run again".to_owned(),
                     code => format!("the container ended with exit code {code} and will be run again"),
@@ -195,7 +182,7 @@ fn terminated(run: &Run, outcome: &Outcome) -> ContainerStateTerminated {
 }
 
 fn container_id(run: &Run) -> String {
-    format!("{}{}", crate::life::ID_SCHEME, run.id)
+    format!("{}{}", ID_SCHEME, run.id)
 }
 
 /// `metav1.Time` holds whole seconds: what is written must be what is read back, or each look would find a change.

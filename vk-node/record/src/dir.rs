@@ -342,3 +342,87 @@ impl AsFd for Dir {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+    fn fresh() -> (tempfile::TempDir, Dir) {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open_or_create(&temporary.path().join("a/b")).unwrap();
+        (temporary, dir)
+    }
+
+    #[test]
+    fn a_directory_is_closed_to_others() {
+        let (temporary, _) = fresh();
+        let path = temporary.path().join("open");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = Dir::open_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        dir.write("x", b"1", PRIVATE).unwrap();
+        assert_eq!(fs::metadata(path.join("x")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_is_made_once_is_made_once() {
+        let (_temporary, dir) = fresh();
+        dir.write_new("x", b"first", PRIVATE).unwrap();
+        assert!(matches!(dir.write_new("x", b"second", PRIVATE), Err(RecordError::Exists { .. })));
+        assert_eq!(dir.read("x").unwrap().unwrap(), b"first");
+        dir.write("x", b"third", PRIVATE).unwrap();
+        assert_eq!(dir.read("x").unwrap().unwrap(), b"third");
+        // Nothing temporary is left, whatever came of it.
+        assert_eq!(dir.entries().unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn of_many_who_make_it_at_once_one_does() {
+        let (_temporary, dir) = fresh();
+        let make = |n: u8| dir.write_new("x", &[n], PRIVATE).is_ok();
+        let made: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || make(n))).collect();
+            threads.into_iter().map(|t| usize::from(t.join().unwrap())).sum()
+        });
+        assert_eq!(made, 1);
+        assert_eq!(dir.entries().unwrap(), ["x"]);
+    }
+
+    #[test]
+    fn links_and_other_things_are_refused() {
+        let (temporary, dir) = fresh();
+        fs::write(temporary.path().join("elsewhere"), "secret").unwrap();
+        symlink(temporary.path().join("elsewhere"), dir.path().join("link")).unwrap();
+        symlink(temporary.path(), dir.path().join("dirlink")).unwrap();
+        rustix::fs::mkfifoat(&dir, "fifo", PRIVATE).unwrap();
+        assert!(matches!(dir.read("link"), Err(RecordError::NotOurs { .. })));
+        assert!(matches!(dir.append_to("link"), Err(RecordError::NotOurs { .. })));
+        assert!(matches!(dir.read("fifo"), Err(RecordError::NotOurs { .. })));
+        assert!(dir.read("dirlink").is_err());
+        assert!(dir.open_dir("dirlink").is_err());
+        assert_eq!(dir.read("nothing").unwrap(), None);
+        // A link in the place of a record is replaced, and what it led to is not touched.
+        dir.write("link", b"new", PRIVATE).unwrap();
+        assert_eq!(fs::read(temporary.path().join("elsewhere")).unwrap(), b"secret");
+        assert_eq!(dir.read("link").unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_tree_is_removed_without_following_links() {
+        let (temporary, dir) = fresh();
+        fs::write(temporary.path().join("elsewhere"), "kept").unwrap();
+        let (sub, new) = dir.create_dir("sub").unwrap();
+        assert!(new && !dir.create_dir("sub").unwrap().1);
+        sub.write("x", b"1", PRIVATE).unwrap();
+        symlink(temporary.path(), sub.path().join("link")).unwrap();
+        dir.remove_tree("sub").unwrap();
+        dir.remove_tree("sub").unwrap();
+        assert_eq!(dir.entries().unwrap(), Vec::<String>::new());
+        assert!(temporary.path().join("elsewhere").exists());
+    }
+}

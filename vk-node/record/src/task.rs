@@ -256,3 +256,83 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         stop: facts.stop.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use vk_task::{Leftovers, ScriptRunner};
+
+    fn fresh() -> (tempfile::TempDir, TaskDir) {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = Dir::open_or_create(temporary.path()).unwrap();
+        (temporary, TaskDir { dir })
+    }
+
+    fn intent() -> Intent {
+        let program =
+            Program::Script { text: "echo".into(), runner: ScriptRunner::Shell { path: "/bin/sh".to_owned() } };
+        let spec = TaskSpec {
+            origin: Origin::Fifo,
+            program,
+            env: BTreeMap::new(),
+            working_dir: None,
+            leftovers: Leftovers::Kill,
+        };
+        Intent { version: Version, id: TaskId::new("t").unwrap(), accepted_at: Timestamp::UNIX_EPOCH, spec }
+    }
+
+    const T: Timestamp = Timestamp::UNIX_EPOCH;
+
+    #[test]
+    fn records_come_back() {
+        let (_temporary, task) = fresh();
+        assert_eq!(task.intent().unwrap(), None);
+        assert_eq!(task.facts().unwrap(), Facts::default());
+        task.write_intent(&intent()).unwrap();
+        assert_eq!(task.intent().unwrap(), Some(intent()));
+        assert_eq!(task.intent_head().unwrap(), Some(IntentHead::of(&intent())));
+        assert_eq!(task.dir.read(names::SCRIPT).unwrap().unwrap(), b"echo");
+        let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
+        let start = Start { version: Version, process, started_at: T };
+        task.write_start(&start).unwrap();
+        assert!(matches!(task.write_start(&start), Err(RecordError::Exists { .. })));
+        let request = StopRequest { kill_at: T, reason: "r".into() };
+        task.write_stop(&request).unwrap();
+        let exit = Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 3 } };
+        task.write_exit(&exit).unwrap();
+        let facts = Facts { start: Some(start), stop: Some(request), exit: Some(exit), lost: None };
+        assert_eq!(task.facts().unwrap(), facts);
+    }
+
+    #[test]
+    fn each_record_is_a_step_in_life() {
+        let mut facts = Facts::default();
+        assert_eq!(state_of(T, &facts), TaskState::Accepted { at: T });
+        let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
+        facts.start = Some(Start { version: Version, process, started_at: T });
+        assert_eq!(state_of(T, &facts), TaskState::Running { pid: 7, started_at: T });
+        facts.lost = Some(Lost { version: Version, started_at: T, noticed_at: T, message: "m".into() });
+        assert!(matches!(state_of(T, &facts), TaskState::Unknown { .. }));
+        // A fact wins over its absence.
+        facts.exit = Some(Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 0 } });
+        assert!(matches!(state_of(T, &facts), TaskState::Ended { .. }));
+    }
+
+    #[test]
+    fn other_versions_and_garbage_are_refused() {
+        let (_temporary, task) = fresh();
+        let private = Mode::RUSR | Mode::WUSR;
+        for text in [
+            &br#"{"version":2,"startedAt":"2026-01-01T00:00:00Z"}"#[..],
+            b"",
+            b"{",
+            b"null",
+            b"\xff",
+            br#"{"version":1}"#,
+        ] {
+            task.dir.write(names::EXIT, text, private).unwrap();
+            assert!(matches!(task.facts(), Err(RecordError::Malformed { .. })), "{text:?}");
+        }
+    }
+}

@@ -174,3 +174,45 @@ fn read_some(source: &mut Source, chunk: &mut [u8], sink: &mut Sink, chunks: usi
     }
     Turn::More
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn what_could_not_be_written_is_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let mut sink = Sink { log: Log { file: full, len: 0 }, buffer: Vec::new(), lost: None };
+        sink.put(b"one\n");
+        sink.flush();
+        sink.put(b"two\n");
+        sink.flush();
+        sink.log.file = File::create(&path).unwrap();
+        sink.put(b"three\n");
+        sink.flush();
+        sink.put(b"four\n");
+        sink.flush();
+        let log = fs::read_to_string(&path).unwrap();
+        let lines: Vec<_> = log.lines().collect();
+        assert!(lines[0].contains(" stderr F vk-cmd: 8 bytes of the log are missing here: No space left"), "{log}");
+        assert_eq!(lines[1..], ["three", "four"]);
+    }
+
+    #[test]
+    fn an_entry_is_never_written_in_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let log = Log { file: File::create(&path).unwrap(), len: 0 };
+        let mut sink = Sink { log, buffer: Vec::new(), lost: None };
+        for _ in 0..100 {
+            for piece in [&b"head "[..], &[b'x'; 1500], b"\n"] {
+                sink.put(piece);
+                assert!(fs::metadata(&path).unwrap().len().is_multiple_of(1506));
+            }
+        }
+        assert!(sink.log.len > 0);
+    }
+}

@@ -11,8 +11,8 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::{Api, PostParams};
 use kube::Client;
+use kube::api::{Api, PostParams};
 use tokio::time::{Instant, timeout};
 use tracing::warn;
 
@@ -88,7 +88,8 @@ impl Authorizer {
 pub(super) async fn check(State(authorizer): State<Arc<Authorizer>>, request: Request, next: Next) -> Response {
     let identity = request.extensions().get::<Identity>().cloned().unwrap_or(Identity::Anonymous);
     let Identity::Certificate { user, .. } = &identity else {
-        let message = "Unauthorized: the kubelet's API takes no anonymous request; show a client certificate of the cluster";
+        let message =
+            "Unauthorized: the kubelet's API takes no anonymous request; show a client certificate of the cluster";
         return (StatusCode::UNAUTHORIZED, message).into_response();
     };
     let user = user.clone();

@@ -89,7 +89,8 @@ fn choose(tasks: Vec<TaskView>, pod: &str, container: &str, previous: bool) -> R
         })
         .collect();
     runs.sort_by_key(|(restart, _)| *restart);
-    let refuse = |what: &str| Refused(StatusCode::BAD_REQUEST, format!("container {container:?} in pod {pod:?} {what}"));
+    let refuse =
+        |what: &str| Refused(StatusCode::BAD_REQUEST, format!("container {container:?} in pod {pod:?} {what}"));
     let last = runs.pop();
     if previous {
         let before = runs.pop().map(|(_, task)| task);

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
-use vk_node_core::NodeFacts;
+use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
 use crate::tasks::Mirror;
@@ -68,7 +68,9 @@ pub(crate) fn serve(
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let tls = TlsAcceptor::from(Arc::new(tls::config(&context.node, client_ca)?));
     if client_ca.is_none() {
-        warn!("no certificate authority for clients is known: the kubelet's API will refuse everybody (kubectl logs too)");
+        warn!(
+            "no certificate authority for clients is known: the kubelet's API will refuse everybody (kubectl logs too)"
+        );
     }
     let authorizer = Arc::new(auth::Authorizer::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()

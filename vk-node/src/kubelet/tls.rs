@@ -8,7 +8,7 @@ use rustls::server::{NoClientAuth, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use vk_node_core::NodeFacts;
+use vk_node_core::facts::NodeFacts;
 
 /// The configuration of the server. A client without a certificate is let through the handshake, to be told by an
 /// answer and not by a broken connection that it must say who it is.

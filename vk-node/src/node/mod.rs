@@ -26,7 +26,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vk_cmd_crds::NodeName;
-use vk_node_core::NodeFacts;
+use vk_node_core::facts::NodeFacts;
 use vk_node_core::node::NodeProfile;
 use vk_pipe::client::PipeClient;
 

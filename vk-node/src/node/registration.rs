@@ -136,11 +136,7 @@ impl Registration {
         }
     }
 
-    async fn beat(
-        &self,
-        health: Health,
-        published: &mut Option<(Health, tokio::time::Instant)>,
-    ) -> anyhow::Result<()> {
+    async fn beat(&self, health: Health, published: &mut Option<(Health, tokio::time::Instant)>) -> anyhow::Result<()> {
         let is_news = published.as_ref().is_none_or(|(last, at)| *last != health || at.elapsed() >= STATUS_EVERY);
         if is_news {
             let nodes: Api<Node> = Api::all(self.client.clone());

@@ -1,5 +1,6 @@
 //! Doing the steps that were decided on.
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
@@ -7,7 +8,8 @@ use serde_json::json;
 use tracing::info;
 use vk_node_core::admit::{Problem, Refusal};
 use vk_node_core::command::{self, ConfigError};
-use vk_node_core::life::{Step, Trouble};
+use vk_node_core::facts::Trouble;
+use vk_node_core::life::Step;
 use vk_pipe::client::ClientError;
 use vk_task::TaskId;
 
@@ -27,19 +29,42 @@ pub(super) enum ActError {
     Pipe(#[from] ClientError),
 }
 
-/// Does one step.
-pub(super) async fn act(step: Step, pod: &Pod, remembered: &Remembered, context: &Context) -> Result<(), ActError> {
-    match step {
-        Step::Start { container, restart } => start(container, restart, pod, remembered, context).await,
-        Step::Stop { id, request } => {
-            info!(pod = pod.name_any(), task = %id, reason = request.reason, kill_at = %request.kill_at, "stopping");
-            context.mirror.learn(context.pipe.stop(&id, &request).await?);
-            Ok(())
+/// How far the steps have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Did {
+    /// All of them are done.
+    All,
+    /// Something is known now that was not when they were decided on: decide again.
+    CutShort,
+}
+
+/// How soon a start is tried again that failed for something that may be mended from outside.
+const TROUBLE_RETRY: SignedDuration = SignedDuration::from_secs(5);
+
+/// Does the steps in order.
+pub(super) async fn all(
+    steps: Vec<Step>,
+    pod: &Pod,
+    remembered: &Remembered,
+    context: &Context,
+) -> Result<Did, ActError> {
+    for step in steps {
+        match step {
+            Step::Start { container, restart } => {
+                if start(container, restart, pod, remembered, context).await? == Did::CutShort {
+                    return Ok(Did::CutShort);
+                }
+            }
+            Step::Stop { id, request } => {
+                info!(pod = pod.name_any(), task = %id, reason = request.reason, kill_at = %request.kill_at, "stopping");
+                context.mirror.learn(context.pipe.stop(&id, &request).await?);
+            }
+            Step::Publish(status) => publish(&status, pod, context).await?,
+            Step::Remove => remove(pod, context).await?,
+            Step::Forget(id) => forget(&id, context).await?,
         }
-        Step::Publish(status) => publish(&status, pod, context).await,
-        Step::Remove => remove(pod, context).await,
-        Step::Forget(id) => forget(&id, context).await,
     }
+    Ok(Did::All)
 }
 
 async fn start(
@@ -48,9 +73,9 @@ async fn start(
     pod: &Pod,
     remembered: &Remembered,
     context: &Context,
-) -> Result<(), ActError> {
+) -> Result<Did, ActError> {
     let Some(container) = remembered.admitted.as_ref().ok().and_then(|pod| pod.containers.get(container)) else {
-        return Ok(());
+        return Ok(Did::All);
     };
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
@@ -66,16 +91,15 @@ async fn start(
             });
             let refusal = Refusal(problems.collect());
             context.memory.change(&uid, |entry| entry.admitted = Err(refusal));
-            return again(pod, context).await;
+            return Ok(Did::CutShort);
         }
         Err(error) => {
-            trouble(&uid, &container.name, "CreateContainerConfigError", error.to_string(), context);
-            return again(pod, context).await;
+            return Ok(trouble(&uid, &container.name, "CreateContainerConfigError", error.to_string(), context));
         }
     };
     let Ok(id) = TaskId::for_container(&uid, &container.name, restart) else {
-        trouble(&uid, &container.name, "CreateContainerError", format!("{uid:?} cannot name a task"), context);
-        return again(pod, context).await;
+        let message = format!("{uid:?} cannot name a task");
+        return Ok(trouble(&uid, &container.name, "CreateContainerError", message, context));
     };
     match context.pipe.start(&id, &spec).await {
         Ok(task) => {
@@ -84,42 +108,22 @@ async fn start(
             context.memory.change(&uid, |entry| {
                 entry.troubles.remove(&container.name);
             });
-            Ok(())
+            Ok(Did::All)
         }
         Err(ClientError::Refused(refusal)) => {
-            trouble(&uid, &container.name, "CreateContainerError", refusal.message, context);
-            again(pod, context).await
+            Ok(trouble(&uid, &container.name, "CreateContainerError", refusal.message, context))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-fn trouble(uid: &str, container: &str, reason: &str, message: String, context: &Context) {
-    let trouble = Trouble { reason: reason.to_owned(), message };
+/// Keeps what went wrong: the next decision publishes it, and tries again later.
+fn trouble(uid: &str, container: &str, reason: &str, message: String, context: &Context) -> Did {
+    let trouble = Trouble { reason: reason.to_owned(), message, retry_at: Timestamp::now() + TROUBLE_RETRY };
     context.memory.change(uid, |entry| {
         entry.troubles.insert(container.to_owned(), trouble);
     });
-}
-
-/// What went wrong at the start is to be published: decide once more with what is known now, starting nothing.
-async fn again(pod: &Pod, context: &Context) -> Result<(), ActError> {
-    let (remembered, pod) = context.memory.recall(pod);
-    let published = pod.status.clone().unwrap_or_default();
-    let decision = vk_node_core::life::decide(&vk_node_core::life::Facts {
-        admitted: remembered.admitted.as_ref(),
-        deletion: vk_node_core::life::Deletion::NotAsked,
-        published: &published,
-        tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
-        troubles: &remembered.troubles,
-        node: &context.node,
-        now: jiff::Timestamp::now(),
-    });
-    for step in decision.steps {
-        if let Step::Publish(status) = step {
-            publish(&status, &pod, context).await?;
-        }
-    }
-    Ok(())
+    Did::CutShort
 }
 
 async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(), ActError> {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
-use vk_node_core::life::Trouble;
+use vk_node_core::facts::Trouble;
 
 /// The memory, by pod UID.
 #[derive(Default)]

@@ -13,12 +13,12 @@ use futures::channel::mpsc;
 use futures::{Stream, StreamExt, future};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use kube::{Api, Client, ResourceExt};
 use kube_runtime::controller::{self, Controller};
 use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, ResourceExt};
 use tracing::{debug, warn};
-use vk_node_core::NodeFacts;
+use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
 use self::memory::Memory;

@@ -8,49 +8,45 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube_runtime::controller::Action;
 use tracing::debug;
-use vk_node_core::life::{self, Decision, Deletion, Facts};
+use vk_node_core::facts::{Deletion, Facts};
+use vk_node_core::life::{self, Decision};
 
 use super::Context;
-use super::act::{self, ActError};
+use super::act::{self, ActError, Did};
+use super::memory::Remembered;
 
 /// The first and the longest wait after a round that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// How soon a start is tried again that failed for something that may be mended from outside.
-const TROUBLE_RETRY: Duration = Duration::from_secs(5);
-
 /// Looks at one pod.
 pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
-    // Without the pipe nothing is known of the tasks. When it is back, everything is looked at.
-    if !context.mirror.is_live() {
-        return Ok(Action::await_change());
+    // Each round that is cut short has learnt why something cannot be done now, and the next one knows it.
+    loop {
+        // Without the pipe nothing is known of the tasks. When it is back, everything is looked at.
+        if !context.mirror.is_live() {
+            return Ok(Action::await_change());
+        }
+        let (remembered, pod) = context.memory.recall(&pod);
+        let now = Timestamp::now();
+        let Decision { steps, again_at } = decide(&pod, &remembered, &context, now);
+        debug!(pod = pod.name_any(), ?steps, "decided");
+        if act::all(steps, &pod, &remembered, &context).await? == Did::All {
+            context.memory.change(&pod.uid().unwrap_or_default(), |entry| entry.failures = 0);
+            let wait = again_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+            return Ok(wait.map_or_else(Action::await_change, Action::requeue));
+        }
     }
-    let (remembered, pod) = context.memory.recall(&pod);
-    let uid = pod.uid().unwrap_or_default();
-    let tasks = context.mirror.of_pod(&uid);
-    let published = pod.status.clone().unwrap_or_default();
-    let now = Timestamp::now();
-    let Decision { steps, again_at } = life::decide(&Facts {
+}
+
+/// Gathers the facts about a pod and decides.
+fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp) -> Decision {
+    life::decide(&Facts {
         admitted: remembered.admitted.as_ref(),
-        deletion: deletion(&pod),
-        published: &published,
-        tasks: &tasks,
+        deletion: deletion(pod),
+        published: &pod.status.clone().unwrap_or_default(),
+        tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
         troubles: &remembered.troubles,
         node: &context.node,
         now,
-    });
-    debug!(pod = pod.name_any(), ?steps, "decided");
-    for step in steps {
-        act::act(step, &pod, &remembered, &context).await?;
-    }
-    let mut has_trouble = false;
-    context.memory.change(&uid, |entry| {
-        entry.failures = 0;
-        has_trouble = !entry.troubles.is_empty();
-    });
-    let due = again_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
-    Ok(match due.into_iter().chain(has_trouble.then_some(TROUBLE_RETRY)).min() {
-        Some(wait) => Action::requeue(wait),
-        None => Action::await_change(),
     })
 }
 

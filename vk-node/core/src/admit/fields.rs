@@ -113,7 +113,10 @@ pub(super) fn pod(spec: &PodSpec, problems: &mut Vec<Problem>) {
     check.default("shareProcessNamespace", share_process_namespace.as_ref());
     check.default("subdomain", subdomain.as_ref());
     for Volume { name, .. } in volumes.iter().flatten().filter(|v| !is_token_volume(v)) {
-        check.add("volumes", format!("this version of vk-node mounts none: remove the volume {name}, or use host paths"));
+        check.add(
+            "volumes",
+            format!("this version of vk-node mounts none: remove the volume {name}, or use host paths"),
+        );
     }
 }
 

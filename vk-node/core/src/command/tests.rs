@@ -73,7 +73,8 @@ fn variables_come_from_maps_secrets_and_fields() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let wants = |from: Value| built(json!({"command": ["true"], "env": [{"name": "A", "valueFrom": from}]}), &Sources::new());
+    let wants =
+        |from: Value| built(json!({"command": ["true"], "env": [{"name": "A", "valueFrom": from}]}), &Sources::new());
     let map = wants(json!({"configMapKeyRef": {"name": "m", "key": "k"}}));
     assert_eq!(map, Err(ConfigError::SourceMissing(SourceRef::ConfigMap("m".into()))));
     assert!(matches!(wants(json!({"fieldRef": {"fieldPath": "spec.nonsense"}})), Err(ConfigError::Unsupported { .. })));

@@ -27,21 +27,17 @@
 //! Two rules stand above all others. A run that may have been started is never started again: what was published and
 //! is no longer recorded counts as *unknown*. And the pod object is removed only when nothing of it runs.
 
-mod runs;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use vk_task::{StopRequest, TaskId, TaskView};
+use vk_task::{StopRequest, TaskId};
 
-use crate::admit::{AdmittedPod, Refusal, RestartPolicy};
-use crate::status::{self, DEADLINE_EXCEEDED, NodeFacts};
-
-pub use runs::{Outcome, Run, RunState};
-pub(crate) use runs::{History, ID_SCHEME, histories};
+use crate::admit::{AdmittedPod, Refusal};
+use crate::facts::{Deletion, Facts};
+use crate::runs::{History, Run, RunState, histories, is_done};
+use crate::status::{self, DEADLINE_EXCEEDED};
 
 /// The first wait before a container is run again; it doubles each time. The kubelet's figures.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
@@ -49,46 +45,6 @@ const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_secs(300);
 /// A run that lasted so long starts the back-off anew.
 const RESETS_BACKOFF: SignedDuration = SignedDuration::from_secs(600);
-
-/// What is known about one pod when a decision is made.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts<'a> {
-    /// What admission said of it.
-    pub admitted: Result<&'a AdmittedPod, &'a Refusal>,
-    /// Whether somebody has deleted it, and what grace it has.
-    pub deletion: Deletion,
-    /// Its status as the API server has it, as far as we know.
-    pub published: &'a PodStatus,
-    /// The tasks that the pipe has for its UID. They must be complete: never decide on a pipe that has not answered.
-    pub tasks: &'a [TaskView],
-    /// What went wrong when a container was last to be started, by its name.
-    pub troubles: &'a BTreeMap<String, Trouble>,
-    /// This node.
-    pub node: &'a NodeFacts,
-    /// The time.
-    pub now: Timestamp,
-}
-
-/// Whether a pod has been deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// It has not.
-    NotAsked,
-    /// It has; its processes have so long between `SIGTERM` and `SIGKILL`.
-    Asked {
-        /// `metadata.deletionGracePeriodSeconds`.
-        grace: SignedDuration,
-    },
-}
-
-/// Why a container could not be started for now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
-    /// In the kubelet's words: `CreateContainerConfigError`, say.
-    pub reason: String,
-    /// For people.
-    pub message: String,
-}
 
 /// Something to be done. Steps are done in order, and the first that fails ends the round.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,12 +146,7 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
 }
 
 /// Why the pod's processes are to be ended, if they are.
-fn stopping(
-    pod: &AdmittedPod,
-    facts: &Facts<'_>,
-    histories: &[History],
-    deadline: Option<Timestamp>,
-) -> Stopping {
+fn stopping(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], deadline: Option<Timestamp>) -> Stopping {
     if let Deletion::Asked { grace } = facts.deletion {
         return Stopping::Deleted { grace };
     }
@@ -222,15 +173,6 @@ fn all_done(pod: &AdmittedPod, histories: &[History]) -> bool {
     histories.iter().all(|h| h.latest.as_ref().is_some_and(|run| is_done(pod.restart_policy, run)))
 }
 
-/// Whether nothing is run after `run`.
-pub(crate) fn is_done(policy: RestartPolicy, run: &Run) -> bool {
-    match (&run.state, policy) {
-        (RunState::Starting { .. } | RunState::Running { .. }, _) | (RunState::Over(_), RestartPolicy::Always) => false,
-        (RunState::Over(_), RestartPolicy::Never) => true,
-        (RunState::Over(outcome), RestartPolicy::OnFailure) => outcome.exit_code == 0,
-    }
-}
-
 fn stop_all(facts: &Facts<'_>, grace: SignedDuration, reason: &str, decision: &mut Decision) {
     let kill_at = facts.now + grace;
     for task in facts.tasks.iter().filter(|task| !task.state.is_final()) {
@@ -249,6 +191,8 @@ fn start_due(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], decisi
             Some(run) if run.state.is_active() || is_done(pod.restart_policy, run) => continue,
             Some(run) => (run.restart.saturating_add(1), due(run)),
         };
+        let name = pod.containers.get(container).map(|container| container.name.as_str()).unwrap_or_default();
+        let due = facts.troubles.get(name).map_or(due, |trouble| due.max(trouble.retry_at));
         if due <= facts.now {
             decision.steps.push(Step::Start { container, restart });
         } else {

@@ -1,15 +1,16 @@
 //! The rules of a pod's life, on a world in memory: the deciding code is the real one, the pipe and the API server
 //! are a list and a value.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ContainerState, Pod};
 use k8s_openapi::serde_json::{from_value, json};
 use proptest::prelude::*;
-use vk_task::{End, Origin, Signal, TaskState};
+use vk_task::{End, Origin, Signal, TaskState, TaskView};
 
 use super::*;
 use crate::admit::admit;
+use crate::facts::{NodeFacts, Trouble};
 
 /// A pod, the pipe and the API server.
 struct World {
@@ -259,14 +260,18 @@ fn a_refused_pod_says_why_and_is_never_started() {
 #[test]
 fn trouble_is_told_while_the_pod_waits() {
     let mut world = World::new("Never", None);
-    let trouble = Trouble { reason: "CreateContainerConfigError".into(), message: "secret \"s\" not found".into() };
+    let retry_at = world.now + SignedDuration::from_secs(5);
+    let message = "secret \"s\" not found".to_owned();
+    let trouble = Trouble { reason: "CreateContainerConfigError".into(), message, retry_at };
     world.troubles.insert("c".into(), trouble);
     let decision = world.decide();
-    assert!(matches!(decision.steps[..], [Step::Start { .. }, Step::Publish(_)]), "{decision:?}");
-    let Step::Publish(status) = &decision.steps[1] else { panic!() };
+    assert_eq!(decision.again_at, Some(retry_at));
+    let [Step::Publish(status)] = &decision.steps[..] else { panic!("{decision:?}") };
     assert_eq!(status.phase.as_deref(), Some("Pending"));
     let waiting = status.container_statuses.as_ref().unwrap()[0].state.clone().unwrap().waiting.unwrap();
     assert_eq!(waiting.reason.as_deref(), Some("CreateContainerConfigError"));
+    world.pass(5);
+    assert!(matches!(world.decide().steps[..], [Step::Start { .. }, Step::Publish(_)]));
 }
 
 #[derive(Clone, Debug)]

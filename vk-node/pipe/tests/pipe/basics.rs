@@ -17,6 +17,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_task_that_ignores_term_is_killed", stop_ignored),
     ("no_process_outlives_its_task", leftovers),
     ("a_task_begins_clean", clean),
+    ("fifty_at_once_are_fifty", fifty),
 ];
 
 fn exit_codes() {
@@ -109,7 +110,10 @@ fn stop_ignored() {
     block_on(async {
         let host = Host::new().await;
         let witness = host.file("witness");
-        let text = format!("trap '' TERM; touch {}; while :; do sleep 1000; done", witness.display());
+        let text = format!(
+            "trap '' TERM; setsid sh -c 'touch {}; while :; do sleep 1000; done' & while :; do sleep 1000; done",
+            witness.display()
+        );
         let id = id("deaf");
         host.client.start(&id, &script(&text)).await.unwrap();
         eventually("the trap is set", || witness.exists()).await;
@@ -176,5 +180,25 @@ fn clean() {
             host.home().display()
         );
         assert_eq!(got, wanted);
+    });
+}
+
+fn fifty() {
+    block_on(async {
+        let host = Host::new().await;
+        let witness = host.file("witness");
+        let name = |n| id(&format!("fifty-{n}"));
+        let started = (0..50_u8).map(|n| {
+            let text = format!("cd /; export N={n}; echo {n} >> {}; exit {n}", witness.display());
+            let (host, id) = (&host, name(n));
+            async move { host.client.start(&id, &script(&text)).await.unwrap() }
+        });
+        futures::future::join_all(started).await;
+        for code in 0..50 {
+            assert_eq!(host.ended(&name(code)).await, End::Exited { code });
+        }
+        let mut lines: Vec<u8> = fs::read_to_string(&witness).unwrap().lines().map(|l| l.parse().unwrap()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, (0..50).collect::<Vec<_>>());
     });
 }

@@ -52,7 +52,18 @@ fn memory() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         show_memory("shim of a task that has written", host.shim_of(main));
         show_memory("pipe, 21 tasks", host.pipe_pid());
+        let busy = || cpu_ticks(host.pipe_pid()) + cpu_ticks(shim);
+        let before = busy();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        println!("pipe with 21 tasks and one shim: {} ms of CPU in 5 s", (busy() - before) * 10);
     });
+}
+
+/// Clock ticks of 10 ms that a process has used.
+fn cpu_ticks(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = text.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
 fn percentiles(what: &str, mut times: Vec<Duration>) {

@@ -7,23 +7,23 @@ use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
 use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
 use vk_task::{End, Origin, StartFailure, TaskId, TaskState, TaskView};
 
-use super::Facts;
-use crate::admit::AdmittedPod;
+use crate::admit::{AdmittedPod, RestartPolicy};
+use crate::facts::Facts;
 
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// How many runs came before it.
-    pub restart: u32,
+    pub(crate) restart: u32,
     /// The name of its task.
-    pub id: String,
+    pub(crate) id: String,
     /// Where it is.
-    pub state: RunState,
+    pub(crate) state: RunState,
 }
 
 /// Where a run is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RunState {
+pub(crate) enum RunState {
     /// The pipe has it and has not opened its gate.
     Starting {
         /// Since when.
@@ -40,19 +40,19 @@ pub enum RunState {
 
 /// How a run ended, in the terms of a pod's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// As a shell gives it: 128 + n for signal n.
-    pub exit_code: i32,
+    pub(crate) exit_code: i32,
     /// The signal, if one ended it.
-    pub signal: Option<i32>,
+    pub(crate) signal: Option<i32>,
     /// One word.
-    pub reason: String,
+    pub(crate) reason: String,
     /// For people.
-    pub message: Option<String>,
+    pub(crate) message: Option<String>,
     /// When it started.
-    pub started_at: Timestamp,
+    pub(crate) started_at: Timestamp,
     /// When it ended, or was found to have.
-    pub finished_at: Timestamp,
+    pub(crate) finished_at: Timestamp,
 }
 
 /// The runs of one container.
@@ -77,8 +77,7 @@ pub(crate) const ID_SCHEME: &str = "vk-cmd://";
 
 impl RunState {
     /// Whether processes of it may still run.
-    #[must_use]
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         match self {
             Self::Starting { .. } | Self::Running { .. } => true,
             Self::Over(_) => false,
@@ -90,6 +89,15 @@ impl RunState {
             Self::Starting { since } | Self::Running { since } => *since,
             Self::Over(outcome) => outcome.started_at,
         }
+    }
+}
+
+/// Whether nothing is run after `run`.
+pub(crate) fn is_done(policy: RestartPolicy, run: &Run) -> bool {
+    match (&run.state, policy) {
+        (RunState::Starting { .. } | RunState::Running { .. }, _) | (RunState::Over(_), RestartPolicy::Always) => false,
+        (RunState::Over(_), RestartPolicy::Never) => true,
+        (RunState::Over(outcome), RestartPolicy::OnFailure) => outcome.exit_code == 0,
     }
 }
 

@@ -1,0 +1,60 @@
+//! What is known when a decision about a pod is made.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodStatus;
+use vk_task::TaskView;
+
+use crate::admit::{AdmittedPod, Refusal};
+
+/// What is known about one pod when a decision is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// What admission said of it.
+    pub admitted: Result<&'a AdmittedPod, &'a Refusal>,
+    /// Whether somebody has deleted it, and what grace it has.
+    pub deletion: Deletion,
+    /// Its status as the API server has it, as far as we know.
+    pub published: &'a PodStatus,
+    /// The tasks that the pipe has for its UID. They must be complete: never decide on a pipe that has not answered.
+    pub tasks: &'a [TaskView],
+    /// What went wrong when a container was last to be started, by its name.
+    pub troubles: &'a BTreeMap<String, Trouble>,
+    /// This node.
+    pub node: &'a NodeFacts,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Whether a pod has been deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletion {
+    /// It has not.
+    NotAsked,
+    /// It has; its processes have so long between `SIGTERM` and `SIGKILL`.
+    Asked {
+        /// `metadata.deletionGracePeriodSeconds`.
+        grace: SignedDuration,
+    },
+}
+
+/// Why a container could not be started for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In the kubelet's words: `CreateContainerConfigError`, say.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+    /// When it is worth another try.
+    pub retry_at: Timestamp,
+}
+
+/// What a decision needs to know of this node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeFacts {
+    /// Its name.
+    pub name: String,
+    /// Its address, which is also that of its pods: they are in the host's network.
+    pub address: String,
+}

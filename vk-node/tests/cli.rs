@@ -1,0 +1,36 @@
+//! What `vk-node` says to somebody who starts it wrongly.
+
+#![allow(clippy::unwrap_used, reason = "a test says so that it failed")]
+
+use std::process::Command;
+
+/// What it says on standard error when it is started like this, with nothing else in its environment.
+fn complaint(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vk-node"));
+    let output = command.args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_node_needs_a_name_and_takes_it_from_the_flag_or_the_original_variable() {
+    assert!(complaint(&["run"], &[]).contains("--node-name"));
+    assert!(complaint(&["run", "--node-name", "node-1"], &[]).contains("does not begin with \"vk-\""));
+    assert!(complaint(&["run"], &[("JOBNAME", "node-2")]).contains("\"node-2\" does not begin with \"vk-\""));
+}
+
+#[test]
+fn a_missing_home_or_kubeconfig_is_named() {
+    let relative = complaint(&["pipe"], &[("HOME", "not/absolute")]);
+    assert!(relative.contains("--hostpipe"), "{relative}");
+    let directory = tempfile::tempdir().unwrap();
+    let hostpipe = directory.path().join("hostpipe");
+    let arguments = ["run", "--node-name", "vk-a", "--kubeconfig", "/no/such/file", "--hostpipe"];
+    let said = complaint(&[&arguments[..], &[hostpipe.to_str().unwrap()]].concat(), &[("PATH", "/usr/bin:/bin")]);
+    assert!(said.contains("/no/such/file"), "{said}");
+}
+
+#[test]
+fn a_wrong_log_filter_is_named() {
+    assert!(complaint(&["--log", "vk_node=loud", "pipe"], &[]).contains("vk_node=loud"));
+}
