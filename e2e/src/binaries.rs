@@ -1,4 +1,5 @@
-//! The project's own programs, built by cargo as the tests or the demo were: same profile, same target directory.
+//! The project's own programs, built by cargo as the tests, the demo or the benchmarks were: same profile, same target directory.
+//! In a release build, which the benchmarks are, vk-node is the static program that sites get.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -29,29 +30,64 @@ pub async fn built() -> Result<&'static Binaries> {
 }
 
 async fn build() -> Result<Binaries> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--message-format=json-render-diagnostics", "-p", "vk-operator", "-p", "vk-node"]);
-    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     let ours = std::env::current_exe().context("cannot find out where this program is")?;
-    if let Some((target, profile)) = target_and_profile(&ours) {
+    let place = target_and_profile(&ours);
+    if let Some((target, profile)) = &place
+        && profile == "release"
+    {
+        let messages = compile(&["vk-operator"], place.as_ref()).await?;
+        return Ok(Binaries { operator: find(&messages, "vk-operator")?, node: compile_static_node(target).await? });
+    }
+    let messages = compile(&["vk-operator", "vk-node"], place.as_ref()).await?;
+    Ok(Binaries { operator: find(&messages, "vk-operator")?, node: find(&messages, "vk-node")? })
+}
+
+/// `cargo build` of these packages; what cargo tells of its artifacts.
+async fn compile(packages: &[&str], place: Option<&(PathBuf, OsString)>) -> Result<Vec<u8>> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--message-format=json-render-diagnostics"]);
+    cargo.args(packages.iter().flat_map(|package| ["-p", package]));
+    if let Some((target, profile)) = place {
         cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
     }
+    succeed(cargo, &packages.join(" and ")).await
+}
+
+/// `cargo static`, the one place with the compiler's flags for it. It puts the program where cargo puts those of a release.
+async fn compile_static_node(target: &Path) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.arg("static").env("CARGO_TARGET_DIR", target);
+    succeed(cargo, "the static vk-node").await?;
+    let program = target.join("release/vk-node");
+    if !program.is_file() {
+        bail!("`cargo static` has made no {}: does the alias still build vk-node for release?", program.display());
+    }
+    Ok(program)
+}
+
+async fn succeed(cargo: Command, what: &str) -> Result<Vec<u8>> {
+    let output = exec::output(cargo, LIMIT).await.with_context(|| format!("cannot build {what}"))?;
+    if !output.status.success() {
+        bail!("cannot build {what}; cargo says:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(output.stdout)
+}
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     for (name, _) in std::env::vars_os().filter(|(name, _)| about_our_own_package(name)) {
         cargo.env_remove(name);
     }
-    let output = exec::output(cargo, LIMIT).await.context("cannot build vk-operator and vk-node")?;
-    if !output.status.success() {
-        bail!("cannot build vk-operator and vk-node; cargo says:\n{}", String::from_utf8_lossy(&output.stderr));
-    }
-    let find = |name: &str| {
-        executable(&output.stdout, name)
-            .with_context(|| format!("cargo has built no program `{name}`: is it still a [[bin]]?"))
-    };
-    Ok(Binaries { operator: find("vk-operator")?, node: find("vk-node")? })
+    cargo
+}
+
+fn find(messages: &[u8], name: &str) -> Result<PathBuf> {
+    executable(messages, name).with_context(|| format!("cargo has built no program `{name}`: is it still a [[bin]]?"))
 }
 
 /// From `<target>/<profile>/demo` or `<target>/<profile>/deps/e2e-…` of a program built by cargo.
-fn target_and_profile(program: &Path) -> Option<(PathBuf, OsString)> {
+pub(crate) fn target_and_profile(program: &Path) -> Option<(PathBuf, OsString)> {
     let directory = program.parent()?;
     let directory = if directory.ends_with("deps") { directory.parent()? } else { directory };
     // The only profile whose directory is not called like itself.

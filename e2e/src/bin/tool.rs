@@ -31,9 +31,10 @@ fn become_the_tool() -> Result<std::convert::Infallible> {
     let mut arguments = std::env::args_os().skip(1);
     let wanted = arguments.next().unwrap_or_default();
     let known = ALL.map(Tool::name).join(", ");
-    let tool = ALL.into_iter().find(|tool| wanted == tool.name()).with_context(|| {
-        format!("{wanted:?} is no tool of ours: name one of {known}, and then its arguments")
-    })?;
+    let tool = ALL
+        .into_iter()
+        .find(|tool| wanted == tool.name())
+        .with_context(|| format!("{wanted:?} is no tool of ours: name one of {known}, and then its arguments"))?;
     let program = tools::locate(tool)?;
     let error = Command::new(&program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))

@@ -79,7 +79,10 @@ async fn bad_objects_are_refused_with_help() {
         (spec(json!({"backoffLimit": 1.5})), "must be of type integer"),
         (spec(json!({"activeDeadlineSeconds": 0})), "leave it out for no limit"),
         (spec(json!({"ttlSecondsAfterFinished": -1})), "leave it out to keep the CmdJob"),
-        (spec(json!({"terminationGracePeriodSeconds": 0})), "Kubernetes would forget the pod before its process is gone"),
+        (
+            spec(json!({"terminationGracePeriodSeconds": 0})),
+            "Kubernetes would forget the pod before its process is gone",
+        ),
         (spec(json!({"suspend": "yes"})), "must be of type boolean"),
         (spec(json!({"nodeSelector": {"a": "b"}})), "unknown field \"spec.nodeSelector\""),
     ];

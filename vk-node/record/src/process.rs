@@ -65,6 +65,14 @@ pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
+/// A mark that was never given before and never will be again.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn new_mark() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+}
+
 /// All processes there are, as they were while this looked.
 ///
 /// # Errors

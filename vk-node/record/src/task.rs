@@ -49,6 +49,8 @@ pub struct Start {
     /// Which process it is, of all that ever were on this host.
     #[serde(flatten)]
     pub process: Identity,
+    /// The mark that all its processes carry in their environment: see [`vk_task::RUN_VARIABLE`].
+    pub run: String,
     /// When the gate was opened.
     pub started_at: Timestamp,
 }
@@ -294,7 +296,7 @@ mod tests {
         assert_eq!(task.intent_head().unwrap(), Some(IntentHead::of(&intent())));
         assert_eq!(task.dir.read(names::SCRIPT).unwrap().unwrap(), b"echo");
         let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
-        let start = Start { version: Version, process, started_at: T };
+        let start = Start { version: Version, process, run: "r".into(), started_at: T };
         task.write_start(&start).unwrap();
         assert!(matches!(task.write_start(&start), Err(RecordError::Exists { .. })));
         let request = StopRequest { kill_at: T, reason: "r".into() };
@@ -310,7 +312,7 @@ mod tests {
         let mut facts = Facts::default();
         assert_eq!(state_of(T, &facts), TaskState::Accepted { at: T });
         let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
-        facts.start = Some(Start { version: Version, process, started_at: T });
+        facts.start = Some(Start { version: Version, process, run: "r".into(), started_at: T });
         assert_eq!(state_of(T, &facts), TaskState::Running { pid: 7, started_at: T });
         facts.lost = Some(Lost { version: Version, started_at: T, noticed_at: T, message: "m".into() });
         assert!(matches!(state_of(T, &facts), TaskState::Unknown { .. }));

@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use vk_task::{Origin, Program, ScriptRunner, TaskId, TaskSpec};
+use vk_task::{Origin, Program, RUN_VARIABLE, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec};
 
 use crate::ShimError;
 
@@ -27,17 +27,18 @@ pub(crate) struct Command {
     pub(crate) name: String,
 }
 
-/// Makes the command of a task, whose script (if it is one) is at `script`, from what was asked and the base
-/// environment of the pipe.
+/// Makes the command of a task, whose script (if it is one) is at `script` and whose processes are to carry the mark
+/// `run`, from what was asked and the base environment of the pipe.
 pub(crate) fn command(
     id: &TaskId,
+    run: &str,
     spec: &TaskSpec,
     script: &Path,
     base: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, ShimError> {
     let mut env: BTreeMap<OsString, OsString> = base.into_iter().collect();
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    for (name, value) in own_variables(id, &spec.origin) {
+    for (name, value) in own_variables(id, run, &spec.origin) {
         env.insert(name.into(), value.into());
     }
     for (name, value) in &spec.env {
@@ -73,8 +74,8 @@ pub(crate) fn command(
 }
 
 /// What a task is told of itself.
-fn own_variables(id: &TaskId, origin: &Origin) -> Vec<(&'static str, String)> {
-    let mut variables = vec![(vk_task::TASK_VARIABLE, id.to_string())];
+fn own_variables(id: &TaskId, run: &str, origin: &Origin) -> Vec<(&'static str, String)> {
+    let mut variables = vec![(TASK_VARIABLE, id.to_string()), (RUN_VARIABLE, run.to_owned())];
     match origin {
         Origin::Pod { namespace, pod, uid, container, restart: _ } => variables.extend([
             ("VK_CMD_NAMESPACE", namespace.clone()),
@@ -118,7 +119,7 @@ mod tests {
     }
 
     fn make(spec: &TaskSpec) -> Command {
-        command(&TaskId::new("t").unwrap(), spec, Path::new("/p/tasks/t/script"), base()).unwrap()
+        command(&TaskId::new("t").unwrap(), "r", spec, Path::new("/p/tasks/t/script"), base()).unwrap()
     }
 
     fn texts(strings: &[CString]) -> Vec<&str> {
@@ -152,7 +153,7 @@ mod tests {
         asked.working_dir = Some("sub".into());
         let made = make(&asked);
         assert_eq!(texts(&made.files), ["/own/x"]);
-        assert_eq!(texts(&made.env), ["HOME=/home/u", "LINES=a\nb\"'$", "PATH=/own", "VK_CMD_TASK=t"]);
+        assert_eq!(texts(&made.env), ["HOME=/home/u", "LINES=a\nb\"'$", "PATH=/own", "VK_CMD_RUN=r", "VK_CMD_TASK=t"]);
         assert_eq!(made.dir.to_str().unwrap(), "/home/u/sub");
         asked.working_dir = Some("/abs".into());
         assert_eq!(make(&asked).dir.to_str().unwrap(), "/abs");
@@ -165,7 +166,14 @@ mod tests {
             Origin::Pod { namespace: "ns".into(), pod: "p".into(), uid: "u".into(), container: "c".into(), restart: 0 };
         let made = make(&asked);
         let own: Vec<_> = texts(&made.env).into_iter().filter(|e| e.starts_with("VK_")).collect();
-        let wanted = ["VK_CMD_CONTAINER=c", "VK_CMD_NAMESPACE=ns", "VK_CMD_POD=p", "VK_CMD_POD_UID=u", "VK_CMD_TASK=t"];
+        let wanted = [
+            "VK_CMD_CONTAINER=c",
+            "VK_CMD_NAMESPACE=ns",
+            "VK_CMD_POD=p",
+            "VK_CMD_POD_UID=u",
+            "VK_CMD_RUN=r",
+            "VK_CMD_TASK=t",
+        ];
         assert_eq!(own, wanted);
     }
 }

@@ -15,7 +15,7 @@
 //! `SIGKILL` from the kernel, and the pipe sees to the rest.
 //!
 //! The shim is one thread without an async runtime, a logger or an argument parser, so that a thousand of them cost
-//! little. What it decides is in [`life`] and [`command`], which touch nothing.
+//! little. What it decides is in `life` and `command`, which touch nothing.
 
 mod command;
 mod error;

@@ -10,7 +10,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit};
-use vk_record::process::{Identity, Stat, boot_id};
+use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, names};
 use vk_task::{End, Leftovers, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
 
@@ -53,8 +53,9 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
         return Ok(());
     }
     let leftovers = intent.spec.leftovers;
-    let command = plan(path, intent)?;
-    let exit = match start(&task, &command)? {
+    let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
+    let command = plan(path, &run, intent)?;
+    let exit = match start(&task, run, &command)? {
         Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
         Err(stop) => never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)),
     };
@@ -95,9 +96,9 @@ fn lower_open_files() {
 }
 
 /// What `execve` will be given. The intent, which may hold a long script, is not needed after that.
-fn plan(path: &Path, intent: Intent) -> Result<Command, ShimError> {
+fn plan(path: &Path, run: &str, intent: Intent) -> Result<Command, ShimError> {
     let base = std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
-    command(&intent.id, &intent.spec, &path.join(names::SCRIPT), base)
+    command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base)
 }
 
 /// A task whose program has been let go.
@@ -109,7 +110,7 @@ struct Started {
 }
 
 /// Starts the program, or obeys a stop that came before.
-fn start(task: &TaskDir, command: &Command) -> Result<Result<Started, StopRequest>, ShimError> {
+fn start(task: &TaskDir, run: String, command: &Command) -> Result<Result<Started, StopRequest>, ShimError> {
     // All that can fail comes before the start is on record, for then nothing has happened.
     let log = Log::open(task)?;
     let gated = Gated::fork(command)?;
@@ -128,7 +129,7 @@ fn start(task: &TaskDir, command: &Command) -> Result<Result<Started, StopReques
     let at = Timestamp::now();
     // If this fails the shim ends, and with it the child at the gate. If it fails only after the record has its name,
     // the task's end is unknown, though it never ran: the safe side of the two.
-    task.write_start(&Start { version: Version, process, started_at: at })?;
+    task.write_start(&Start { version: Version, process, run, started_at: at })?;
     let (stdout, stderr, report) = gated.open().map_err(ShimError::system("open the gate"))?;
     Ok(Ok(Started { pid, relay: Relay::new(stdout, stderr, log), report, at }))
 }

@@ -21,9 +21,12 @@ mod id;
 mod spec;
 mod state;
 
-/// The environment variable that carries a task's id to all its processes: by it they are known to be the task's,
-/// whatever became of their parents.
+/// The environment variable that tells a task's processes its id.
 pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
+
+/// The environment variable that carries a mark, made anew for each start of a task, to all its processes: by it they
+/// are known to be the task's, whatever became of their parents, and nobody else's, whatever its id.
+pub const RUN_VARIABLE: &str = "VK_CMD_RUN";
 
 /// The environment variable by which the pipe tells a shim how many files the task may open (its soft limit), where the
 /// pipe itself may open more. The task does not get it.

@@ -64,7 +64,7 @@ mod tests {
 
     fn started() -> Facts {
         let process = Identity { pid: 7, start_ticks: 1, boot_id: "b".into() };
-        Facts { start: Some(Start { version: Version, process, started_at: T }), ..Facts::default() }
+        Facts { start: Some(Start { version: Version, process, run: "r".into(), started_at: T }), ..Facts::default() }
     }
 
     #[test]

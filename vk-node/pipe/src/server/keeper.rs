@@ -231,7 +231,7 @@ impl Keeper {
             let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
             let facts = task.facts()?;
             let (Some(start), None, None) = (facts.start, facts.exit, facts.lost) else { return Ok(()) };
-            let message = leftovers::clear_away(&id, &start).map_err(|source| RecordError::Io {
+            let message = leftovers::clear_away(&start).map_err(|source| RecordError::Io {
                 action: "end all processes of the lost task in",
                 path: task.dir.path().to_owned(),
                 source,

@@ -1,9 +1,9 @@
 //! What is left of a task whose shim is gone: its main process had `SIGKILL` from the kernel, but others may run on.
 //!
-//! They have lost the shim, so their line of parents proves nothing any more. What does is the task's id in the
-//! environment that they were started with; and they prove it for their children. A process that was started with an
-//! environment of its own making, and whose parents have all ended, cannot be told from any other of the user's, and is
-//! left alone: no kill without proof.
+//! They have lost the shim, so their line of parents proves nothing any more. What does is the mark of this one start in
+//! the environment that they were started with; and they prove it for their children. A process that was started with
+//! an environment of its own making, and whose parents have all ended, cannot be told from any other of the user's, and
+//! is left alone: no kill without proof.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,31 +12,33 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use vk_record::Start;
 use vk_record::process::{self, Sent, Stat};
-use vk_task::{TASK_VARIABLE, TaskId};
+use vk_task::RUN_VARIABLE;
 
 /// How long they may take to be gone before this counts as a failure (and is tried again).
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
+/// So many times in a row nothing must be found: a process that is just becoming another program shows no environment
+/// for that moment.
+const QUIET_LOOKS: u32 = 4;
 
 /// Kills them all; says what happened, for people.
-pub(super) fn clear_away(id: &TaskId, start: &Start) -> io::Result<String> {
+pub(super) fn clear_away(start: &Start) -> io::Result<String> {
     if process::boot_id()? != start.process.boot_id {
         return Ok("the host was started anew while it ran".to_owned());
     }
-    let marker = format!("{TASK_VARIABLE}={id}");
+    let mark = format!("{RUN_VARIABLE}={}", start.run);
     let until = Instant::now() + PATIENCE;
     let mut killed = BTreeSet::new();
-    loop {
-        let left = members(&marker, start)?;
-        if left.is_empty() {
-            break;
-        }
+    let mut quiet_looks = 0;
+    while quiet_looks < QUIET_LOOKS {
+        let left = members(&mark, start)?;
+        quiet_looks = if left.is_empty() { quiet_looks + 1 } else { 0 };
         for stat in &left {
             if process::send(stat, Signal::KILL, |_| true)? == Sent::Yes {
                 killed.insert(stat.pid);
             }
         }
-        if Instant::now() > until {
+        if !left.is_empty() && Instant::now() > until {
             let pids: Vec<String> = left.iter().map(|s| s.pid.to_string()).collect();
             let message = format!("these do not end, though they were killed: {}", pids.join(", "));
             return Err(io::Error::new(io::ErrorKind::TimedOut, message));
@@ -55,12 +57,12 @@ pub(super) fn clear_away(id: &TaskId, start: &Start) -> io::Result<String> {
 }
 
 /// The processes that are proven to be the task's.
-fn members(marker: &str, start: &Start) -> io::Result<Vec<Stat>> {
+fn members(mark: &str, start: &Start) -> io::Result<Vec<Stat>> {
     let all = process::all()?;
     let is_main = |s: &Stat| s.pid == start.process.pid && s.start_ticks == start.process.start_ticks;
     let proven: BTreeSet<i32> = all
         .values()
-        .filter(|s| !s.zombie && (is_main(s) || process::has_variable(s.pid, marker)))
+        .filter(|s| !s.zombie && (is_main(s) || process::has_variable(s.pid, mark)))
         .map(|s| s.pid)
         .collect();
     let mut found: Vec<Stat> = all.values().filter(|s| proven.contains(&s.pid)).copied().collect();

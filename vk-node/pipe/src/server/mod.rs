@@ -1,10 +1,10 @@
 //! The pipe itself.
 //!
-//! - [`api`] answers requests on the socket; [`fifo`] turns lines into tasks; [`logs`] reads output.
-//! - [`table`] knows all tasks and tells watchers of changes.
-//! - A [`keeper`] cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
-//!   lost. What it does next is decided in [`decide`], which touches nothing.
-//! - [`events`] hears the shims ring.
+//! - `api` answers requests on the socket; `fifo` turns lines into tasks; `logs` reads output.
+//! - `table` knows all tasks and tells watchers of changes.
+//! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
+//!   lost. What it does next is decided in `decide`, which touches nothing.
+//! - `events` hears the shims ring.
 
 mod api;
 mod blocking;

@@ -1,6 +1,7 @@
 //! Whatever is killed, and whenever: a task is started once at most, and its end is told.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -9,7 +10,7 @@ use vk_record::{Dir, Intent, TaskDir, Version};
 use vk_task::{ApiError, End, ErrorReason, StartFailure, TaskId, TaskSpec, TaskState};
 
 use crate::Test;
-use crate::support::{Host, block_on, eventually, id, kill, script, stop_in};
+use crate::support::{Host, block_on, eventually, exec, id, kill, script, stop_in};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_pipe_that_dies_at_any_moment_starts_each_task_once", pipe_dies),
@@ -17,9 +18,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("an_end_without_a_pipe_is_told_later", ends_without_pipe),
     ("a_shim_that_dies_takes_its_task_along", shim_dies),
     ("a_shim_that_dies_without_a_pipe_is_found_out", shim_dies_without_pipe),
+    ("a_task_of_the_same_name_in_another_pipe_is_left_alone", twin),
     ("a_shim_that_dies_early_starts_its_task_once_at_most", shim_dies_early),
     ("a_task_of_an_earlier_boot_is_unknown", other_boot),
     ("a_stop_before_the_start_means_no_start", stop_before_start),
+    ("a_task_whose_shim_cannot_live_says_so", no_shim),
     ("an_intent_alone_is_started", intent_alone),
     ("a_directory_without_an_intent_is_nothing", no_intent),
     ("garbage_in_one_record_harms_no_other_task", garbage),
@@ -130,6 +133,24 @@ fn shim_dies() {
     });
 }
 
+fn twin() {
+    block_on(async {
+        let (one, other) = (Host::new().await, Host::new().await);
+        let id = id("twin");
+        let mut mains = Vec::new();
+        for host in [&one, &other] {
+            host.client.start(&id, &exec(&["sleep", "1000"])).await.unwrap();
+            mains.push(host.running(&id).await);
+        }
+        kill(one.shim_of(mains[0]));
+        one.until(&id, TaskState::is_final).await;
+        assert_eq!(one.processes_of(&id), Vec::<i32>::new());
+        assert_eq!(other.processes_of(&id), [mains[1]]);
+        other.client.stop(&id, &stop_in(Duration::ZERO)).await.unwrap();
+        other.ended(&id).await;
+    });
+}
+
 fn shim_dies_without_pipe() {
     block_on(async {
         let mut host = Host::new().await;
@@ -187,7 +208,7 @@ fn other_boot() {
         // This very process has that number now: it must not be touched.
         let me = Stat::of(std::process::id().cast_signed()).unwrap();
         let start = format!(
-            r#"{{"version":1,"pid":{},"startTicks":{},"bootId":"another","startedAt":"2026-01-01T00:00:00Z"}}"#,
+            r#"{{"version":1,"pid":{},"startTicks":{},"bootId":"another","run":"r","startedAt":"2026-01-01T00:00:00Z"}}"#,
             me.pid, me.start_ticks
         );
         fs::write(host.directory().join("tasks/boot/start.json"), start).unwrap();
@@ -210,6 +231,28 @@ fn stop_before_start() {
         let end = host.ended(&id).await;
         assert!(matches!(end, End::NotStarted { failure: StartFailure::Stopped, .. }), "{end:?}");
         assert_eq!(end.exit_code(), 143);
+        assert_eq!(runs(&host, "w"), 0);
+    });
+}
+
+fn no_shim() {
+    block_on(async {
+        let mut host = Host::without_pipe();
+        let shim = host.file("shim");
+        fs::write(&shim, "#!/bin/sh\necho 'out of luck' >&2; exit 1\n").unwrap();
+        fs::set_permissions(&shim, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut command = host.pipe_command();
+        command.arg(&shim);
+        host.spawn_pipe_as(command);
+        host.wait_for_pipe().await;
+        let id = id("unlucky");
+        host.client.start(&id, &witness(&host, "w", "true")).await.unwrap();
+        match host.ended(&id).await {
+            End::NotStarted { failure: StartFailure::Other, message } => {
+                assert!(message.contains("out of luck"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
         assert_eq!(runs(&host, "w"), 0);
     });
 }

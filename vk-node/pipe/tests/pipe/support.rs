@@ -25,7 +25,10 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let directory = PathBuf::from(args.next().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let options = PipeOptions::new(directory).unwrap();
+    let mut options = PipeOptions::new(directory).unwrap();
+    if let Some(shim) = args.next() {
+        options.shim_program = shim.into();
+    }
     match runtime.block_on(vk_pipe::server::run(options, std::future::pending())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

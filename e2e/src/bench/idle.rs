@@ -1,0 +1,135 @@
+//! What our processes cost while nothing happens, as the kernel counts it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::contestant::Contestant;
+use super::figures::Idle;
+use super::ground::Ground;
+use super::sightings::Mark;
+
+/// Tasks that only sleep, each with its shim.
+const SLEEPERS: usize = 10;
+/// After a change everything gets this long to be quiet.
+const SETTLE: Duration = Duration::from_secs(3);
+/// What a tick of `/proc/PID/stat` is, on every Linux: USER_HZ.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Looks for `long` at every process of ours.
+pub(super) async fn measure(ground: &Ground, long: Duration, when: &'static str) -> Result<Vec<Idle>> {
+    eprintln!("bench: idle, {when}, {long:.0?}");
+    let room = ground.room(&format!("idle-{}", when.replace(' ', "-"))).await?;
+    let command = ["sleep".to_owned(), "3600".to_owned()];
+    for number in 0..SLEEPERS {
+        let name = Contestant::OurPod.object_name("sleeper", number);
+        room.create(Contestant::OurPod, &name, &command).await?;
+        room.seen(Contestant::OurPod, &name, Mark::Running).await?;
+    }
+    tokio::time::sleep(SETTLE).await;
+    let parts = parts(ground)?;
+    let before = parts.iter().map(|part| part.work()).collect::<Result<Vec<_>>>()?;
+    tokio::time::sleep(long).await;
+    let mut rows = Vec::new();
+    for (part, before) in parts.iter().zip(before) {
+        rows.push(part.idle(when, &before, long)?);
+    }
+    room.clear().await?;
+    Ok(rows)
+}
+
+/// The processes of one kind.
+struct Part {
+    name: &'static str,
+    pids: Vec<u32>,
+}
+
+/// What a process has done in its life so far.
+#[derive(Debug, Default)]
+struct Work {
+    cpu_seconds: f64,
+    wakeups: f64,
+}
+
+fn parts(ground: &Ground) -> Result<Vec<Part>> {
+    let mut node = Part { name: "vk-node run", pids: Vec::new() };
+    let mut pipe = Part { name: "vk-node pipe", pids: Vec::new() };
+    let mut shim = Part { name: "vk-node shim (of a sleep)", pids: Vec::new() };
+    for pid in ground.site.processes()? {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let part = match command.split(|byte| *byte == 0).nth(1) {
+            Some(b"run") => &mut node,
+            Some(b"pipe") => &mut pipe,
+            Some(b"shim") => &mut shim,
+            _ => continue, // a sleep
+        };
+        part.pids.push(u32::try_from(pid)?);
+    }
+    let operator = Part { name: "vk-operator", pids: vec![ground.operator_pid] };
+    Ok(vec![node, pipe, shim, operator])
+}
+
+impl Part {
+    fn work(&self) -> Result<Work> {
+        let mut sum = Work::default();
+        for pid in &self.pids {
+            let stat = read(*pid, "stat")?;
+            // After the name, which may hold anything but ends with the last parenthesis: fields 14 and 15 of proc(5).
+            let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+            let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
+            let spent = ticks(14).zip(ticks(15)).context("/proc/PID/stat is not as proc(5) has it")?;
+            sum.cpu_seconds += (spent.0 + spent.1) / TICKS_PER_SECOND;
+            for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+                let path = task?.path().join("status");
+                // A thread that ends while we look has nothing more to say.
+                let status = std::fs::read_to_string(path).unwrap_or_default();
+                sum.wakeups += number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+            }
+        }
+        Ok(sum)
+    }
+
+    fn idle(&self, when: &'static str, before: &Work, long: Duration) -> Result<Idle> {
+        let after = self.work()?;
+        let count = f64::from(u32::try_from(self.pids.len())?);
+        let mut sums = [0.0; 4];
+        for pid in &self.pids {
+            let status = read(*pid, "status")?;
+            let memory = read(*pid, "smaps_rollup")?;
+            let of =
+                |text: &str, key: &str| number_after(text, key).with_context(|| format!("process {pid} has no {key}"));
+            let figures = [
+                of(&status, "VmRSS:")?,
+                of(&memory, "Private_Clean:")? + of(&memory, "Private_Dirty:")?,
+                of(&memory, "Pss:")?,
+                of(&status, "Threads:")?,
+            ];
+            for (sum, figure) in sums.iter_mut().zip(figures) {
+                *sum += figure;
+            }
+        }
+        let [rss_kib, private_kib, pss_kib, threads] = sums.map(|sum| sum / count);
+        let seconds = long.as_secs_f64() * count;
+        Ok(Idle {
+            process: self.name.to_owned(),
+            when,
+            processes: self.pids.len(),
+            rss_kib,
+            private_kib,
+            pss_kib,
+            threads,
+            cpu_percent: (after.cpu_seconds - before.cpu_seconds) / seconds * 100.0,
+            wakeups_per_second: (after.wakeups - before.wakeups) / seconds,
+        })
+    }
+}
+
+fn read(pid: u32, file: &str) -> Result<String> {
+    let path = format!("/proc/{pid}/{file}");
+    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has the process ended?"))
+}
+
+fn number_after(text: &str, key: &str) -> Option<f64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    line.split_whitespace().next()?.parse().ok()
+}

@@ -1,0 +1,104 @@
+//! `cargo bench`: vk-cmd and kwok side by side on one real control plane, in one run.
+//!
+//! ```text
+//!  Ground ── control plane, chart, operator, a site with vk-node, kwok with its fake node
+//!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
+//!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
+//!    ├─ rate     many short jobs at once, to the last one's end
+//!    └─ writes   who writes how often to the API server for one job, from its audit log
+//! ```
+//!
+//! Where times are compared they are of this machine's one clock: the process under test writes down the time as its last act
+//! ([`workload`]), a watch notes when news arrives ([`sightings`]).
+
+mod cli;
+mod contestant;
+mod fake_nodes;
+mod figures;
+mod ground;
+mod idle;
+mod latency;
+mod machine;
+mod rate;
+mod report;
+mod sightings;
+mod targets;
+mod workload;
+mod writes;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::binaries;
+use cli::Cli;
+use figures::Figures;
+use ground::Ground;
+
+/// Far more than all of it takes; an API server that does not answer is given up then.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// Runs the benchmarks; or, as a child of a vk-node, the process that is measured.
+pub fn main() -> ExitCode {
+    if let Some(code) = workload::act() {
+        return code;
+    }
+    let cli = Cli::parse();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the async runtime");
+    match runtime.and_then(|runtime| runtime.block_on(run(&cli))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli) -> Result<()> {
+    let plan = cli.plan();
+    let ground = Box::pin(Ground::prepare()).await?;
+    let measured = tokio::time::timeout(LIMIT, Box::pin(measure(&plan, &ground))).await;
+    let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
+    if measured.is_err() {
+        ground.keep_logs();
+    }
+    let figures = measured?;
+    println!("{}", report::tables(&figures));
+    let json = serde_json::to_string_pretty(&figures).context("the figures do not become JSON")?;
+    println!("{json}");
+    let file = match &cli.json {
+        Some(file) => file.clone(),
+        None => default_file()?,
+    };
+    write(&file, &json)?;
+    eprintln!("the same as JSON: {}", file.display());
+    Ok(())
+}
+
+async fn measure(plan: &cli::Plan, ground: &Ground) -> Result<Figures> {
+    let machine = machine::describe();
+    let load_before = machine::load_average();
+    let mut idle = idle::measure(ground, plan.idle, "fresh").await?;
+    let latency = latency::measure(ground, plan).await?;
+    let rate = rate::measure(ground, plan).await?;
+    let writes = writes::measure(ground, plan).await?;
+    idle.extend(idle::measure(ground, plan.idle, "after the load").await?);
+    let targets = targets::check(&idle, &latency);
+    Ok(Figures { machine, load_before, load_after: machine::load_average(), targets, latency, rate, idle, writes })
+}
+
+/// `vk-cmd-bench.json` in cargo's target directory.
+fn default_file() -> Result<PathBuf> {
+    let ours = std::env::current_exe().context("cannot find out where this program is")?;
+    let (target, _) = binaries::target_and_profile(&ours)
+        .context("cargo has not put this program into its target directory: name a file with --json")?;
+    Ok(target.join("vk-cmd-bench.json"))
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).with_context(|| format!("cannot write the figures to {}", file.display()))
+}

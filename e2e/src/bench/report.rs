@@ -1,0 +1,125 @@
+//! The figures as tables, in Markdown, which reads well on a terminal too.
+
+use super::figures::{Figures, Latency, Span};
+
+/// All tables, one after the other.
+pub(super) fn tables(figures: &Figures) -> String {
+    let machine = &figures.machine;
+    let about = format!(
+        "{} processors ({}), {} of memory, {}; load average {} before and {} after",
+        machine.processors, machine.processor, machine.memory, machine.kernel, figures.load_before, figures.load_after
+    );
+    [about, targets(figures), latency(figures), rate(figures), idle(figures), writes(figures)].join("\n\n")
+}
+
+fn targets(figures: &Figures) -> String {
+    let rows = figures.targets.iter().map(|target| {
+        let reached = if target.reached { "yes" } else { "NO" };
+        vec![target.what.to_owned(), target.wanted.clone(), target.measured.clone(), reached.to_owned()]
+    });
+    table(&["target", "wanted", "measured", "reached"], rows)
+}
+
+fn latency(figures: &Figures) -> String {
+    let rows = figures.latency.iter().map(|row| {
+        let ms = &row.milliseconds;
+        vec![
+            row.who.name().to_owned(),
+            row.at_once.to_string(),
+            row.span.name().to_owned(),
+            format!("{:.1}", ms.p50),
+            format!("{:.1}", ms.p99),
+            format!("{:.1}", ms.max),
+            ms.samples.to_string(),
+            times_kwoks(&figures.latency, row),
+        ]
+    });
+    table(&["who", "at once", "what", "p50 ms", "p99 ms", "max ms", "samples", "p50 / kwok's"], rows)
+}
+
+/// The row's median by that of kwok's pods for the same.
+fn times_kwoks(all: &[Latency], row: &Latency) -> String {
+    let kwok = super::contestant::Contestant::FakePod;
+    let fake = all.iter().find(|other| (other.who, other.at_once, other.span) == (kwok, row.at_once, row.span));
+    match (row.span, fake) {
+        (Span::CreateToRunning, Some(fake)) => format!("{:.2}", row.milliseconds.p50 / fake.milliseconds.p50),
+        _ => String::new(),
+    }
+}
+
+fn rate(figures: &Figures) -> String {
+    let rows = figures.rate.iter().map(|row| {
+        vec![
+            row.who.name().to_owned(),
+            format!("{:.0}", row.alone_ms),
+            row.at_once.to_string(),
+            format!("{:.2}", row.seconds),
+            format!("{:.1}", row.per_second),
+        ]
+    });
+    table(&["jobs that end at once", "one alone, ms", "at once", "to the last end, s", "per second"], rows)
+}
+
+fn idle(figures: &Figures) -> String {
+    let mib = |kib: f64| format!("{:.2}", kib / 1024.0);
+    let rows = figures.idle.iter().map(|row| {
+        vec![
+            row.process.clone(),
+            row.when.to_owned(),
+            row.processes.to_string(),
+            mib(row.rss_kib),
+            mib(row.private_kib),
+            mib(row.pss_kib),
+            format!("{:.0}", row.threads),
+            format!("{:.2}", row.cpu_percent),
+            format!("{:.1}", row.wakeups_per_second),
+        ]
+    });
+    let head =
+        ["idle process", "when", "of them", "RSS MiB", "private MiB", "PSS MiB", "threads", "CPU %", "wake-ups/s"];
+    table(&head, rows)
+}
+
+fn writes(figures: &Figures) -> String {
+    let rows = figures.writes.iter().flat_map(|writes| {
+        let all = vec![
+            format!("{}: {}", writes.who.name(), writes.what),
+            "all".to_owned(),
+            String::new(),
+            format!("{:.1}", writes.per_job),
+        ];
+        let each = writes.by_writer.iter().map(|writer| {
+            vec![String::new(), writer.writer.clone(), writer.what.clone(), format!("{:.1}", writer.per_job)]
+        });
+        std::iter::once(all).chain(each).collect::<Vec<_>>()
+    });
+    table(&["writes to the API server", "by", "what", "per job"], rows)
+}
+
+/// Columns as wide as their widest cell.
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!(" {cell:<width$} "));
+        format!("|{}|", cells.collect::<Vec<_>>().join("|"))
+    };
+    let rule = format!("|{}|", widths.iter().map(|width| "-".repeat(width + 2)).collect::<Vec<_>>().join("|"));
+    let mut lines: Vec<String> = rows.iter().map(line).collect();
+    lines.insert(1.min(lines.len()), rule);
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_markdown() {
+        let text = table(&["who", "→"], [vec!["me".to_owned(), "12".to_owned()]].into_iter());
+        assert_eq!(text, "| who | →  |\n|-----|----|\n| me  | 12 |");
+    }
+}

@@ -1,0 +1,195 @@
+//! How many writes a job costs the API server, and whose they are: counted in its audit log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::cli::Plan;
+use super::contestant::{Contestant, Room};
+use super::figures::{Writer, Writes};
+use super::ground::Ground;
+use super::sightings::Mark;
+use crate::scratch::{Scratch, write_private};
+
+/// The namespaces that are counted, and what happens in each. No other is logged, so that the log costs the rest nothing.
+const COUNTED: [(&str, Contestant, &str); 4] = [
+    ("count-short", Contestant::CmdJob, "ends at once"),
+    ("count-long", Contestant::CmdJob, "seen Running before it ends"),
+    ("count-pod", Contestant::OurPod, "seen Running before it ends"),
+    ("count-native", Contestant::FakeJob, "ends at once"),
+];
+/// What comes later belongs to no job: events are written behind.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// The API server's log of writes in the counted namespaces.
+pub(super) struct AuditLog {
+    scratch: Scratch,
+}
+
+impl AuditLog {
+    pub(super) fn new() -> Result<Self> {
+        let this = Self { scratch: Scratch::new("vk-bench-audit-")? };
+        let namespaces = COUNTED.map(|(namespace, _, _)| namespace).join(", ");
+        let policy = format!(
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
+             - {{level: Metadata, namespaces: [{namespaces}], verbs: [create, update, patch, delete, deletecollection]}}\n\
+             - {{level: None}}\n"
+        );
+        write_private(&this.policy(), &policy)?;
+        Ok(this)
+    }
+
+    /// The API server's flags for it.
+    pub(super) fn flags(&self) -> Vec<String> {
+        vec![
+            format!("--audit-policy-file={}", self.policy().display()),
+            format!("--audit-log-path={}", self.log().display()),
+        ]
+    }
+
+    fn policy(&self) -> PathBuf {
+        self.scratch.path().join("policy.yaml")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.scratch.path().join("audit.log")
+    }
+
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let text = std::fs::read_to_string(self.log()).context("cannot read the API server's audit log")?;
+        let parse = |line| serde_json::from_str(line).context("a line of the audit log is not as it should be");
+        text.lines().map(parse).collect()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    verb: String,
+    user: User,
+    user_agent: Option<String>,
+    object_ref: Option<ObjectRef>,
+    response_status: Option<Response>,
+}
+
+#[derive(Debug, Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct ObjectRef {
+    resource: String,
+    subresource: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Response {
+    code: Option<u16>,
+}
+
+/// Makes a few jobs of each kind, one after the other, and counts.
+pub(super) async fn measure(ground: &Ground, plan: &Plan) -> Result<Vec<Writes>> {
+    eprintln!("bench: counting writes, {} jobs of each kind", plan.counted);
+    for (namespace, who, _) in COUNTED {
+        let room = ground.room(namespace).await?;
+        for number in 0..plan.counted {
+            let name = who.object_name(namespace, number);
+            one_job(ground, &room, who, &name, namespace != "count-short").await?;
+        }
+    }
+    tokio::time::sleep(SETTLE).await;
+    let entries = ground.audit_log.entries()?;
+    COUNTED.into_iter().map(|(namespace, who, what)| count(&entries, namespace, who, what, plan.counted)).collect()
+}
+
+async fn one_job(ground: &Ground, room: &Room, who: Contestant, name: &str, wait_for_running: bool) -> Result<()> {
+    if who.runs_something() && wait_for_running {
+        room.create(who, name, &ground.workload.command(name)).await?;
+        room.seen(who, name, Mark::Running).await?;
+        ground.workload.open(1)?;
+    } else {
+        room.create(who, name, &["true".to_owned()]).await?;
+    }
+    room.seen(who, name, Mark::Ended).await.map(drop)
+}
+
+fn count(entries: &[Entry], namespace: &str, who: Contestant, what: &'static str, jobs: usize) -> Result<Writes> {
+    let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
+    for entry in entries {
+        let Some(object) = entry.object_ref.as_ref().filter(|object| object.namespace.as_deref() == Some(namespace))
+        else {
+            continue;
+        };
+        // What every new namespace gets has nothing to do with jobs.
+        if matches!(object.resource.as_str(), "serviceaccounts" | "configmaps") {
+            continue;
+        }
+        let subresource = object.subresource.iter().map(|name| format!("/{name}")).collect::<String>();
+        let code = entry.response_status.as_ref().and_then(|response| response.code).unwrap_or_default();
+        let refused = if code >= 400 { format!(" (refused: {code})") } else { String::new() };
+        let act = format!("{} {}{subresource}{refused}", entry.verb, object.resource);
+        *counts.entry((writer(entry), act)).or_default() += 1;
+    }
+    let jobs_as_number = f64::from(u32::try_from(jobs)?);
+    let per_job = |count: u32| f64::from(count) / jobs_as_number;
+    let all = counts.values().sum();
+    let by_writer =
+        counts.into_iter().map(|((writer, what), count)| Writer { writer, what, per_job: per_job(count) }).collect();
+    Ok(Writes { who, what, jobs, per_job: per_job(all), by_writer })
+}
+
+/// Who it is, in a word.
+fn writer(entry: &Entry) -> String {
+    let agent = entry.user_agent.as_deref().unwrap_or_default();
+    let name = entry.user.username.as_str();
+    if agent.starts_with("kwok") {
+        "kwok".to_owned()
+    } else if name.starts_with("system:node:vk-") {
+        "vk-node".to_owned()
+    } else if name == "vk-cmd-admin" {
+        "the user".to_owned()
+    } else {
+        // system:kube-scheduler, system:serviceaccount:kube-system:job-controller, the chart's ServiceAccount
+        name.rsplit(':').next().unwrap_or(name).to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_counted_by_writer_and_by_what_they_do() {
+        let line = |user: &str, verb: &str, object: &str, code: u16| {
+            let text = format!(
+                r#"{{"verb":"{verb}","user":{{"username":"{user}"}},"userAgent":"x","objectRef":{object},"responseStatus":{{"code":{code}}}}}"#
+            );
+            serde_json::from_str::<Entry>(&text).unwrap()
+        };
+        let status = r#"{"resource":"pods","subresource":"status","namespace":"n"}"#;
+        let entries = [
+            line("system:node:vk-a", "patch", status, 200),
+            line("system:node:vk-a", "patch", status, 200),
+            line("system:kube-scheduler", "create", r#"{"resource":"events","namespace":"n"}"#, 201),
+            line("system:kube-scheduler", "create", r#"{"resource":"events","namespace":"other"}"#, 201),
+            line("vk-cmd-admin", "create", r#"{"resource":"pods","namespace":"n"}"#, 409),
+        ];
+        let writes = count(&entries, "n", Contestant::OurPod, "", 2).unwrap();
+        let shown: Vec<String> =
+            writes.by_writer.iter().map(|w| format!("{} {} {}", w.writer, w.what, w.per_job)).collect();
+        assert_eq!(
+            shown,
+            [
+                "kube-scheduler create events 0.5",
+                "the user create pods (refused: 409) 0.5",
+                "vk-node patch pods/status 1"
+            ]
+        );
+        assert_eq!(writes.per_job, 2.0);
+    }
+}
