@@ -8,7 +8,8 @@ use crate::ground::{GLANCE, LONG, room};
 async fn a_pod_that_writes_to_the_fifo_works_as_it_did() {
     let room = room("fifo").await;
     let site = room.site("vk-fifo").await;
-    let script = "echo 'printf hello > $HOME/out.txt && ls -l $HOME/out.txt && touch $HOME/done' > $HOME/hostpipe/vk-cmd";
+    let script =
+        "echo 'printf hello > $HOME/out.txt && ls -l $HOME/out.txt && touch $HOME/done' > $HOME/hostpipe/vk-cmd";
     let job = room.script("writer", "vk-fifo", script).await;
     assert_eq!(job.ended().await.exit_code, Some(0));
     let done = site.home().join("done");

@@ -13,8 +13,8 @@
 mod cancel;
 mod chart_works;
 mod cluster_is_up;
-mod crds;
 mod crashes;
+mod crds;
 mod fifo;
 mod fixture;
 mod given;
