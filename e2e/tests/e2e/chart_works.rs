@@ -1,8 +1,10 @@
 //! The helm chart, on the real API server.
 
+use std::process::Command;
+
 use vk_cmd_e2e::{chart, exec};
 
-use crate::fixture::{SOON, chart, control_plane};
+use crate::fixture::{SOON, chart, control_plane, namespace};
 
 #[tokio::test]
 async fn lint_finds_nothing() {
@@ -11,13 +13,30 @@ async fn lint_finds_nothing() {
     exec::text(helm, SOON).await.unwrap();
 }
 
+/// As a user installs it, beside the release that all tests share: with the operator's Deployment, in a namespace that
+/// enforces the strictest Pod Security Standard. Its pod waits for a node that is not a vk-node; there is none here.
 #[tokio::test]
-async fn installed_api_explains_itself() {
+async fn install_with_the_default_values_makes_a_pod_that_restricted_namespaces_take() {
+    const PLACE: &str = "chart-default";
     chart().await;
-    let mut kubectl = control_plane().await.kubectl();
-    kubectl.args(["explain", "cmdjob.spec.script"]);
-    let text = exec::text(kubectl, SOON).await.unwrap();
-    assert!(text.contains("script"), "{text}");
+    let plane = control_plane().await;
+    let run = async |mut command: Command, arguments: &[&str]| {
+        command.args(["--namespace", PLACE]).args(arguments);
+        exec::text(command, SOON).await.unwrap()
+    };
+    namespace(plane, PLACE).await;
+    let mut label = plane.kubectl();
+    label.args(["label", "namespace", PLACE, "pod-security.kubernetes.io/enforce=restricted"]);
+    exec::text(label, SOON).await.unwrap();
+    let chart = chart::directory();
+    let install = ["install", "default", chart.to_str().unwrap(), "--set", "crds.install=false"];
+    let notes = run(plane.helm(), &install).await;
+    assert!(notes.contains("kubectl explain cmdjob.spec"), "{notes}");
+    let deployment = "deployment/default-vk-cmd-operator";
+    run(plane.kubectl(), &["wait", deployment, "--for=jsonpath={.status.unavailableReplicas}=1", "--timeout=55s"]).await;
+    let reason = "--for=jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].reason}=Unschedulable";
+    run(plane.kubectl(), &["wait", "pod", "--all", reason, "--timeout=55s"]).await;
+    run(plane.helm(), &["uninstall", "default", "--wait", "--timeout=55s"]).await;
 }
 
 #[tokio::test]
