@@ -113,7 +113,8 @@ fn container_status(
         name: container.name.clone(),
         image: container.image.clone(),
         image_id: container.image.clone(),
-        last_state: history.previous.as_ref().and_then(last_state),
+        // Written out where there is none, as the API server does: what is read back must be what was written.
+        last_state: Some(history.previous.as_ref().and_then(last_state).unwrap_or_default()),
         ..ContainerStatus::default()
     };
     let waiting = |reason: &str, message: Option<String>| ContainerState {
@@ -206,20 +207,24 @@ fn conditions(facts: &Facts<'_>, is_ready: bool, phase: &str) -> Vec<PodConditio
         ("Ready", is_ready, reason),
         ("ContainersReady", is_ready, reason),
     ];
-    let mut all: Vec<PodCondition> =
-        before.iter().filter(|c| ours.iter().all(|(kind, ..)| c.type_ != *kind)).cloned().collect();
+    // In the order in which they are there: the API server keeps it.
+    let mut all = before.to_vec();
     for (kind, holds, reason) in ours {
         let status = if holds { "True" } else { "False" };
         let old = before.iter().find(|c| c.type_ == kind);
         let unchanged = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
-        all.push(PodCondition {
+        let new = PodCondition {
             type_: kind.into(),
             status: status.into(),
             reason: reason.map(Into::into),
             last_transition_time: Some(unchanged.unwrap_or(Time(whole(facts.now)))),
             observed_generation: old.and_then(|c| c.observed_generation),
             ..PodCondition::default()
-        });
+        };
+        match all.iter_mut().find(|c| c.type_ == kind) {
+            Some(there) => *there = new,
+            None => all.push(new),
+        }
     }
     all
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::{ContainerState, Pod};
+use k8s_openapi::api::core::v1::{ContainerState, Pod, PodCondition};
 use k8s_openapi::serde_json::{from_value, json};
 use proptest::prelude::*;
 use vk_task::{End, Origin, Signal, TaskState, TaskView};
@@ -101,7 +101,7 @@ impl World {
             }
             Step::Publish(status) => {
                 assert!(!is_terminal(&self.published), "a terminal status is never changed");
-                self.published = *status;
+                self.published = merged(&self.published, *status);
                 self.writes += 1;
             }
             Step::Remove => {
@@ -140,6 +140,39 @@ impl World {
     fn phase(&self) -> &str {
         self.published.phase.as_deref().unwrap()
     }
+}
+
+/// What the API server makes of a strategic merge patch of a status: conditions keep the order in which they came, new
+/// ones go last, and a container without a last state gets an empty one.
+fn merged(before: &PodStatus, patch: PodStatus) -> PodStatus {
+    let mut conditions = before.conditions.clone().unwrap_or_default();
+    for new in patch.conditions.iter().flatten() {
+        match conditions.iter_mut().find(|c| c.type_ == new.type_) {
+            Some(old) => *old = new.clone(),
+            None => conditions.push(new.clone()),
+        }
+    }
+    let mut merged = PodStatus { conditions: Some(conditions), ..patch };
+    for container in merged.container_statuses.iter_mut().flatten() {
+        container.last_state.get_or_insert_default();
+    }
+    merged
+}
+
+#[test]
+fn what_was_published_is_not_published_again() {
+    let mut world = World::new("Never", None);
+    let scheduled = PodCondition { type_: "PodScheduled".into(), status: "True".into(), ..PodCondition::default() };
+    let foreign = PodCondition { type_: "DisruptionTarget".into(), status: "False".into(), ..PodCondition::default() };
+    world.published.conditions = Some(vec![scheduled]);
+    world.settle();
+    world.open_gate();
+    world.settle();
+    world.published.conditions.as_mut().unwrap().push(foreign);
+    world.end(&End::Exited { code: 0 });
+    world.settle();
+    assert_eq!((world.phase(), world.writes), ("Succeeded", 2));
+    assert_eq!(world.published.conditions.as_ref().unwrap().len(), 6);
 }
 
 #[test]
