@@ -39,7 +39,7 @@ pub(super) struct Ground {
 impl Ground {
     /// Builds what is not built, and starts all of it.
     pub(super) async fn prepare() -> Result<Self> {
-        eprintln!("bench: release builds of vk-operator and of the static vk-node: minutes, if they are not there yet");
+        eprintln!("bench: building vk-operator and the static vk-node for release (minutes, the first time)");
         binaries::built().await?;
         eprintln!("bench: starting the control plane, the operator, a site and kwok");
         let audit_log = AuditLog::new()?;

@@ -1,5 +1,7 @@
 //! What our processes cost while nothing happens, as the kernel counts it.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -48,7 +50,8 @@ struct Part {
 #[derive(Debug, Default)]
 struct Work {
     cpu_seconds: f64,
-    wakeups: f64,
+    /// Of each thread: by the directory where the kernel tells of it.
+    wakeups: BTreeMap<PathBuf, f64>,
 }
 
 fn parts(ground: &Ground) -> Result<Vec<Part>> {
@@ -80,10 +83,10 @@ impl Part {
             let spent = ticks(14).zip(ticks(15)).context("/proc/PID/stat is not as proc(5) has it")?;
             sum.cpu_seconds += (spent.0 + spent.1) / TICKS_PER_SECOND;
             for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-                let path = task?.path().join("status");
+                let task = task?.path();
                 // A thread that ends while we look has nothing more to say.
-                let status = std::fs::read_to_string(path).unwrap_or_default();
-                sum.wakeups += number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default();
+                let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
+                sum.wakeups.insert(task, number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default());
             }
         }
         Ok(sum)
@@ -110,6 +113,12 @@ impl Part {
         }
         let [rss_kib, private_kib, pss_kib, threads] = sums.map(|sum| sum / count);
         let seconds = long.as_secs_f64() * count;
+        // Threads that have ended since are left out; those that are new count in full.
+        let wakeups: f64 = after
+            .wakeups
+            .iter()
+            .map(|(task, count)| count - before.wakeups.get(task).copied().unwrap_or_default())
+            .sum();
         Ok(Idle {
             process: self.name.to_owned(),
             when,
@@ -119,7 +128,7 @@ impl Part {
             pss_kib,
             threads,
             cpu_percent: (after.cpu_seconds - before.cpu_seconds) / seconds * 100.0,
-            wakeups_per_second: (after.wakeups - before.wakeups) / seconds,
+            wakeups_per_second: wakeups / seconds,
         })
     }
 }

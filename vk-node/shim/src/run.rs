@@ -70,6 +70,9 @@ fn prepare() -> Result<SignalFd, ShimError> {
     close_inherited();
     lower_open_files();
     let signals = signals::take()?;
+    // Here and not in the pipe: with nothing left to do between fork and exec, std starts the shim without copying the
+    // pipe's page tables first.
+    rustix::process::chdir("/").map_err(ShimError::system("leave the pipe's working directory"))?;
     // It fails for the leader of a process group; then the shim is not in the pipe's group, which is what matters.
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"vk-shim");

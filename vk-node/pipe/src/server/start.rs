@@ -84,7 +84,6 @@ pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
         .env_clear()
         .envs(host::base_environment())
         .envs(open_files)
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(complaints)
