@@ -7,7 +7,7 @@
 //! - [`site`] and [`operator`] run those, and can kill and restart them
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
 //! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
-//! - [`demo`] is `cargo demo`, [`bench`] is `cargo bench`
+//! - [`demo`] is `cargo demo`, [`mod@bench`] is `cargo bench`
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod bench;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Where times are compared they are of this machine's one clock: the process under test writes down the time as its last act
-//! ([`workload`]), a watch notes when news arrives ([`sightings`]).
+//! (`workload`), a watch notes when news arrives (`sightings`).
 
 mod cli;
 mod contestant;

@@ -33,7 +33,8 @@ async fn install_with_the_default_values_makes_a_pod_that_restricted_namespaces_
     let notes = run(plane.helm(), &install).await;
     assert!(notes.contains("kubectl explain cmdjob.spec"), "{notes}");
     let deployment = "deployment/default-vk-cmd-operator";
-    run(plane.kubectl(), &["wait", deployment, "--for=jsonpath={.status.unavailableReplicas}=1", "--timeout=55s"]).await;
+    run(plane.kubectl(), &["wait", deployment, "--for=jsonpath={.status.unavailableReplicas}=1", "--timeout=55s"])
+        .await;
     let reason = "--for=jsonpath={.status.conditions[?(@.type==\"PodScheduled\")].reason}=Unschedulable";
     run(plane.kubectl(), &["wait", "pod", "--all", reason, "--timeout=55s"]).await;
     run(plane.helm(), &["uninstall", "default", "--wait", "--timeout=55s"]).await;
