@@ -26,7 +26,7 @@ pub type MaybeJob = DeserializeGuard<CmdJob>;
 pub struct Caches {
     /// All CmdJobs.
     pub jobs: Store<MaybeJob>,
-    /// The pods of CmdJobs, without what is not needed (see [`slim_pod`]).
+    /// The pods of CmdJobs, without what is not needed (see `slim_pod`).
     pub pods: Store<Pod>,
     /// The vk-nodes.
     pub nodes: Store<Node>,

@@ -2,8 +2,8 @@
 //! time come in as arguments; steps and statuses come out as values.
 //!
 //! One reconcile goes through the modules in this order:
-//! [`validate`] reads the CmdJob, [`seen`] reads its pods and its node, [`attempts`] joins what is recorded with what is
-//! seen, [`plan`] decides, [`pod`] builds what is to be created, [`status`] says what has become of it, and [`patch`] finds
+//! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods and its node, [`attempts`] joins what is recorded with what is
+//! seen, [`mod@plan`] decides, [`pod`] builds what is to be created, [`status`] says what has become of it, and [`patch`] finds
 //! the smallest write that makes the API server say so too.
 
 pub mod attempts;

@@ -1,4 +1,4 @@
-//! The pod of one attempt. Cannot fail: everything that could be wrong was found by [`crate::validate`].
+//! The pod of one attempt. Cannot fail: everything that could be wrong was found by [`crate::validate()`].
 
 use std::collections::BTreeMap;
 
