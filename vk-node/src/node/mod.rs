@@ -13,6 +13,7 @@
 //! ```
 
 mod api_server;
+mod lean;
 mod only_one;
 mod own_pipe;
 mod registration;
@@ -113,6 +114,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         () = mirror.follow(&pipe) => {}
         () = pods => {}
         () = kubelet => {}
+        () = lean::keep() => {}
         error = registration.keep(mirror.link()) => return Err(error),
     }
     registration.sign_off().await;
