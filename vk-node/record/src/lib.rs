@@ -40,7 +40,7 @@ mod task;
 mod version;
 
 pub use dir::{Dir, names};
-pub use error::RecordError;
+pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};
 pub use task::{Exit, Facts, Intent, IntentHead, Lost, Start, Stop, TaskDir, state_of, view_of};
 pub use version::Version;

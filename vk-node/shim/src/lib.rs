@@ -28,10 +28,11 @@ mod run;
 mod signals;
 mod tree;
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use vk_record::chain;
 
 pub use error::ShimError;
 pub use signals::DOORBELL;
@@ -50,16 +51,4 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error with its sources, in one line.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
-use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, names};
+use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
 use vk_task::{End, Leftovers, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
 
 use crate::command::{Command, command};
@@ -19,7 +19,7 @@ use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
 use crate::log::{Log, Relay};
 use crate::notify::Notifier;
-use crate::{ShimError, chain, memory, signals, tree};
+use crate::{ShimError, memory, signals, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
 const EXEC_PAUSE: Duration = Duration::from_millis(20);

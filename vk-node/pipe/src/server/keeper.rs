@@ -23,11 +23,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::{error, warn};
-use vk_record::{Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, names, view_of};
+use vk_record::{
+    Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, chain, names, view_of,
+};
 use vk_task::{End, Origin, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
 use super::decide::{self, Next};
-use super::{Pipe, chain, fifo, leftovers, start};
+use super::{Pipe, fifo, leftovers, start};
 
 /// How soon a record that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ use anyhow::{Context, bail};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vk_record::{Dir, Lock, LockHolder, names};
+use vk_record::{Dir, Lock, LockHolder, chain, names};
 use vk_task::HostInfo;
 
 use blocking::Blocking;
@@ -155,18 +155,6 @@ fn listen(root: &Dir) -> anyhow::Result<UnixListener> {
     let listener = StdUnixListener::bind(root.short_path(names::SOCKET))?;
     listener.set_nonblocking(true)?;
     Ok(UnixListener::from_std(listener)?)
-}
-
-/// An error with its sources, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// Says that something went wrong which nobody waits to hear of.

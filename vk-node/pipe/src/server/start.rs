@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{error, info};
-use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, names, view_of};
+use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
-use super::{Pipe, chain, complain, fifo, host};
+use super::{Pipe, complain, fifo, host};
 
 /// What came of a request to start a task.
 #[derive(Debug)]
