@@ -34,15 +34,16 @@ pub(crate) async fn chart() -> &'static Chart {
 pub(crate) async fn operator() -> &'static Mutex<Operator> {
     static SHARED: OnceCell<Result<Mutex<Operator>, String>> = OnceCell::const_new();
     let start = async || {
-        let chart = chart().await;
-        let plane = control_plane().await;
-        let start = async {
-            let account = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
-            Operator::start(&account).await
-        };
-        start.await.map(Mutex::new).map_err(|error: anyhow::Error| format!("{error:#}"))
+        let started = operator_of(control_plane().await, chart().await).await;
+        started.map(Mutex::new).map_err(|error| format!("{error:#}"))
     };
     SHARED.get_or_init(start).await.as_ref().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// An operator with the rights of the ServiceAccount of `chart`, which is what tests the chart's RBAC.
+pub(crate) async fn operator_of(plane: &ControlPlane, chart: &Chart) -> anyhow::Result<Operator> {
+    let account = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
+    Operator::start(&account).await
 }
 
 /// A namespace of the test's own.

@@ -3,8 +3,8 @@
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use vk_cmd_e2e::chart;
 use vk_cmd_e2e::control_plane::{ControlPlane, Options};
-use vk_cmd_e2e::operator::Operator;
 
+use crate::fixture::operator_of;
 use crate::ground::Ground;
 
 /// The control plane, for as long as the guard lives. Whoever breaks something mends it before letting go.
@@ -17,7 +17,6 @@ pub(crate) async fn rough() -> MutexGuard<'static, Ground> {
 async fn start() -> Mutex<Ground> {
     let plane: &ControlPlane = Box::leak(Box::new(Box::pin(ControlPlane::start(Options::default())).await.unwrap()));
     let chart = chart::install(plane.cluster(), chart::WITHOUT_OPERATOR).await.unwrap();
-    let kubeconfig = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await.unwrap();
-    let operator = Box::leak(Box::new(Mutex::new(Operator::start(&kubeconfig).await.unwrap())));
+    let operator = Box::leak(Box::new(Mutex::new(operator_of(plane, &chart).await.unwrap())));
     Mutex::new(Ground { plane, operator })
 }

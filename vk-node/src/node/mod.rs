@@ -88,7 +88,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 
     let (pod_store, pod_writer) = pods::store();
     let registration = registration::Registration::new(server.client.clone(), profile, host, &options.hostpipe);
-    let generation = registration.register().await?;
+    let continuity = registration.register().await?;
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
 
     let kubelet = kubelet::serve(
@@ -103,7 +103,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         server.client_ca.as_deref(),
     )?;
     let pods = pods::run(
-        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, generation),
+        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, continuity),
         (pod_store, pod_writer),
         task_changes,
     );

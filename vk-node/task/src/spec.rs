@@ -5,8 +5,6 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::TaskId;
-
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
 pub const MAX_EXEC_STRING_BYTES: usize = 131_071;
@@ -205,17 +203,6 @@ impl TaskSpec {
             Program::Script { runner: ScriptRunner::Shebang, .. } => {}
         }
         found
-    }
-}
-
-impl Origin {
-    /// The id that a task of this origin has, where the origin alone decides it.
-    #[must_use]
-    pub fn task_id(&self) -> Option<TaskId> {
-        match self {
-            Self::Pod { uid, container, restart, .. } => TaskId::for_container(uid, container, *restart).ok(),
-            Self::Fifo => None,
-        }
     }
 }
 
