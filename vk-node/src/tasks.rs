@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use vk_node_core::admit::PodKey;
 use vk_pipe::client::PipeClient;
-use vk_task::{Origin, TaskId, TaskState, TaskView, WatchEvent};
+use vk_task::{TaskId, TaskState, TaskView, WatchEvent};
 
 /// How long to wait before a watch that ended is begun again. The pipe is on this host: asking is cheap.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -165,12 +165,8 @@ fn rank(state: &TaskState) -> u8 {
     }
 }
 
-/// The pod that a task belongs to; lines of the FIFO belong to none.
+/// The pod that a task belongs to; a line of the FIFO may belong to none.
 pub(crate) fn key_of(task: &TaskView) -> Option<PodKey> {
-    match &task.origin {
-        Origin::Pod { namespace, pod, uid, .. } => {
-            Some(PodKey { namespace: namespace.clone(), name: pod.clone(), uid: uid.clone() })
-        }
-        Origin::Fifo => None,
-    }
+    let run = task.origin.run()?;
+    Some(PodKey { namespace: run.namespace.clone(), name: run.pod.clone(), uid: run.uid.clone() })
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ObjectFieldSelector, Pod};
-use vk_task::{EnvName, InvalidSpec, Leftovers, Origin, Program, TaskSpec};
+use vk_task::{ContainerRun, EnvName, InvalidSpec, Leftovers, Origin, Program, TaskSpec};
 
 use crate::admit::{AdmittedContainer, PodKey, ProgramTemplate};
 use crate::expand::expand;
@@ -66,15 +66,16 @@ pub fn build(
         }
     };
     let PodKey { namespace, name, uid } = PodKey::of(pod);
+    let service_account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
+    let container_name = container.name.clone();
+    let run = ContainerRun { namespace, pod: name, uid, service_account, container: container_name, restart };
     let spec = TaskSpec {
-        origin: Origin::Pod { namespace, pod: name, uid, container: container.name.clone(), restart },
-        program,
         env: env
             .into_iter()
             .map(|(name, value)| Ok((EnvName::new(name)?, value)))
             .collect::<Result<_, vk_task::InvalidEnvName>>()?,
         working_dir: container.working_dir.as_ref().map(Into::into),
-        leftovers: Leftovers::Kill,
+        ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)
     };
     match spec.problems() {
         problems if problems.is_empty() => Ok(spec),

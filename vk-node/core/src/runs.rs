@@ -111,8 +111,8 @@ fn history(name: &str, facts: &Facts<'_>) -> History {
         .tasks
         .iter()
         .filter_map(|task| match &task.origin {
-            Origin::Pod { container, restart, .. } if container == name => Some((*restart, task)),
-            Origin::Pod { .. } | Origin::Fifo => None,
+            Origin::Pod(run) if run.container == name => Some((run.restart, task)),
+            Origin::Pod(_) | Origin::Fifo { .. } => None,
         })
         .collect();
     runs.sort_by_key(|(restart, _)| *restart);
@@ -195,7 +195,7 @@ fn state_of(task: &TaskView) -> RunState {
     match &task.state {
         TaskState::Accepted { at } => RunState::Starting { since: *at },
         TaskState::Running { started_at, .. } => RunState::Running { since: *started_at },
-        TaskState::Ended { started_at, finished_at, end } => {
+        TaskState::Ended { started_at, finished_at, end, exceeded: _ } => {
             RunState::Over(outcome(end, *started_at, *finished_at, task.stop.as_ref().map(|s| s.reason.as_str())))
         }
         TaskState::Unknown { started_at, noticed_at, message } => RunState::Over(Outcome {

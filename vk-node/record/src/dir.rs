@@ -45,6 +45,12 @@ pub mod names {
     pub const LOG: &str = "log";
     /// What the shim has to complain of.
     pub const SHIM_ERR: &str = "shim.err";
+    /// Processes that were killed and do not end.
+    pub const LINGERING: &str = "lingering.json";
+    /// The socket at which the shim takes requests.
+    pub const CONTROL: &str = "control.sock";
+    /// That whoever asked for the task has told of its end.
+    pub const REPORTED: &str = "reported";
 }
 
 /// No record is longer: an intent holds a script, which came through the API server, which takes 3 MiB at most.

@@ -13,7 +13,10 @@
 //!     start.json             {pid, start time, boot id}     written by the shim, before the gate opens
 //!     stop.json              a request to end it            written by the pipe
 //!     log                    the output, in CRI log format  written by the shim
+//!     lingering.json         killed, and does not end       written by the shim, for as long as that is so
+//!     control.sock           signals, input, exec           the shim listens here
 //!     exit.json              how it ended                   written by the shim
+//!     reported               its end has been told of       written by the pipe; only then may records be collected
 //!     unknown.json           that nobody saw how it ended   written by the pipe, holding the lock
 //!     shim.err               what the shim has to complain of
 //!   trash/                   records on their way out
@@ -42,5 +45,5 @@ mod version;
 pub use dir::{Dir, names};
 pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};
-pub use task::{Exit, Facts, Intent, IntentHead, Lost, Start, Stop, TaskDir, state_of, view_of};
+pub use task::{Exit, Facts, Intent, IntentHead, LingeringProcesses, Lost, Start, Stop, TaskDir, state_of, view_of};
 pub use version::Version;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vk_task::{End, Origin, Program, StopRequest, TaskId, TaskSpec, TaskState, TaskView};
+use vk_task::{End, Launch, LimitKind, Lingering, Origin, Program, StopRequest, TaskId, TaskSpec, TaskState, TaskView};
 
 use crate::process::Identity;
 use crate::{Dir, RecordError, Version, names};
@@ -21,6 +21,9 @@ pub struct Intent {
     pub accepted_at: Timestamp,
     /// What was asked.
     pub spec: TaskSpec,
+    /// How it is started at this site.
+    #[serde(default)]
+    pub launch: Launch,
 }
 
 /// The part of `intent.json` that a view of the task needs: the rest may be long.
@@ -67,6 +70,9 @@ pub struct Exit {
     pub finished_at: Timestamp,
     /// How it ended.
     pub end: End,
+    /// The limit that ended it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exceeded: Option<LimitKind>,
 }
 
 /// `unknown.json`: that nobody saw how the task ended.
@@ -94,6 +100,16 @@ pub struct Stop {
     pub request: StopRequest,
 }
 
+/// `lingering.json`: the processes that were killed and do not end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LingeringProcesses {
+    /// The record's version.
+    pub version: Version,
+    /// The processes; none when there were some and they have ended.
+    pub processes: Vec<Lingering>,
+}
+
 /// All that a task's records say, apart from the whole of what was asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -105,6 +121,8 @@ pub struct Facts {
     pub exit: Option<Exit>,
     /// That nobody saw how it ended.
     pub lost: Option<Lost>,
+    /// Processes that were killed and do not end.
+    pub lingering: Vec<Lingering>,
 }
 
 /// The directory of one task.
@@ -183,6 +201,14 @@ impl TaskDir {
         Ok(self.read::<Stop>(names::STOP)?.map(|s| s.request))
     }
 
+    /// Records which processes were killed and do not end, in place of what was recorded before.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn write_lingering(&self, processes: &LingeringProcesses) -> Result<(), RecordError> {
+        self.dir.write(names::LINGERING, &self.json(names::LINGERING, processes)?, Mode::RUSR | Mode::WUSR)
+    }
+
     /// All that is known of the task's life.
     ///
     /// # Errors
@@ -194,7 +220,8 @@ impl TaskDir {
         let lost = self.read(names::UNKNOWN)?;
         let start = self.read(names::START)?;
         let stop = self.stop()?;
-        Ok(Facts { start, stop, exit, lost })
+        let lingering = self.read::<LingeringProcesses>(names::LINGERING)?.map(|l| l.processes).unwrap_or_default();
+        Ok(Facts { start, stop, exit, lost, lingering })
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RecordError> {
@@ -220,7 +247,7 @@ impl IntentHead {
     /// The head of `intent`.
     #[must_use]
     pub fn of(intent: &Intent) -> Self {
-        let Intent { version, id: _, accepted_at, spec } = intent;
+        let Intent { version, id: _, accepted_at, spec, launch: _ } = intent;
         Self { version: *version, accepted_at: *accepted_at, spec: SpecHead { origin: spec.origin.clone() } }
     }
 
@@ -235,9 +262,12 @@ impl IntentHead {
 #[must_use]
 pub fn state_of(accepted_at: Timestamp, facts: &Facts) -> TaskState {
     match facts {
-        Facts { exit: Some(exit), .. } => {
-            TaskState::Ended { started_at: exit.started_at, finished_at: exit.finished_at, end: exit.end.clone() }
-        }
+        Facts { exit: Some(exit), .. } => TaskState::Ended {
+            started_at: exit.started_at,
+            finished_at: exit.finished_at,
+            end: exit.end.clone(),
+            exceeded: exit.exceeded,
+        },
         Facts { lost: Some(lost), .. } => TaskState::Unknown {
             started_at: lost.started_at,
             noticed_at: lost.noticed_at,
@@ -256,13 +286,14 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         origin: head.origin().clone(),
         state: state_of(head.accepted_at, facts),
         stop: facts.stop.clone(),
+        // What is final has none left.
+        lingering: if facts.exit.is_some() || facts.lost.is_some() { Vec::new() } else { facts.lingering.clone() },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use vk_task::{Leftovers, ScriptRunner};
 
     fn fresh() -> (tempfile::TempDir, TaskDir) {
@@ -274,14 +305,9 @@ mod tests {
     fn intent() -> Intent {
         let program =
             Program::Script { text: "echo".into(), runner: ScriptRunner::Shell { path: "/bin/sh".to_owned() } };
-        let spec = TaskSpec {
-            origin: Origin::Fifo,
-            program,
-            env: BTreeMap::new(),
-            working_dir: None,
-            leftovers: Leftovers::Kill,
-        };
-        Intent { version: Version, id: TaskId::new("t").unwrap(), accepted_at: Timestamp::UNIX_EPOCH, spec }
+        let spec = TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill);
+        let id = TaskId::new("t").unwrap();
+        Intent { version: Version, id, accepted_at: Timestamp::UNIX_EPOCH, spec, launch: Launch::Direct }
     }
 
     const T: Timestamp = Timestamp::UNIX_EPOCH;
@@ -301,9 +327,10 @@ mod tests {
         assert!(matches!(task.write_start(&start), Err(RecordError::Exists { .. })));
         let request = StopRequest { kill_at: T, reason: "r".into() };
         task.write_stop(&request).unwrap();
-        let exit = Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 3 } };
+        let exit =
+            Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 3 }, exceeded: None };
         task.write_exit(&exit).unwrap();
-        let facts = Facts { start: Some(start), stop: Some(request), exit: Some(exit), lost: None };
+        let facts = Facts { start: Some(start), stop: Some(request), exit: Some(exit), ..Facts::default() };
         assert_eq!(task.facts().unwrap(), facts);
     }
 
@@ -317,7 +344,13 @@ mod tests {
         facts.lost = Some(Lost { version: Version, started_at: T, noticed_at: T, message: "m".into() });
         assert!(matches!(state_of(T, &facts), TaskState::Unknown { .. }));
         // A fact wins over its absence.
-        facts.exit = Some(Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 0 } });
+        facts.exit = Some(Exit {
+            version: Version,
+            started_at: T,
+            finished_at: T,
+            end: End::Exited { code: 0 },
+            exceeded: None,
+        });
         assert!(matches!(state_of(T, &facts), TaskState::Ended { .. }));
     }
 

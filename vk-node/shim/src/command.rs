@@ -5,7 +5,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use vk_task::{Origin, Program, RUN_VARIABLE, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec};
+use vk_task::{ContainerRun, Origin, Program, RUN_VARIABLE, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec};
 
 use crate::ShimError;
 
@@ -76,14 +76,13 @@ pub(crate) fn command(
 /// What a task is told of itself.
 fn own_variables(id: &TaskId, run: &str, origin: &Origin) -> Vec<(&'static str, String)> {
     let mut variables = vec![(TASK_VARIABLE, id.to_string()), (RUN_VARIABLE, run.to_owned())];
-    match origin {
-        Origin::Pod { namespace, pod, uid, container, restart: _ } => variables.extend([
+    if let Some(ContainerRun { namespace, pod, uid, container, .. }) = origin.run() {
+        variables.extend([
             ("VK_CMD_NAMESPACE", namespace.clone()),
             ("VK_CMD_POD", pod.clone()),
             ("VK_CMD_POD_UID", uid.clone()),
             ("VK_CMD_CONTAINER", container.clone()),
-        ]),
-        Origin::Fifo => {}
+        ]);
     }
     variables
 }
@@ -111,7 +110,7 @@ mod tests {
     use vk_task::{EnvName, Leftovers};
 
     fn spec(program: Program) -> TaskSpec {
-        TaskSpec { origin: Origin::Fifo, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
+        TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill)
     }
 
     fn base() -> Vec<(OsString, OsString)> {
@@ -162,8 +161,14 @@ mod tests {
     #[test]
     fn a_pod_is_told_who_it_is() {
         let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
-        asked.origin =
-            Origin::Pod { namespace: "ns".into(), pod: "p".into(), uid: "u".into(), container: "c".into(), restart: 0 };
+        asked.origin = Origin::Pod(ContainerRun {
+            namespace: "ns".into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            service_account: "default".into(),
+            container: "c".into(),
+            restart: 0,
+        });
         let made = make(&asked);
         let own: Vec<_> = texts(&made.env).into_iter().filter(|e| e.starts_with("VK_")).collect();
         let wanted = [

@@ -297,7 +297,7 @@ impl<'a> Watch<'a> {
             Leftovers::Kill => finished_at,
             Leftovers::Await => Timestamp::now(),
         };
-        Exit { version: Version, started_at: self.started_at, finished_at, end }
+        Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded: None }
     }
 }
 
@@ -321,7 +321,13 @@ fn stopped_message(stop: &StopRequest) -> String {
 }
 
 fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Exit {
-    Exit { version: Version, started_at: at, finished_at: at, end: End::NotStarted { failure, message } }
+    Exit {
+        version: Version,
+        started_at: at,
+        finished_at: at,
+        end: End::NotStarted { failure, message },
+        exceeded: None,
+    }
 }
 
 /// Writes the end down. A full disk is waited out: the end is known nowhere else.

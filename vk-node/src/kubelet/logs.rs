@@ -84,8 +84,8 @@ fn choose(tasks: Vec<TaskView>, pod: &str, container: &str, previous: bool) -> R
     let mut runs: Vec<(u32, TaskView)> = tasks
         .into_iter()
         .filter_map(|task| match &task.origin {
-            Origin::Pod { container: name, restart, .. } if name == container => Some((*restart, task)),
-            Origin::Pod { .. } | Origin::Fifo => None,
+            Origin::Pod(run) if run.container == container => Some((run.restart, task)),
+            Origin::Pod(_) | Origin::Fifo { .. } => None,
         })
         .collect();
     runs.sort_by_key(|(restart, _)| *restart);

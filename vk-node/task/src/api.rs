@@ -8,6 +8,9 @@
 //! | `PUT /v1/tasks/{id}` | [`TaskSpec`](crate::TaskSpec) | [`TaskView`]: 201 when it is new, 200 when it was there |
 //! | `GET /v1/tasks/{id}` | | [`TaskView`] |
 //! | `POST /v1/tasks/{id}/stop` | [`StopRequest`] | [`TaskView`], at once: the end comes by the watch |
+//! | `POST /v1/tasks/{id}/signal` | [`SignalRequest`] | 204 when its main process has been sent the signal |
+//! | `POST /v1/tasks/{id}/reported` | | 204: whoever asked for the task has told of its end, so its records may be collected |
+//! | `POST /v1/tasks/{id}/stream` | upgraded to [`stream`](crate::stream) | `exec` and `attach` |
 //! | `GET /v1/tasks/{id}/logs` | [`LogQuery`] as the query | the bytes of stdout and stderr |
 //! | `DELETE /v1/tasks/{id}` | | 204 when its records are gone; `Conflict` while it is not final |
 //!
@@ -18,7 +21,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, TaskId, TaskState};
+use crate::{Origin, Signal, TaskId, TaskState};
 
 /// The paths of the API, for servers and clients alike.
 pub mod paths {
@@ -43,6 +46,24 @@ pub mod paths {
         format!("{TASKS}/{id}/stop")
     }
 
+    /// A signal for one task.
+    #[must_use]
+    pub fn signal(id: &TaskId) -> String {
+        format!("{TASKS}/{id}/signal")
+    }
+
+    /// That the end of one task has been told of.
+    #[must_use]
+    pub fn reported(id: &TaskId) -> String {
+        format!("{TASKS}/{id}/reported")
+    }
+
+    /// A stream into one task.
+    #[must_use]
+    pub fn stream(id: &TaskId) -> String {
+        format!("{TASKS}/{id}/stream")
+    }
+
     /// The output of one task.
     #[must_use]
     pub fn logs(id: &TaskId) -> String {
@@ -63,6 +84,28 @@ pub struct TaskView {
     /// The request to end it, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop: Option<StopRequest>,
+    /// Processes of its tree that have been killed and do not end. The task does not end before they do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lingering: Vec<Lingering>,
+}
+
+/// A process that has been killed and does not end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Lingering {
+    /// Its number on its host.
+    pub pid: i32,
+    /// The name that it gives itself.
+    pub name: String,
+    /// Why it is still there, for people: another user's, or waiting in the kernel.
+    pub why: String,
+}
+
+/// A request to send a signal to the main process of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalRequest {
+    /// The signal.
+    pub signal: Signal,
 }
 
 /// A request to end a task: `SIGTERM` to its whole tree, and `SIGKILL` to what is left after the grace. A second
@@ -145,6 +188,70 @@ pub struct HostInfo {
     pub cpus: u32,
     /// Memory, in bytes.
     pub memory_bytes: u64,
+    /// Where the records are, and why there.
+    #[serde(default)]
+    pub records: RecordsPlace,
+    /// What holds tasks to their limits here.
+    #[serde(default)]
+    pub enforcement: Enforcement,
+    /// What the site's file says, and whether it is in force.
+    #[serde(default)]
+    pub site: SiteInfo,
+}
+
+/// Where the records of tasks are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordsPlace {
+    /// The directory that holds `tasks`.
+    pub directory: PathBuf,
+    /// The kind of shared file system that the pipe's directory is on, where that is why the records are elsewhere:
+    /// `nfs`, `lustre`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved_off: Option<String>,
+}
+
+/// What holds tasks to their limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Enforcement {
+    /// The delegated cgroup (version 2) under which each task gets one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
+    /// Memory.
+    pub memory: Enforcer,
+    /// Processors.
+    pub cpu: Enforcer,
+    /// Processes.
+    pub processes: Enforcer,
+}
+
+/// Who holds the line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Enforcer {
+    /// The kernel, by a cgroup.
+    Cgroup,
+    /// The kernel, by binding processes to processors.
+    Affinity,
+    /// The shim, which looks from time to time and kills.
+    #[default]
+    Watchdog,
+}
+
+/// What the site's file says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteInfo {
+    /// The file; `None` where there is none and the defaults are in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// What is wrong with the file as it is now: what it said before is in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The container runtime for images, by name; `None` where images cannot be run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
 }
 
 /// Why a request was refused.
@@ -162,6 +269,8 @@ pub struct ApiError {
 pub enum ErrorReason {
     /// The request makes no sense (400).
     Invalid,
+    /// The site's policy forbids it (403).
+    Denied,
     /// There is no such task (404).
     NotFound,
     /// The task is not in a state for it (409).
@@ -178,6 +287,7 @@ impl ErrorReason {
     pub fn status(self) -> u16 {
         match self {
             Self::Invalid => 400,
+            Self::Denied => 403,
             Self::NotFound => 404,
             Self::Conflict => 409,
             Self::NoSpace => 507,

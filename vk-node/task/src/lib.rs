@@ -18,8 +18,11 @@
 
 mod api;
 mod id;
+mod launch;
+mod limits;
 mod spec;
 mod state;
+pub mod stream;
 
 /// The environment variable that tells a task's processes its id.
 pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
@@ -32,9 +35,15 @@ pub const RUN_VARIABLE: &str = "VK_CMD_RUN";
 /// pipe itself may open more. The task does not get it.
 pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
 
-pub use api::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskView, WatchEvent, paths};
+pub use api::{
+    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, RecordsPlace, SignalRequest, SiteInfo,
+    StopRequest, TaskView, WatchEvent, paths,
+};
 pub use id::{InvalidTaskId, TaskId};
+pub use launch::{ExecVia, Launch, RuntimeLaunch};
+pub use limits::{LimitKind, Limits, LogLimits, Rlimit};
 pub use spec::{
-    EnvName, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Origin, Program, ScriptRunner, TaskSpec,
+    ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Mount, Origin,
+    Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
 };
 pub use state::{End, Signal, StartFailure, TaskState};

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Limits;
+
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
 pub const MAX_EXEC_STRING_BYTES: usize = 131_071;
@@ -17,14 +19,24 @@ pub struct TaskSpec {
     pub origin: Origin,
     /// What to run.
     pub program: Program,
+    /// Where to run it: on the host itself, or in an image of the site's container runtime.
+    #[serde(default)]
+    pub place: Place,
     /// Variables on top of the pipe's base environment (`HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`, `LANG`, `TMPDIR`).
     #[serde(default)]
     pub env: BTreeMap<EnvName, String>,
-    /// Where the program starts. `None`: the home directory of the pipe's user. A relative path counts from there.
+    /// Where the program starts. `None`: the home directory of the pipe's user, or the image's own. A relative path
+    /// counts from the home directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<PathBuf>,
     /// What becomes of processes that outlive the main one.
     pub leftovers: Leftovers,
+    /// What its standard input and outputs are.
+    #[serde(default)]
+    pub stdio: Stdio,
+    /// What it may use at most. The site's policy may make it less.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// Who asked for a task.
@@ -32,20 +44,119 @@ pub struct TaskSpec {
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Origin {
     /// A container of a pod.
-    Pod {
-        /// The pod's namespace.
-        namespace: String,
-        /// The pod's name.
-        pod: String,
-        /// The pod's UID.
-        uid: String,
-        /// The container's name.
-        container: String,
-        /// How many runs of this container came before.
-        restart: u32,
-    },
+    Pod(ContainerRun),
     /// A line written to the FIFO.
-    Fifo,
+    Fifo {
+        /// The run that wrote it, where the line says so: the line's processes then belong to that pod.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        writer: Option<ContainerRun>,
+    },
+}
+
+/// One run of one container of one pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ContainerRun {
+    /// The pod's namespace.
+    pub namespace: String,
+    /// The pod's name.
+    pub pod: String,
+    /// The pod's UID.
+    pub uid: String,
+    /// The pod's ServiceAccount: the user that Kubernetes knows a pod by.
+    #[serde(default)]
+    pub service_account: String,
+    /// The container's name.
+    pub container: String,
+    /// How many runs of this container came before.
+    pub restart: u32,
+}
+
+impl Origin {
+    /// The pod's run that it belongs to, if it belongs to a pod at all.
+    #[must_use]
+    pub fn run(&self) -> Option<&ContainerRun> {
+        match self {
+            Self::Pod(run) => Some(run),
+            Self::Fifo { writer } => writer.as_ref(),
+        }
+    }
+}
+
+/// Where a task runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Place {
+    /// On the host.
+    #[default]
+    Host,
+    /// In a container of the site's runtime.
+    Image(Image),
+}
+
+/// A container image and what it is given of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Image {
+    /// The image, as the pod names it: `docker://godlovedc/lolcow`, `registry.example.org/a/b:c`, `/images/x.sif`.
+    pub reference: String,
+    /// Directories and files of the host that it sees.
+    #[serde(default)]
+    pub mounts: Vec<Mount>,
+    /// Graphics processors that it is to see.
+    #[serde(default)]
+    pub gpus: Gpus,
+}
+
+/// A directory or file of the host inside a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Mount {
+    /// Its absolute path on the host.
+    pub source: PathBuf,
+    /// Its absolute path in the container.
+    pub target: PathBuf,
+    /// Whether the container may not write to it.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Graphics processors for a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Gpus {
+    /// None.
+    #[default]
+    None,
+    /// So many of NVIDIA's.
+    Nvidia(u32),
+    /// So many of AMD's.
+    Amd(u32),
+}
+
+/// A task's standard input and outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stdio {
+    /// Standard input.
+    #[serde(default)]
+    pub stdin: Stdin,
+    /// Whether all three are one terminal; what it shows goes to the log as standard output.
+    #[serde(default)]
+    pub terminal: bool,
+}
+
+/// A task's standard input.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stdin {
+    /// It is at its end from the beginning.
+    #[default]
+    Null,
+    /// Whoever attaches may write to it, and others after that: core/v1 `stdin`.
+    Open,
+    /// It is at its end when the first who attached to it has done with it: core/v1 `stdinOnce`.
+    Once,
 }
 
 /// What a task runs.
@@ -153,6 +264,12 @@ pub enum InvalidSpec {
         /// What it stands in.
         what: String,
     },
+    /// The image has no name.
+    #[error("the image has no name: name one, or leave it out to run on the host")]
+    NoImage,
+    /// A mount's path is not absolute.
+    #[error("{} is no absolute path: a mount needs one on the host and one in the container", .0.display())]
+    RelativeMount(PathBuf),
     /// A string is longer than the kernel passes.
     #[error(
         "{what} is {bytes} bytes long; Linux passes at most {MAX_EXEC_STRING_BYTES} in one string: use the script of a \
@@ -167,6 +284,21 @@ pub enum InvalidSpec {
 }
 
 impl TaskSpec {
+    /// On the host, with nothing but its program: all else is as where nothing is said.
+    #[must_use]
+    pub fn new(origin: Origin, program: Program, leftovers: Leftovers) -> Self {
+        Self {
+            origin,
+            program,
+            place: Place::Host,
+            env: BTreeMap::new(),
+            working_dir: None,
+            leftovers,
+            stdio: Stdio::default(),
+            limits: Limits::default(),
+        }
+    }
+
     /// All that stops this specification from being run on any host; empty when nothing does.
     #[must_use]
     pub fn problems(&self) -> Vec<InvalidSpec> {
@@ -185,6 +317,14 @@ impl TaskSpec {
         if let Some(dir) = &self.working_dir {
             check(&|| "the working directory".to_owned(), &dir.to_string_lossy(), 0);
         }
+        let mut mounts: Vec<&Mount> = Vec::new();
+        if let Place::Image(image) = &self.place {
+            check(&|| "the image".to_owned(), &image.reference, 0);
+            mounts.extend(&image.mounts);
+            for path in mounts.iter().flat_map(|m| [&m.source, &m.target]) {
+                check(&|| "a mount".to_owned(), &path.to_string_lossy(), 0);
+            }
+        }
         match &self.program {
             Program::Exec { argv } => {
                 for (i, arg) in argv.iter().enumerate() {
@@ -202,6 +342,11 @@ impl TaskSpec {
             }
             Program::Script { runner: ScriptRunner::Shebang, .. } => {}
         }
+        if matches!(&self.place, Place::Image(image) if image.reference.is_empty()) {
+            found.push(InvalidSpec::NoImage);
+        }
+        let relative = mounts.into_iter().flat_map(|m| [&m.source, &m.target]).filter(|path| !path.is_absolute());
+        found.extend(relative.cloned().map(InvalidSpec::RelativeMount));
         found
     }
 }
@@ -211,7 +356,7 @@ mod tests {
     use super::*;
 
     fn spec(program: Program) -> TaskSpec {
-        TaskSpec { origin: Origin::Fifo, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
+        TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill)
     }
 
     #[test]

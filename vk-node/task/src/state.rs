@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::LimitKind;
+
 /// Where a task is in its life: see the diagram at the top of this crate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "phase", rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -29,6 +31,9 @@ pub enum TaskState {
         finished_at: Timestamp,
         /// How it ended.
         end: End,
+        /// The limit that ended it, if one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exceeded: Option<LimitKind>,
     },
     /// It was started, it no longer runs, and nobody saw how it ended.
     Unknown {
@@ -194,6 +199,7 @@ mod tests {
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
             end: End::Signaled { signal: Signal(15), core_dumped: false },
+            exceeded: None,
         };
         let text = serde_json::to_string(&state).unwrap();
         assert!(text.contains(r#""how":"signaled","signal":15"#), "{text}");

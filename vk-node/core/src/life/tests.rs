@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{ContainerState, Pod, PodCondition};
 use k8s_openapi::serde_json::{from_value, json};
 use proptest::prelude::*;
-use vk_task::{End, Origin, Signal, TaskState, TaskView};
+use vk_task::{ContainerRun, End, Origin, Signal, TaskState, TaskView};
 
 use super::*;
 use crate::admit::admit;
@@ -85,14 +85,21 @@ impl World {
             Step::Start { restart, .. } => {
                 let id = TaskId::for_container("u", "c", restart).unwrap();
                 assert!(self.started.insert(id.clone()), "{id} was started twice");
-                let origin = Origin::Pod {
+                let origin = Origin::Pod(ContainerRun {
                     namespace: "n".into(),
                     pod: "p".into(),
                     uid: "u".into(),
+                    service_account: "default".into(),
                     container: "c".into(),
                     restart,
-                };
-                self.tasks.push(TaskView { id, origin, state: TaskState::Accepted { at: self.now }, stop: None });
+                });
+                self.tasks.push(TaskView {
+                    id,
+                    origin,
+                    state: TaskState::Accepted { at: self.now },
+                    stop: None,
+                    lingering: vec![],
+                });
             }
             Step::Stop { id, request } => {
                 let task = self.tasks.iter_mut().find(|t| t.id == id).unwrap();
@@ -128,7 +135,7 @@ impl World {
     fn end(&mut self, end: &End) {
         for task in &mut self.tasks {
             if let TaskState::Running { started_at, .. } = task.state {
-                task.state = TaskState::Ended { started_at, finished_at: self.now, end: end.clone() };
+                task.state = TaskState::Ended { started_at, finished_at: self.now, end: end.clone(), exceeded: None };
             }
         }
     }

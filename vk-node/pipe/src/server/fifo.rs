@@ -3,7 +3,6 @@
 //! What the kernel holds in the FIFO is lost when the last process that has it open ends, and with it what the pipe had
 //! not read. A line that must not be lost goes through the socket, which answers.
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -89,13 +88,8 @@ async fn run(pipe: &Arc<Pipe>, line: String, counter: u64) {
         Ok(id) => id,
         Err(e) => return complain("a line of the FIFO was not run", &e),
     };
-    let spec = TaskSpec {
-        origin: Origin::Fifo,
-        program: Program::Script { text: line, runner: ScriptRunner::Shell { path: "/bin/sh".to_owned() } },
-        env: BTreeMap::new(),
-        working_dir: None,
-        leftovers: Leftovers::Await,
-    };
+    let program = Program::Script { text: line, runner: ScriptRunner::Shell { path: "/bin/sh".to_owned() } };
+    let spec = TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Await);
     match start::start(pipe, id.clone(), spec).await {
         Ok(_) => info!("a line of the FIFO is task {id}"),
         Err(e) => complain("a line of the FIFO was not run", &e),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use vk_task::HostInfo;
+use vk_task::{Enforcement, HostInfo, RecordsPlace, SiteInfo};
 
 /// The variables of the pipe's own environment that each task gets.
 const PASSED_ON: [&str; 7] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TMPDIR"];
@@ -64,13 +64,16 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
         user: variable("USER").unwrap_or_default(),
         uid: rustix::process::getuid().as_raw(),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()).into(),
-        directory,
+        directory: directory.clone(),
         boot_id: vk_record::process::boot_id().unwrap_or_default(),
         machine_id: fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),
         os_image: os_image(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
         cpus,
         memory_bytes: memory.totalram * u64::from(memory.mem_unit),
+        records: RecordsPlace { directory: directory.clone(), moved_off: None },
+        enforcement: Enforcement::default(),
+        site: SiteInfo::default(),
     }
 }
 

@@ -124,7 +124,7 @@ impl Keeper {
                 }
             }
         }
-        if *self.head.origin() == Origin::Fifo {
+        if matches!(self.head.origin(), Origin::Fifo { .. }) {
             tokio::spawn(fifo::forget_old(Arc::clone(&self.pipe)));
         }
         if let Some(mut shim) = self.shim
@@ -221,7 +221,7 @@ impl Keeper {
                 last_words(&task.dir)
             );
             let end = End::NotStarted { failure: StartFailure::Other, message };
-            task.write_exit(&Exit { version: Version, started_at: now, finished_at: now, end })
+            task.write_exit(&Exit { version: Version, started_at: now, finished_at: now, end, exceeded: None })
         })
         .await
     }
@@ -268,7 +268,7 @@ impl Keeper {
         let state =
             TaskState::Unknown { started_at: self.head.accepted_at, noticed_at: Timestamp::now(), message: chain(e) };
         let origin = self.head.origin().clone();
-        self.pipe.table.publish(TaskView { id: self.id.clone(), origin, state, stop: None });
+        self.pipe.table.publish(TaskView { id: self.id.clone(), origin, state, stop: None, lingering: Vec::new() });
         true
     }
 

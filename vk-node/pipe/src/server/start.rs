@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tracing::{error, info};
 use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
-use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
+use vk_task::{ApiError, ErrorReason, Launch, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::{Pipe, complain, fifo, host};
@@ -31,7 +31,8 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
     if let Some(view) = pipe.table.get(&id) {
         return Ok(Started::Known(view));
     }
-    let intent = Intent { version: Version, id: id.clone(), accepted_at: Timestamp::now(), spec };
+    let intent =
+        Intent { version: Version, id: id.clone(), accepted_at: Timestamp::now(), spec, launch: Launch::Direct };
     let made = {
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || make(&pipe, &intent)).await

@@ -95,7 +95,7 @@ impl Table {
         // Their names begin with the time of their making, in as many digits for each.
         lock(&self.tasks)
             .values()
-            .filter(|k| k.view.origin == Origin::Fifo && k.view.state.is_final())
+            .filter(|k| matches!(k.view.origin, Origin::Fifo { .. }) && k.view.state.is_final())
             .map(|k| k.view.id.clone())
             .collect()
     }
@@ -156,7 +156,13 @@ mod tests {
     fn view(name: &str, second: i64) -> TaskView {
         let at = Timestamp::from_second(second).unwrap();
         let id = TaskId::new(name).unwrap();
-        TaskView { id, origin: Origin::Fifo, state: TaskState::Accepted { at }, stop: None }
+        TaskView {
+            id,
+            origin: Origin::Fifo { writer: None },
+            state: TaskState::Accepted { at },
+            stop: None,
+            lingering: Vec::new(),
+        }
     }
 
     fn run(work: impl Future<Output = ()>) {

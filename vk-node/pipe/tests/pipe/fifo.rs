@@ -24,7 +24,7 @@ fn write(host: &Host, bytes: &[u8]) {
 async fn ended(host: &Host, wanted: usize) -> Vec<TaskView> {
     loop {
         let mut tasks = host.client.list().await.unwrap();
-        tasks.retain(|t| t.origin == Origin::Fifo && t.state.is_final());
+        tasks.retain(|t| matches!(t.origin, Origin::Fifo { .. }) && t.state.is_final());
         if tasks.len() >= wanted {
             return tasks;
         }

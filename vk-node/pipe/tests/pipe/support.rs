@@ -1,6 +1,5 @@
 //! A host of one test's own: a directory, a pipe in it as a process of its own, and a client.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -14,8 +13,8 @@ use tempfile::TempDir;
 use vk_pipe::{ClientError, PipeClient, PipeOptions};
 use vk_record::process::{self, Stat};
 use vk_task::{
-    End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState, TaskView,
-    WatchEvent,
+    ContainerRun, End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState,
+    TaskView, WatchEvent,
 };
 
 /// Longer than anything here takes, on a machine that does other things too.
@@ -228,14 +227,15 @@ pub(crate) fn id(text: &str) -> TaskId {
 
 /// Of a pod's container, whose leftovers are killed.
 pub(crate) fn spec(program: Program) -> TaskSpec {
-    let origin = Origin::Pod {
+    let origin = Origin::Pod(ContainerRun {
         namespace: "default".into(),
         pod: "p".into(),
         uid: "u".into(),
+        service_account: "default".into(),
         container: "main".into(),
         restart: 0,
-    };
-    TaskSpec { origin, program, env: BTreeMap::new(), working_dir: None, leftovers: Leftovers::Kill }
+    });
+    TaskSpec::new(origin, program, Leftovers::Kill)
 }
 
 pub(crate) fn script(text: &str) -> TaskSpec {

@@ -1,0 +1,59 @@
+//! How a task is started at this site: what the pipe makes of its [`Place`](crate::Place), once, when it is accepted. It
+//! stands in the intent, so that a change of the site's configuration does not touch tasks that were accepted before.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::EnvName;
+
+/// How a task is started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Launch {
+    /// The program itself is executed.
+    #[default]
+    Direct,
+    /// A container runtime's client is executed instead, and has the program run.
+    Runtime(RuntimeLaunch),
+}
+
+/// What a container runtime is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RuntimeLaunch {
+    /// The runtime's name, for people: `podman`.
+    pub runtime: String,
+    /// The client with all its arguments, the container's command among them. It stays in the foreground.
+    pub argv: Vec<String>,
+    /// Variables of the client, on top of the base environment; those of the task are among them only where the
+    /// runtime takes them from there.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// Commands that remove what may be left of the container, in order, after the client has ended or was killed, and
+    /// before the task's end is written down. Each must succeed also where nothing is left.
+    #[serde(default)]
+    pub remove: Vec<Vec<String>>,
+    /// How another program is run in the container.
+    pub exec: ExecVia,
+}
+
+/// How another program is run in a task's container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ExecVia {
+    /// By the runtime's own command: `prefix`, then `stdin` if input is wanted, `terminal` if a terminal is, `target`, and
+    /// then the program with its arguments.
+    Command {
+        /// `podman exec`.
+        prefix: Vec<String>,
+        /// `-i`.
+        stdin: Vec<String>,
+        /// `-t`.
+        terminal: Vec<String>,
+        /// The container's name.
+        target: Vec<String>,
+    },
+    /// By entering the namespaces of the task's processes, for runtimes that have no command for it.
+    Namespaces,
+}
