@@ -11,7 +11,7 @@
 //! ```
 
 use jiff::Timestamp;
-use vk_task::Leftovers;
+use vk_task::{Leftovers, LimitKind};
 
 /// What has been seen of the task.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,9 @@ pub(crate) struct Seen {
     pub(crate) kill_at: Option<Timestamp>,
     /// `SIGTERM` has been sent.
     pub(crate) terminated: bool,
+    /// The limit that the task is past. But for its wall time, which comes with a `kill_at` of its own, the tree is
+    /// killed at once for it.
+    pub(crate) exceeded: Option<LimitKind>,
 }
 
 /// What to do next.
@@ -43,6 +46,9 @@ pub(crate) enum Step {
 pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Timestamp) -> Step {
     if !seen.children_left {
         return Step::Finish;
+    }
+    if seen.exceeded.is_some_and(|limit| limit != LimitKind::WallTime) {
+        return Step::Kill;
     }
     // Once the whole tree has been told to end, all of it has the grace, whichever process ends first.
     if seen.main_ended && leftovers == Leftovers::Kill && !seen.terminated {
@@ -64,7 +70,8 @@ mod tests {
         Timestamp::from_second(second).unwrap()
     }
 
-    const RUNNING: Seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false };
+    const RUNNING: Seen =
+        Seen { main_ended: false, children_left: true, kill_at: None, terminated: false, exceeded: None };
 
     #[test]
     fn a_running_task_is_left_alone() {
@@ -105,5 +112,17 @@ mod tests {
     fn without_grace_there_is_no_term() {
         let asked = Seen { kill_at: Some(at(5)), ..RUNNING };
         assert_eq!(next(Leftovers::Kill, &asked, at(5)), Step::Kill);
+    }
+
+    #[test]
+    fn past_a_limit_there_is_no_grace_but_for_the_wall_time() {
+        for limit in [LimitKind::Memory, LimitKind::Processes, LimitKind::Output] {
+            let past = Seen { exceeded: Some(limit), kill_at: Some(at(10)), terminated: true, ..RUNNING };
+            assert_eq!(next(Leftovers::Await, &past, at(5)), Step::Kill);
+            assert_eq!(next(Leftovers::Await, &Seen { children_left: false, ..past }, at(5)), Step::Finish);
+        }
+        let late = Seen { exceeded: Some(LimitKind::WallTime), kill_at: Some(at(10)), ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &late, at(5)), Step::Terminate);
+        assert_eq!(next(Leftovers::Kill, &Seen { terminated: true, ..late }, at(10)), Step::Kill);
     }
 }

@@ -165,7 +165,7 @@ impl<'a> Watch<'a> {
         notifier: &'a mut Notifier,
         started: Started,
     ) -> Self {
-        let seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false };
+        let seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false, exceeded: None };
         let Started { pid, relay, report, at } = started;
         Self {
             task,
@@ -297,7 +297,7 @@ impl<'a> Watch<'a> {
             Leftovers::Kill => finished_at,
             Leftovers::Await => Timestamp::now(),
         };
-        Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded: None }
+        Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded: self.seen.exceeded }
     }
 }
 

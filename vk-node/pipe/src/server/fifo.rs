@@ -13,17 +13,15 @@ use rustix::io::Errno;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::Semaphore;
-use tracing::{error, info};
+use tracing::info;
 use vk_record::{Dir, names};
-use vk_task::{ErrorReason, Leftovers, Origin, Program, ScriptRunner, TaskId, TaskSpec};
+use vk_task::{Leftovers, Origin, Program, ScriptRunner, TaskId, TaskSpec};
 
 use super::lines::Lines;
 use super::{Pipe, complain, start};
 
 /// How many lines are being turned into tasks at once. While that many are, the FIFO is not read, and its writers wait.
 const AT_ONCE: usize = 32;
-/// How many records of ended lines are kept: nobody asks for them by name, so the oldest go.
-const KEPT: usize = 1000;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -93,18 +91,5 @@ async fn run(pipe: &Arc<Pipe>, line: String, counter: u64) {
     match start::start(pipe, id.clone(), spec).await {
         Ok(_) => info!("a line of the FIFO is task {id}"),
         Err(e) => complain("a line of the FIFO was not run", &e),
-    }
-}
-
-/// Removes the oldest records of ended lines beyond those that are kept.
-pub(super) async fn forget_old(pipe: Arc<Pipe>) {
-    let ended = pipe.table.ended_from_fifo();
-    let too_many = ended.len().saturating_sub(KEPT);
-    for id in ended.iter().take(too_many) {
-        match pipe.remove(id).await {
-            Ok(_) => {}
-            Err(e) if e.reason == ErrorReason::Conflict => {}
-            Err(e) => error!("the records of {id} are still there: {e}"),
-        }
     }
 }

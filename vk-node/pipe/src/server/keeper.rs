@@ -29,7 +29,7 @@ use vk_record::{
 use vk_task::{End, Origin, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
 use super::decide::{self, Next};
-use super::{Pipe, fifo, leftovers, start};
+use super::{Pipe, collect, leftovers, start};
 
 /// How soon a record that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -125,7 +125,7 @@ impl Keeper {
             }
         }
         if matches!(self.head.origin(), Origin::Fifo { .. }) {
-            tokio::spawn(fifo::forget_old(Arc::clone(&self.pipe)));
+            tokio::spawn(collect::collect(Arc::clone(&self.pipe)));
         }
         if let Some(mut shim) = self.shim
             && tokio::time::timeout(LEAVE, shim.ended()).await.is_err()

@@ -4,10 +4,12 @@
 //! - `table` knows all tasks and tells watchers of changes.
 //! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
 //!   lost. What it does next is decided in `decide`, which touches nothing.
+//! - `collect` removes the records that nobody needs any more.
 //! - `events` hears the shims ring.
 
 mod api;
 mod blocking;
+mod collect;
 mod decide;
 mod events;
 mod fifo;

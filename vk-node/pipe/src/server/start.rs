@@ -10,7 +10,7 @@ use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, c
 use vk_task::{ApiError, ErrorReason, Launch, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
-use super::{Pipe, complain, fifo, host};
+use super::{Pipe, collect, complain, host};
 
 /// What came of a request to start a task.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub(super) async fn recover(pipe: &Arc<Pipe>) -> Result<(), RecordError> {
             tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, None).keep());
         }
     }
-    tokio::spawn(fifo::forget_old(Arc::clone(pipe)));
+    tokio::spawn(collect::collect(Arc::clone(pipe)));
     if alive > 0 {
         info!(tasks = alive, "taking up tasks that were not final when the last pipe ended");
     }

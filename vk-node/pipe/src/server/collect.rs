@@ -1,0 +1,24 @@
+//! Removing the records that nobody needs any more.
+
+use std::sync::Arc;
+
+use tracing::error;
+use vk_task::ErrorReason;
+
+use super::Pipe;
+
+/// How many records of ended lines are kept: nobody asks for them by name, so the oldest go.
+const KEPT: usize = 1000;
+
+/// Removes the oldest records of ended lines beyond those that are kept.
+pub(super) async fn collect(pipe: Arc<Pipe>) {
+    let ended = pipe.table.ended_from_fifo();
+    let too_many = ended.len().saturating_sub(KEPT);
+    for id in ended.iter().take(too_many) {
+        match pipe.remove(id).await {
+            Ok(_) => {}
+            Err(e) if e.reason == ErrorReason::Conflict => {}
+            Err(e) => error!("the records of {id} are still there: {e}"),
+        }
+    }
+}
