@@ -1,5 +1,7 @@
 //! The records of one task.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
@@ -56,6 +58,9 @@ pub struct Start {
     pub run: String,
     /// When the gate was opened.
     pub started_at: Timestamp,
+    /// The cgroup (version 2) that holds all its processes and no other, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<PathBuf>,
 }
 
 /// `exit.json`: how the task ended.
@@ -322,7 +327,7 @@ mod tests {
         assert_eq!(task.intent_head().unwrap(), Some(IntentHead::of(&intent())));
         assert_eq!(task.dir.read(names::SCRIPT).unwrap().unwrap(), b"echo");
         let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
-        let start = Start { version: Version, process, run: "r".into(), started_at: T };
+        let start = Start { version: Version, process, run: "r".into(), started_at: T, cgroup: None };
         task.write_start(&start).unwrap();
         assert!(matches!(task.write_start(&start), Err(RecordError::Exists { .. })));
         let request = StopRequest { kill_at: T, reason: "r".into() };
@@ -339,7 +344,7 @@ mod tests {
         let mut facts = Facts::default();
         assert_eq!(state_of(T, &facts), TaskState::Accepted { at: T });
         let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
-        facts.start = Some(Start { version: Version, process, run: "r".into(), started_at: T });
+        facts.start = Some(Start { version: Version, process, run: "r".into(), started_at: T, cgroup: None });
         assert_eq!(state_of(T, &facts), TaskState::Running { pid: 7, started_at: T });
         facts.lost = Some(Lost { version: Version, started_at: T, noticed_at: T, message: "m".into() });
         assert!(matches!(state_of(T, &facts), TaskState::Unknown { .. }));

@@ -17,6 +17,7 @@
 //! The shim is one thread without an async runtime, a logger or an argument parser, so that a thousand of them cost
 //! little. What it decides is in `life` and `command`, which touch nothing.
 
+mod clock;
 mod command;
 mod error;
 mod gate;

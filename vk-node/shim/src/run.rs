@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
-use vk_task::{End, Leftovers, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
+use vk_task::{End, Leftovers, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
 
+use crate::clock::{self, Alarm};
 use crate::command::{Command, command};
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
@@ -53,9 +54,10 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
         return Ok(());
     }
     let leftovers = intent.spec.leftovers;
+    let limits = intent.spec.limits.clone();
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
     let command = plan(path, &run, intent)?;
-    let exit = match start(&task, run, &command)? {
+    let exit = match start(&task, run, &command, &limits)? {
         Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
         Err(stop) => never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)),
     };
@@ -110,12 +112,21 @@ struct Started {
     relay: Relay,
     report: Report,
     at: Timestamp,
+    /// When its wall time is over, by the clock of the boot.
+    wall_over: Option<Duration>,
+    alarm: Option<Alarm>,
 }
 
 /// Starts the program, or obeys a stop that came before.
-fn start(task: &TaskDir, run: String, command: &Command) -> Result<Result<Started, StopRequest>, ShimError> {
+fn start(
+    task: &TaskDir,
+    run: String,
+    command: &Command,
+    limits: &Limits,
+) -> Result<Result<Started, StopRequest>, ShimError> {
     // All that can fail comes before the start is on record, for then nothing has happened.
     let log = Log::open(task)?;
+    let alarm = limits.wall_seconds.map(|_| Alarm::new()).transpose()?;
     let gated = Gated::fork(command)?;
     let pid = gated.pid;
     let stat = Stat::of(pid.as_raw_nonzero().get())
@@ -132,9 +143,13 @@ fn start(task: &TaskDir, run: String, command: &Command) -> Result<Result<Starte
     let at = Timestamp::now();
     // If this fails the shim ends, and with it the child at the gate. If it fails only after the record has its name,
     // the task's end is unknown, though it never ran: the safe side of the two.
-    task.write_start(&Start { version: Version, process, run, started_at: at })?;
+    task.write_start(&Start { version: Version, process, run, started_at: at, cgroup: None })?;
+    let wall_over = limits.wall_seconds.map(|n| clock::boot().saturating_add(Duration::from_secs(n)));
     let (stdout, stderr, report) = gated.open().map_err(ShimError::system("open the gate"))?;
-    Ok(Ok(Started { pid, relay: Relay::new(stdout, stderr, log), report, at }))
+    if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
+        alarm.set(over);
+    }
+    Ok(Ok(Started { pid, relay: Relay::new(stdout, stderr, log), report, at, wall_over, alarm }))
 }
 
 /// The watch over a task that runs.
@@ -146,6 +161,7 @@ struct Watch<'a> {
     notifier: &'a mut Notifier,
     main: Pid,
     relay: Relay,
+    alarm: Option<Alarm>,
     /// Until the child has said whether it became the program.
     report: Option<Report>,
     failure: Option<Failure>,
@@ -165,8 +181,15 @@ impl<'a> Watch<'a> {
         notifier: &'a mut Notifier,
         started: Started,
     ) -> Self {
-        let seen = Seen { main_ended: false, children_left: true, kill_at: None, terminated: false, exceeded: None };
-        let Started { pid, relay, report, at } = started;
+        let Started { pid, relay, report, at, wall_over, alarm } = started;
+        let seen = Seen {
+            main_ended: false,
+            children_left: true,
+            kill_at: None,
+            terminated: false,
+            wall_over,
+            exceeded: None,
+        };
         Self {
             task,
             command,
@@ -175,6 +198,7 @@ impl<'a> Watch<'a> {
             notifier,
             main: pid,
             relay,
+            alarm,
             report: Some(report),
             failure: None,
             started_at: at,
@@ -190,13 +214,10 @@ impl<'a> Watch<'a> {
         memory::forget_program();
         loop {
             self.reap();
-            let now = Timestamp::now();
-            match life::next(self.leftovers, &self.seen, now) {
+            match life::next(self.leftovers, &self.seen, clock::now()) {
                 Step::Finish => return self.finish(),
-                Step::Wait(until) => {
-                    let pause = until.map(|t| Duration::try_from(t.duration_since(now)).unwrap_or_default());
-                    self.wait(pause);
-                }
+                Step::Wait(pause) => self.wait(pause),
+                Step::Exceed(kind) => self.seen.exceeded = Some(kind),
                 Step::Terminate => {
                     complain("send SIGTERM to the task's processes", tree::terminate());
                     self.seen.terminated = true;
@@ -226,11 +247,15 @@ impl<'a> Watch<'a> {
         let ready = {
             let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
             fds.extend(self.relay.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            fds.extend(self.alarm.iter().map(|a| PollFd::from_borrowed_fd(a.descriptor(), PollFlags::IN)));
             fds.extend(self.report.iter().map(|r| PollFd::from_borrowed_fd(r.descriptor(), PollFlags::IN)));
             // An error leaves nothing ready; all signals are blocked, so it can only be a lack of memory.
             poll(&mut fds, timeout.as_ref()).unwrap_or_default()
         };
         self.notifier.retry();
+        if let Some(alarm) = &self.alarm {
+            alarm.take();
+        }
         if ready == 0 && held {
             self.relay.flush_pending();
         }

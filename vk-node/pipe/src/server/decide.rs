@@ -64,7 +64,8 @@ mod tests {
 
     fn started() -> Facts {
         let process = Identity { pid: 7, start_ticks: 1, boot_id: "b".into() };
-        Facts { start: Some(Start { version: Version, process, run: "r".into(), started_at: T }), ..Facts::default() }
+        let start = Start { version: Version, process, run: "r".into(), started_at: T, cgroup: None };
+        Facts { start: Some(start), ..Facts::default() }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod basics;
 mod crash;
 mod fifo;
 mod figures;
+mod limits;
 mod logs;
 mod support;
 
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
-    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, logs::TESTS].concat();
+    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS].concat();
     let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();
