@@ -34,12 +34,14 @@
 //! - `start.json` is made exclusively, by the holder of `lock`. Past it nobody starts the task again.
 //! - `exit.json` and `unknown.json` are final. If both were there, the exit would be believed: it is a fact.
 
+pub mod control;
 pub mod cri;
 mod dir;
 mod error;
 mod lock;
 pub mod process;
 mod task;
+pub mod terminal;
 mod version;
 
 pub use dir::{Dir, names};

@@ -29,6 +29,8 @@ pub struct Stat {
     pub zombie: bool,
     /// Its parent.
     pub parent: i32,
+    /// Its session: the number of the process that began it.
+    pub session: i32,
     /// When it was started.
     pub start_ticks: u64,
 }
@@ -53,8 +55,9 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(17)?.parse().ok()?;
-    Some(Stat { pid, zombie: matches!(state, "Z" | "X"), parent, start_ticks })
+    let session = fields.nth(1)?.parse().ok()?;
+    let start_ticks = fields.nth(15)?.parse().ok()?;
+    Some(Stat { pid, zombie: matches!(state, "Z" | "X"), parent, session, start_ticks })
 }
 
 /// The kernel's id of this boot.
@@ -161,8 +164,11 @@ mod tests {
 
     #[test]
     fn a_name_cannot_fool_the_parser() {
-        let text = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
-        assert_eq!(parse_stat(text), Some(Stat { pid: 42, zombie: false, parent: 7, start_ticks: 987_654 }));
+        let text = b"42 (a) Z 1 (b)) S 7 42 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
+        assert_eq!(
+            parse_stat(text),
+            Some(Stat { pid: 42, zombie: false, parent: 7, session: 41, start_ticks: 987_654 })
+        );
         for garbage in [&b""[..], b"1", b"1 (", b"1 (x)", b"1 (x) S", b"x (x) S 1 2 3", b")("] {
             assert_eq!(parse_stat(garbage), None);
         }

@@ -73,6 +73,26 @@ pub(crate) fn command(
     })
 }
 
+impl Command {
+    /// Another program in the same place: the same working directory, and the same environment unless another is given.
+    pub(crate) fn beside(&self, argv: Vec<String>, env: Option<Vec<CString>>) -> Result<Self, ShimError> {
+        let env = env.unwrap_or_else(|| self.env.clone());
+        let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+        let path = path.map(|p| OsStr::from_bytes(p).to_owned());
+        let program = OsString::from(argv.first().cloned().unwrap_or_default());
+        Ok(Self {
+            files: files(&program, path.as_ref())
+                .iter()
+                .map(|f| c_string("the program", f.as_os_str()))
+                .collect::<Result<_, _>>()?,
+            argv: argv.iter().map(|a| c_string("an argument", OsStr::new(a))).collect::<Result<_, _>>()?,
+            env,
+            dir: self.dir.clone(),
+            name: program.to_string_lossy().into_owned(),
+        })
+    }
+}
+
 /// What a task is told of itself.
 fn own_variables(id: &TaskId, run: &str, origin: &Origin) -> Vec<(&'static str, String)> {
     let mut variables = vec![(TASK_VARIABLE, id.to_string()), (RUN_VARIABLE, run.to_owned())];
@@ -156,6 +176,19 @@ mod tests {
         assert_eq!(made.dir.to_str().unwrap(), "/home/u/sub");
         asked.working_dir = Some("/abs".into());
         assert_eq!(make(&asked).dir.to_str().unwrap(), "/abs");
+    }
+
+    #[test]
+    fn a_program_beside_it_has_the_same_place() {
+        let main = make(&spec(Program::Exec { argv: vec!["ls".into()] }));
+        let beside = main.beside(vec!["ps".into(), "-e".into()], None).unwrap();
+        assert_eq!(texts(&beside.files), ["/a/ps", "./ps", "/b/ps"]);
+        assert_eq!(texts(&beside.argv), ["ps", "-e"]);
+        assert_eq!((&beside.env, &beside.dir), (&main.env, &main.dir));
+        let env = vec![c"PATH=/c".to_owned(), c"X=1".to_owned()];
+        let other = main.beside(vec!["ps".into()], Some(env.clone())).unwrap();
+        assert_eq!((texts(&other.files), &other.env), (vec!["/c/ps"], &env));
+        assert!(main.beside(vec!["a\0".into()], None).is_err());
     }
 
     #[test]

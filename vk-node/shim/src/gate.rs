@@ -4,7 +4,7 @@
 //!   shim                                   child
 //!   fork ────────────────────────────────▶ dies with the shim (PDEATHSIG), new session, waits at the gate
 //!   start.json durable
-//!   open the gate: a byte ───────────────▶ fresh signals, outputs, working directory, execve
+//!   open the gate: a byte ───────────────▶ fresh signals, input, outputs, working directory, execve
 //!   (or die: the gate closes ────────────▶ leaves without having done anything)
 //!   report: closed by exec, or ◀────────── what failed
 //! ```
@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal};
 use vk_task::StartFailure;
 
 use crate::command::Command;
+use crate::stdio::Theirs;
 use crate::{ShimError, signals};
 
 /// How long a program that somebody holds open for writing is tried again: the pipe has just written the script, and a
@@ -35,14 +36,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Gated {
     /// The child.
     pub(crate) pid: Pid,
-    /// The reading ends of its outputs, which do not block.
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
     gate: File,
-    report: File,
+    report: Report,
 }
 
-/// What is left of the gate once it is open: the child's report.
+/// The child's report, which is all that is left of the gate once it is open.
 #[derive(Debug)]
 pub(crate) struct Report {
     pipe: File,
@@ -64,17 +62,12 @@ pub(crate) struct Failure {
 }
 
 impl Gated {
-    /// Forks the child. `command` must be complete: the child takes it from the memory that it inherits.
+    /// Forks the child, which is to have `stdio`. `command` must be complete: the child takes it from the memory that it
+    /// inherits.
     #[allow(unsafe_code)]
-    pub(crate) fn fork(command: &Command) -> Result<Self, ShimError> {
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(ShimError::system("make a pipe"));
-        let (stdout, child_stdout) = pipe()?;
-        let (stderr, child_stderr) = pipe()?;
+    pub(crate) fn fork(command: &Command, stdio: Theirs) -> Result<Self, ShimError> {
         let (child_gate, gate) = pipe()?;
-        let (report, child_report) = pipe()?;
-        for end in [&stdout, &stderr, &report] {
-            rustix::io::ioctl_fionbio(end, true).map_err(ShimError::system("keep a pipe from blocking"))?;
-        }
+        let (report, child_report) = report_pipe()?;
         let shim = rustix::process::getpid();
 
         // SAFETY: this process has one thread (see `crate::main`), so the child gets a whole and consistent copy of it:
@@ -83,18 +76,22 @@ impl Gated {
             ForkResult::Parent { child } => child,
             ForkResult::Child => {
                 // Its copy of the gate's other end would keep the gate open after the shim's death.
-                drop((gate, stdout, stderr, report));
-                be_the_task(shim, command, File::from(child_gate), &child_stdout, &child_stderr, child_report)
+                drop((gate, report));
+                begin(shim);
+                let mut byte = [0];
+                if !matches!(File::from(child_gate).read(&mut byte), Ok(1)) {
+                    leave(0);
+                }
+                execute(command, &stdio, child_report)
             }
         };
-        let pid = Pid::from_raw(pid.as_raw()).ok_or_else(|| ShimError::system("fork")(io::Error::from(Errno::SRCH)))?;
-        Ok(Self { pid, stdout, stderr, gate: gate.into(), report: report.into() })
+        Ok(Self { pid: process(pid)?, gate: gate.into(), report })
     }
 
-    /// Opens the gate; gives back the child's outputs and its report.
-    pub(crate) fn open(mut self) -> io::Result<(OwnedFd, OwnedFd, Report)> {
+    /// Opens the gate; gives back the child's report.
+    pub(crate) fn open(mut self) -> io::Result<Report> {
         self.gate.write_all(b"!")?;
-        Ok((self.stdout, self.stderr, Report { pipe: self.report }))
+        Ok(self.report)
     }
 
     /// Closes the gate: the child leaves without having done anything.
@@ -124,19 +121,48 @@ impl Report {
     }
 }
 
-/// The child's life until it is another program.
-fn be_the_task(shim: Pid, command: &Command, mut gate: File, stdout: &OwnedFd, stderr: &OwnedFd, report: OwnedFd) -> ! {
+/// Starts a program beside the main one, without a gate: nothing is on record of it.
+#[allow(unsafe_code)]
+pub(crate) fn start_beside(command: &Command, stdio: Theirs) -> Result<(Pid, Report), ShimError> {
+    let (report, child_report) = report_pipe()?;
+    let shim = rustix::process::getpid();
+    // SAFETY: as in `Gated::fork`.
+    match unsafe { fork() }.map_err(ShimError::system("fork"))? {
+        ForkResult::Parent { child } => Ok((process(child)?, report)),
+        ForkResult::Child => {
+            begin(shim);
+            execute(command, &stdio, child_report)
+        }
+    }
+}
+
+fn pipe() -> Result<(OwnedFd, OwnedFd), ShimError> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(ShimError::system("make a pipe"))
+}
+
+fn report_pipe() -> Result<(Report, OwnedFd), ShimError> {
+    let (report, child_report) = pipe()?;
+    rustix::io::ioctl_fionbio(&report, true).map_err(ShimError::system("keep a pipe from blocking"))?;
+    Ok((Report { pipe: report.into() }, child_report))
+}
+
+fn process(pid: nix::unistd::Pid) -> Result<Pid, ShimError> {
+    Pid::from_raw(pid.as_raw()).ok_or_else(|| ShimError::system("fork")(io::Error::from(Errno::SRCH)))
+}
+
+/// The beginning of a child's life: it dies with the shim, and leads a session of its own.
+fn begin(shim: Pid) {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // The shim may have died before that was in force.
     if rustix::process::getppid() != Some(shim) {
         leave(0);
     }
     let _ = rustix::process::setsid();
-    let mut byte = [0];
-    if !matches!(gate.read(&mut byte), Ok(1)) {
-        leave(0);
-    }
-    let (stage, errno) = become_the_program(command, stdout, stderr);
+}
+
+/// The child becomes the program, or says why it does not.
+fn execute(command: &Command, stdio: &Theirs, report: OwnedFd) -> ! {
+    let (stage, errno) = become_the_program(command, stdio);
     let stage = match stage {
         Stage::Prepare => 0,
         Stage::Enter => 1,
@@ -151,13 +177,8 @@ fn be_the_task(shim: Pid, command: &Command, mut gate: File, stdout: &OwnedFd, s
 }
 
 /// Returns only when it failed.
-fn become_the_program(command: &Command, stdout: &OwnedFd, stderr: &OwnedFd) -> (Stage, Errno) {
-    let prepared = rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).and_then(|null| {
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(stdout)?;
-        rustix::stdio::dup2_stderr(stderr)
-    });
-    if let Err(e) = prepared {
+fn become_the_program(command: &Command, stdio: &Theirs) -> (Stage, Errno) {
+    if let Err(e) = stdio.take_on() {
         return (Stage::Prepare, e);
     }
     if let Err(e) = rustix::process::chdir(command.dir.as_c_str()) {

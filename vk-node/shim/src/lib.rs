@@ -19,7 +19,9 @@
 
 mod clock;
 mod command;
+mod control;
 mod error;
+mod exec;
 mod gate;
 mod life;
 mod log;
@@ -27,6 +29,7 @@ mod memory;
 mod notify;
 mod run;
 mod signals;
+mod stdio;
 mod tree;
 
 use std::ffi::OsString;

@@ -108,11 +108,12 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// From the reading ends of the task's pipes, which must not block, to `log`.
-    pub(crate) fn new(stdout: OwnedFd, stderr: OwnedFd, log: Log) -> Self {
-        let source = |pipe, stream| Source { pipe: Some(File::from(pipe)), encoder: Encoder::new(stream) };
+    /// From the reading ends of the task's pipes, which must not block, to `log`. (A terminal has only one.)
+    pub(crate) fn new(stdout: OwnedFd, stderr: Option<OwnedFd>, log: Log) -> Self {
+        let source =
+            |pipe: Option<OwnedFd>, stream| Source { pipe: pipe.map(File::from), encoder: Encoder::new(stream) };
         Self {
-            sources: [source(stdout, Stream::Stdout), source(stderr, Stream::Stderr)],
+            sources: [source(Some(stdout), Stream::Stdout), source(stderr, Stream::Stderr)],
             sink: Sink { log, buffer: Vec::new(), lost: None },
             chunk: vec![0; CHUNK_BYTES],
         }
@@ -169,6 +170,11 @@ fn read_some(source: &mut Source, chunk: &mut [u8], sink: &mut Sink, chunks: usi
                 source.encoder.push(&now, chunk.get(..n).unwrap_or_default(), |bytes| sink.put(bytes));
             }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            // All that had the other side of the terminal are gone, or it was taken from them when its session ended.
+            Err(e) if e.raw_os_error() == Some(nix::libc::EIO) => {
+                source.pipe = None;
+                return Turn::Empty;
+            }
             Err(_) => return Turn::Empty,
         }
     }

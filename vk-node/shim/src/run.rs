@@ -1,7 +1,7 @@
 //! The shim's work, from the lock to the end.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,18 +9,19 @@ use jiff::Timestamp;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, setrlimit};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
-use vk_task::{End, Leftovers, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, StopRequest};
+use vk_task::{End, Leftovers, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest};
 
 use crate::clock::{self, Alarm};
 use crate::command::{Command, command};
+use crate::control::{self, Control};
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
 use crate::log::{Log, Relay};
 use crate::notify::Notifier;
-use crate::{ShimError, memory, signals, tree};
+use crate::{ShimError, memory, signals, stdio, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
 const EXEC_PAUSE: Duration = Duration::from_millis(20);
@@ -53,14 +54,15 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
         notifier.ring();
         return Ok(());
     }
-    let leftovers = intent.spec.leftovers;
-    let limits = intent.spec.limits.clone();
+    let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
     let command = plan(path, &run, intent)?;
-    let exit = match start(&task, run, &command, &limits)? {
+    let exit = match start(&task, run, &command, stdio, &limits)? {
         Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
-        Err(stop) => never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)),
+        Err(Failure { kind, message }) => never_started(Timestamp::now(), kind, message),
     };
+    // Who connects from now on is told that nobody listens.
+    let _ = task.dir.remove_file(names::CONTROL);
     record_end(&task, exit);
     notifier.ring();
     Ok(())
@@ -109,7 +111,10 @@ fn plan(path: &Path, run: &str, intent: Intent) -> Result<Command, ShimError> {
 /// A task whose program has been let go.
 struct Started {
     pid: Pid,
+    /// By which it is seen to end, and sent signals.
+    main: OwnedFd,
     relay: Relay,
+    control: Control,
     report: Report,
     at: Timestamp,
     /// When its wall time is over, by the clock of the boot.
@@ -117,18 +122,26 @@ struct Started {
     alarm: Option<Alarm>,
 }
 
-/// Starts the program, or obeys a stop that came before.
+/// Starts the program; or says why it is not started, of which a stop that came before is one reason.
 fn start(
     task: &TaskDir,
     run: String,
     command: &Command,
+    stdio: Stdio,
     limits: &Limits,
-) -> Result<Result<Started, StopRequest>, ShimError> {
+) -> Result<Result<Started, Failure>, ShimError> {
     // All that can fail comes before the start is on record, for then nothing has happened.
     let log = Log::open(task)?;
     let alarm = limits.wall_seconds.map(|_| Alarm::new()).transpose()?;
-    let gated = Gated::fork(command)?;
+    let (theirs, ours) = match stdio::make(stdio) {
+        Ok(made) => made,
+        Err(e) => return Ok(Err(Failure { kind: StartFailure::Other, message: chain(&e) })),
+    };
+    let control = Control::new(&task.dir, ours.input);
+    let gated = Gated::fork(command, theirs)?;
     let pid = gated.pid;
+    let main =
+        pidfd_open(pid, PidfdFlags::empty()).map_err(ShimError::system("get a descriptor of the new process"))?;
     let stat = Stat::of(pid.as_raw_nonzero().get())
         .ok_or_else(|| ShimError::system("see the new process in /proc")(io::Error::from(Errno::SRCH)))?;
     let process = Identity {
@@ -138,18 +151,19 @@ fn start(
     };
     if let Some(stop) = task.stop()? {
         gated.close();
-        return Ok(Err(stop));
+        return Ok(Err(Failure { kind: StartFailure::Stopped, message: stopped_message(&stop) }));
     }
     let at = Timestamp::now();
     // If this fails the shim ends, and with it the child at the gate. If it fails only after the record has its name,
     // the task's end is unknown, though it never ran: the safe side of the two.
     task.write_start(&Start { version: Version, process, run, started_at: at, cgroup: None })?;
     let wall_over = limits.wall_seconds.map(|n| clock::boot().saturating_add(Duration::from_secs(n)));
-    let (stdout, stderr, report) = gated.open().map_err(ShimError::system("open the gate"))?;
+    let report = gated.open().map_err(ShimError::system("open the gate"))?;
     if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
         alarm.set(over);
     }
-    Ok(Ok(Started { pid, relay: Relay::new(stdout, stderr, log), report, at, wall_over, alarm }))
+    let relay = Relay::new(ours.stdout, ours.stderr, log);
+    Ok(Ok(Started { pid, main, relay, control, report, at, wall_over, alarm }))
 }
 
 /// The watch over a task that runs.
@@ -160,7 +174,10 @@ struct Watch<'a> {
     signals: SignalFd,
     notifier: &'a mut Notifier,
     main: Pid,
+    /// The main process, until it has been waited for.
+    main_fd: Option<OwnedFd>,
     relay: Relay,
+    control: Control,
     alarm: Option<Alarm>,
     /// Until the child has said whether it became the program.
     report: Option<Report>,
@@ -181,7 +198,7 @@ impl<'a> Watch<'a> {
         notifier: &'a mut Notifier,
         started: Started,
     ) -> Self {
-        let Started { pid, relay, report, at, wall_over, alarm } = started;
+        let Started { pid, main, relay, control, report, at, wall_over, alarm } = started;
         let seen = Seen {
             main_ended: false,
             children_left: true,
@@ -197,7 +214,9 @@ impl<'a> Watch<'a> {
             signals,
             notifier,
             main: pid,
+            main_fd: Some(main),
             relay,
+            control,
             alarm,
             report: Some(report),
             failure: None,
@@ -242,15 +261,24 @@ impl<'a> Watch<'a> {
     /// Waits until something happens, and takes in what it is.
     fn wait(&mut self, pause: Option<Duration>) {
         let held = self.relay.has_pending();
-        let pauses = [pause, held.then_some(PARTIAL_LINE_PAUSE), self.notifier.is_pending().then_some(RING_PAUSE)];
+        let pauses = [
+            pause,
+            held.then_some(PARTIAL_LINE_PAUSE),
+            self.notifier.is_pending().then_some(RING_PAUSE),
+            self.control.pause(),
+        ];
         let timeout = pauses.into_iter().flatten().min().and_then(|d| Timespec::try_from(d).ok());
-        let ready = {
+        let (ready, asked) = {
             let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
             fds.extend(self.relay.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             fds.extend(self.alarm.iter().map(|a| PollFd::from_borrowed_fd(a.descriptor(), PollFlags::IN)));
             fds.extend(self.report.iter().map(|r| PollFd::from_borrowed_fd(r.descriptor(), PollFlags::IN)));
+            fds.extend(self.main_fd.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
+            let others = fds.len();
+            fds.extend(self.control.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             // An error leaves nothing ready; all signals are blocked, so it can only be a lack of memory.
-            poll(&mut fds, timeout.as_ref()).unwrap_or_default()
+            let ready = poll(&mut fds, timeout.as_ref()).unwrap_or_default();
+            (ready, fds.iter().skip(others).any(|fd| !fd.revents().is_empty()))
         };
         self.notifier.retry();
         if let Some(alarm) = &self.alarm {
@@ -261,6 +289,14 @@ impl<'a> Watch<'a> {
         }
         self.read_report();
         self.relay.turn();
+        if asked || self.control.is_due() {
+            let ending = self.seen.terminated || (self.seen.main_ended && self.leftovers == Leftovers::Kill);
+            let main = self.main_fd.as_ref().map(AsFd::as_fd);
+            self.control.turn(control::Task { command: self.command, main, ending });
+        }
+        if self.control.is_eager() && self.relay.has_pending() {
+            self.relay.flush_pending();
+        }
         if signals::drain(&self.signals) {
             self.look_for_stop();
         }
@@ -273,8 +309,9 @@ impl<'a> Watch<'a> {
                 Ok(Some((pid, status))) if pid == self.main => {
                     self.end = Some((Timestamp::now(), status));
                     self.seen.main_ended = true;
+                    self.main_fd = None;
                 }
-                Ok(Some(_)) => {}
+                Ok(Some((pid, status))) => self.control.ended(pid, status),
                 Ok(None) => return,
                 Err(_) => {
                     self.seen.children_left = false;
@@ -327,7 +364,7 @@ impl<'a> Watch<'a> {
 }
 
 /// What the kernel says of a process that has ended.
-fn end_of(status: WaitStatus) -> End {
+pub(crate) fn end_of(status: WaitStatus) -> End {
     // WCOREDUMP of wait(2).
     const CORE_DUMPED: i32 = 0x80;
     match (status.exit_status(), status.terminating_signal()) {

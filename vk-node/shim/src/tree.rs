@@ -14,18 +14,31 @@ const FREEZE_PASSES: u32 = 16;
 
 /// Sends `SIGTERM` to all, and `SIGCONT`, for a process that is stopped cannot end.
 pub(crate) fn terminate() -> io::Result<()> {
-    for stat in members()? {
-        tell(&stat, Signal::TERM)?;
-        tell(&stat, Signal::CONT)?;
+    tell_those(&[Signal::TERM, Signal::CONT], |_| true).map(drop)
+}
+
+/// Sends these signals to those that are `wanted`; gives them.
+pub(crate) fn tell_those(signals: &[Signal], wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<Stat>> {
+    let those: Vec<Stat> = members()?.into_iter().filter(wanted).collect();
+    for stat in &those {
+        for signal in signals {
+            tell(stat, *signal)?;
+        }
     }
-    Ok(())
+    Ok(those)
 }
 
 /// Sends `SIGKILL` to all, frozen before, so that none can outrun it by forking.
 pub(crate) fn kill() -> io::Result<()> {
+    kill_those(|_| true)
+}
+
+/// The same, for those that are `wanted`.
+pub(crate) fn kill_those(wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
     let mut frozen = BTreeSet::new();
     for _ in 0..FREEZE_PASSES {
-        let fresh: Vec<Stat> = members()?.into_iter().filter(|s| !frozen.contains(&(s.pid, s.start_ticks))).collect();
+        let is_fresh = |s: &Stat| wanted(s) && !frozen.contains(&(s.pid, s.start_ticks));
+        let fresh: Vec<Stat> = members()?.into_iter().filter(is_fresh).collect();
         if fresh.is_empty() {
             break;
         }
@@ -34,8 +47,8 @@ pub(crate) fn kill() -> io::Result<()> {
             frozen.insert((stat.pid, stat.start_ticks));
         }
     }
-    for stat in members()? {
-        tell(&stat, Signal::KILL)?;
+    for stat in members()?.iter().filter(|s| wanted(s)) {
+        tell(stat, Signal::KILL)?;
     }
     Ok(())
 }
@@ -51,7 +64,7 @@ fn tell(stat: &Stat, signal: Signal) -> io::Result<Sent> {
 
 /// Whether the line of parents of `stat` leads to this process. A parent that ends while this looks hands its children
 /// to the shim itself, so the line is then found to be broken, and the process is met again the next time.
-fn is_member(stat: &Stat) -> bool {
+pub(crate) fn is_member(stat: &Stat) -> bool {
     let mut parent = stat.parent;
     // No line is longer than there are processes; the bound is against a line that changes under our eyes.
     for _ in 0..10_000 {

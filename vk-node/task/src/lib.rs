@@ -17,6 +17,7 @@
 //! `Accepted` may be started (again) by anyone who holds the task's lock; nothing past it ever is.
 
 mod api;
+pub mod control;
 mod id;
 mod launch;
 mod limits;

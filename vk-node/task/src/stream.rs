@@ -117,3 +117,101 @@ pub enum StreamEnd {
         error: ApiError,
     },
 }
+
+/// One frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame<B> {
+    /// What it carries.
+    pub channel: Channel,
+    /// The payload.
+    pub payload: B,
+}
+
+/// The part of a frame before its payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// What the frame carries.
+    pub channel: Channel,
+    /// How long the payload is.
+    pub len: usize,
+}
+
+/// Bytes that are no frame. There is no way to find the next frame after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidFrame {
+    /// There is no such channel.
+    #[error("there is no channel {0}")]
+    Channel(u8),
+    /// The payload is longer than it may be.
+    #[error("a frame of {0} bytes is announced; {MAX_PAYLOAD_BYTES} is the most")]
+    TooLong(usize),
+}
+
+impl Head {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When the bytes are no head of a frame.
+    pub fn parse(bytes: [u8; HEAD_BYTES]) -> Result<Self, InvalidFrame> {
+        let [number, length @ ..] = bytes;
+        let channel = Channel::from_number(number).ok_or(InvalidFrame::Channel(number))?;
+        let len = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        if len > MAX_PAYLOAD_BYTES {
+            return Err(InvalidFrame::TooLong(len));
+        }
+        Ok(Self { channel, len })
+    }
+
+    /// Of a frame with this payload.
+    ///
+    /// # Errors
+    /// When the payload is too long.
+    pub fn of(channel: Channel, payload: &[u8]) -> Result<Self, InvalidFrame> {
+        let len = payload.len();
+        if len > MAX_PAYLOAD_BYTES { Err(InvalidFrame::TooLong(len)) } else { Ok(Self { channel, len }) }
+    }
+
+    /// Writes it.
+    #[must_use]
+    pub fn bytes(self) -> [u8; HEAD_BYTES] {
+        // `len` is no more than the longest payload.
+        let [a, b, c, d] = u32::try_from(self.len).unwrap_or(u32::MAX).to_be_bytes();
+        [self.channel as u8, a, b, c, d]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Channel; 7] = [
+        Channel::Stdin,
+        Channel::Stdout,
+        Channel::Stderr,
+        Channel::Status,
+        Channel::Resize,
+        Channel::Request,
+        Channel::Close,
+    ];
+
+    #[test]
+    fn heads_come_back() {
+        for channel in ALL {
+            let head = Head::of(channel, b"abc").unwrap();
+            assert_eq!(Head::parse(head.bytes()), Ok(head));
+        }
+        assert_eq!(Head::of(Channel::Stdin, &[0; 256]).unwrap().bytes(), [0, 0, 0, 1, 0]);
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        for number in 0..=u8::MAX {
+            let known = ALL.iter().any(|c| *c as u8 == number);
+            assert_eq!(Head::parse([number, 0, 0, 0, 0]).is_ok(), known, "{number}");
+        }
+        assert!(Head::parse([0, 0, 16, 0, 0]).is_ok());
+        assert_eq!(Head::parse([0, 0, 16, 0, 1]), Err(InvalidFrame::TooLong(MAX_PAYLOAD_BYTES + 1)));
+        assert!(Head::parse([0, 255, 255, 255, 255]).is_err());
+        assert!(Head::of(Channel::Stdin, &vec![0; MAX_PAYLOAD_BYTES + 1]).is_err());
+    }
+}
