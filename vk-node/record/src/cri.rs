@@ -94,46 +94,73 @@ impl Encoder {
         !self.pending.is_empty()
     }
 
-    /// Takes bytes that came at `stamp`, and gives each entry that is complete to `put`, in pieces.
-    pub fn push(&mut self, stamp: &str, mut bytes: &[u8], mut put: impl FnMut(&[u8])) {
-        while let Some(at) = memchr::memchr(b'\n', bytes) {
-            let (line, rest) = bytes.split_at(at);
-            self.add(stamp, line, &mut put);
-            entry(self.stream, stamp, b" F ", &self.pending, &mut put);
+    /// Takes bytes that came at `stamp`, and adds each entry that is complete to `out`, until that holds `enough`. Gives
+    /// the bytes that it has not taken.
+    pub fn push<'a>(&mut self, stamp: &str, mut bytes: &'a [u8], out: &mut Vec<u8>, enough: usize) -> &'a [u8] {
+        let head = Head::new(stamp, self.stream);
+        while out.len() < enough {
+            let room = MAX_TEXT_BYTES.saturating_sub(self.pending.len());
+            // The newline may come right after the longest text.
+            let window = bytes.get(..=room).unwrap_or(bytes);
+            let (tag, text, rest) = match memchr::memchr(b'\n', window) {
+                Some(at) => {
+                    let (text, rest) = bytes.split_at(at);
+                    // The newline itself.
+                    (b'F', text, rest.get(1..).unwrap_or_default())
+                }
+                None if bytes.len() > room => {
+                    let (text, rest) = bytes.split_at(room);
+                    (b'P', text, rest)
+                }
+                None => {
+                    self.pending.extend_from_slice(bytes);
+                    return &[];
+                }
+            };
+            head.entry(tag, &self.pending, text, out);
             self.pending.clear();
-            // The newline itself.
-            bytes = rest.get(1..).unwrap_or_default();
+            bytes = rest;
         }
-        self.add(stamp, bytes, &mut put);
+        bytes
     }
 
-    /// Gives what is pending to `put` as an entry without a newline.
-    pub fn flush(&mut self, stamp: &str, put: impl FnMut(&[u8])) {
+    /// Adds what is pending to `out` as an entry without a newline.
+    pub fn flush(&mut self, stamp: &str, out: &mut Vec<u8>) {
         if self.has_pending() {
-            entry(self.stream, stamp, b" P ", &self.pending, put);
+            Head::new(stamp, self.stream).entry(b'P', &self.pending, &[], out);
             self.pending.clear();
         }
     }
 
-    fn add(&mut self, stamp: &str, mut text: &[u8], put: &mut impl FnMut(&[u8])) {
-        loop {
-            let room = MAX_TEXT_BYTES.saturating_sub(self.pending.len()).min(text.len());
-            let (now, later) = text.split_at(room);
-            self.pending.extend_from_slice(now);
-            text = later;
-            if text.is_empty() {
-                return;
-            }
-            entry(self.stream, stamp, b" P ", &self.pending, &mut *put);
-            self.pending.clear();
-        }
+    /// Gives the memory back that it does not need now.
+    pub fn rest(&mut self) {
+        self.pending.shrink_to_fit();
     }
 }
 
-fn entry(stream: Stream, stamp: &str, tag: &[u8; 3], text: &[u8], mut put: impl FnMut(&[u8])) {
-    for part in [stamp.as_bytes(), b" ", stream.word(), tag, text, b"\n"] {
-        put(part);
+/// What entries of one output and one time begin with.
+struct Head(Vec<u8>);
+
+impl Head {
+    fn new(stamp: &str, stream: Stream) -> Self {
+        Self([stamp.as_bytes(), b" ", stream.word(), b" "].concat())
     }
+
+    /// Adds an entry whose text is in two parts.
+    fn entry(&self, tag: u8, begin: &[u8], end: &[u8], out: &mut Vec<u8>) {
+        out.reserve(self.0.len() + begin.len() + end.len() + 3);
+        out.extend_from_slice(&self.0);
+        out.extend_from_slice(&[tag, b' ']);
+        out.extend_from_slice(begin);
+        out.extend_from_slice(end);
+        out.push(b'\n');
+    }
+}
+
+/// An entry of this program's own, among those of the task: what became of the output.
+#[must_use]
+pub fn note(stamp: &str, text: &str) -> String {
+    format!("{stamp} stderr F vk-cmd: {text}\n")
 }
 
 #[cfg(test)]
@@ -161,18 +188,26 @@ mod tests {
                 (prop_oneof![
                     proptest::collection::vec(prop_oneof![Just(b'\n'), any::<u8>()], 1..200),
                     (1usize..40_000).prop_map(|n| vec![b'x'; n]),
-                ], any::<bool>()), 1..20)
+                ], any::<bool>()), 1..20),
+            enough in 1usize..100_000,
         ) {
             let mut encoder = Encoder::new(Stream::Stdout);
             let (mut log, mut all) = (Vec::new(), Vec::new());
             for (chunk, flush) in &chunks {
-                encoder.push(NOW, chunk, |b| log.extend_from_slice(b));
+                let mut left = chunk.as_slice();
+                while !left.is_empty() {
+                    let mut part = Vec::new();
+                    left = encoder.push(NOW, left, &mut part, enough);
+                    // No more than one entry past what is enough.
+                    prop_assert!(part.len() < enough + MAX_TEXT_BYTES + 50);
+                    log.append(&mut part);
+                }
                 if *flush {
-                    encoder.flush(NOW, |b| log.extend_from_slice(b));
+                    encoder.flush(NOW, &mut log);
                 }
                 all.extend_from_slice(chunk);
             }
-            encoder.flush(NOW, |b| log.extend_from_slice(b));
+            encoder.flush(NOW, &mut log);
             prop_assert!(!encoder.has_pending());
             prop_assert_eq!(decode(&log), all);
         }
@@ -187,8 +222,8 @@ mod tests {
     fn entries_look_as_the_runtimes_write_them() {
         let mut log = Vec::new();
         let mut encoder = Encoder::new(Stream::Stderr);
-        encoder.push(NOW, b"one\n\nthr", |b| log.extend_from_slice(b));
-        encoder.flush(NOW, |b| log.extend_from_slice(b));
+        encoder.push(NOW, b"one\n\nthr", &mut log, 1000);
+        encoder.flush(NOW, &mut log);
         let text = String::from_utf8(log).unwrap();
         assert_eq!(text, format!("{NOW} stderr F one\n{NOW} stderr F \n{NOW} stderr P thr\n"));
     }

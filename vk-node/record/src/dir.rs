@@ -43,6 +43,8 @@ pub mod names {
     pub const UNKNOWN: &str = "unknown.json";
     /// The output.
     pub const LOG: &str = "log";
+    /// The file that is about to become [`LOG`].
+    pub const NEXT_LOG: &str = ".log.next";
     /// What the shim has to complain of.
     pub const SHIM_ERR: &str = "shim.err";
     /// Processes that were killed and do not end.
@@ -129,6 +131,19 @@ impl Dir {
             Err(e) => return Err(self.error("make the directory", name, e)),
         };
         Ok((self.open_dir(name)?, new))
+    }
+
+    /// The same directory, held open once more.
+    ///
+    /// # Errors
+    /// When the process may have no more files open.
+    pub fn try_clone(&self) -> Result<Self, RecordError> {
+        let fd = self.fd.try_clone().map_err(|source| RecordError::Io {
+            action: "hold open",
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(Self { fd, path: self.path.clone() })
     }
 
     /// The path it was opened by, for messages and for programs.

@@ -13,6 +13,7 @@
 //!     start.json             {pid, start time, boot id}     written by the shim, before the gate opens
 //!     stop.json              a request to end it            written by the pipe
 //!     log                    the output, in CRI log format  written by the shim
+//!     log.<number>           older output: see log_files    the same
 //!     lingering.json         killed, and does not end       written by the shim, for as long as that is so
 //!     control.sock           signals, input, exec           the shim listens here
 //!     exit.json              how it ended                   written by the shim
@@ -39,6 +40,7 @@ pub mod cri;
 mod dir;
 mod error;
 mod lock;
+mod log_files;
 pub mod process;
 mod task;
 pub mod terminal;
@@ -47,5 +49,6 @@ mod version;
 pub use dir::{Dir, names};
 pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};
+pub use log_files::{LogFile, closed_end, closed_name};
 pub use task::{Exit, Facts, Intent, IntentHead, LingeringProcesses, Lost, Start, Stop, TaskDir, state_of, view_of};
 pub use version::Version;

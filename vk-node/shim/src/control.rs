@@ -22,6 +22,7 @@ use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::{ApiError, ErrorReason, Signal};
 
 use crate::command::Command;
+use crate::error::say;
 use crate::exec::{Exec, HangUp};
 use crate::stdio::Input;
 
@@ -79,7 +80,7 @@ impl Control {
     /// Listens for the task in `dir`. That it cannot is no reason not to run the task.
     pub(crate) fn new(dir: &Dir, input: Input) -> Self {
         let listener = control::listen(dir)
-            .map_err(|e| eprintln!("vk-shim: there will be no exec, attach or signal for this task: {e}"))
+            .map_err(|e| say(format_args!("there will be no exec, attach or signal for this task: {e}")))
             .ok();
         Self { listener, deaf_until: None, connections: Vec::new(), input, hang_ups: Vec::new() }
     }

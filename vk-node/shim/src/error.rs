@@ -34,3 +34,9 @@ impl ShimError {
         move |e| Self::System { action, source: e.into() }
     }
 }
+
+/// Says something in the task's `shim.err`. Not by `eprintln!`: that panics when the disk is full.
+pub(crate) fn say(what: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "vk-shim: {what}");
+}

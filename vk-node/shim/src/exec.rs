@@ -21,6 +21,7 @@ use vk_record::process::Stat;
 use vk_task::{ApiError, End, ErrorReason};
 
 use crate::command::Command;
+use crate::error::say;
 use crate::gate::{self, Failure, Report};
 use crate::run::end_of;
 use crate::stdio::Theirs;
@@ -109,7 +110,7 @@ impl HangUp {
             self.kill_at = None;
             let proof = self.proof();
             tree::kill_those(|stat| proof.holds(stat)).unwrap_or_else(|e| {
-                eprintln!("vk-shim: cannot kill what is left of a program whose caller has hung up: {e}");
+                say(format_args!("cannot kill what is left of a program whose caller has hung up: {e}"));
             });
         }
         self.kill_at.is_none()
@@ -121,7 +122,7 @@ impl HangUp {
         let told = tree::tell_those(&[Signal::HUP, Signal::CONT], |stat| stat.session == leader);
         match told {
             Ok(members) => self.members = members.iter().map(|s| (s.pid, s.start_ticks)).collect(),
-            Err(e) => eprintln!("vk-shim: cannot tell a program that its caller has hung up: {e}"),
+            Err(e) => say(format_args!("cannot tell a program that its caller has hung up: {e}")),
         }
     }
 

@@ -27,6 +27,7 @@ mod life;
 mod log;
 mod memory;
 mod notify;
+mod relay;
 mod run;
 mod signals;
 mod stdio;
@@ -39,19 +40,20 @@ use std::process::ExitCode;
 use vk_record::chain;
 
 pub use error::ShimError;
+use error::say;
 pub use signals::DOORBELL;
 
 /// The command line of `vk-node shim <task-dir>`, given without the program and the word `shim`. To be called before
 /// the process has a second thread.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(dir), None) = (args.next(), args.next()) else {
-        eprintln!("usage: vk-node shim <task-directory>\nThe pipe runs this; it is of no use by hand.");
+        say(format_args!("usage: vk-node shim <task-directory>\nThe pipe runs this; it is of no use by hand."));
         return ExitCode::from(2);
     };
     match run::run(&PathBuf::from(dir)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("{}", chain(&e));
+            say(format_args!("{}", chain(&e)));
             ExitCode::FAILURE
         }
     }

@@ -12,15 +12,17 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
-use vk_task::{End, Leftovers, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest};
+use vk_task::{End, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest};
 
 use crate::clock::{self, Alarm};
 use crate::command::{Command, command};
 use crate::control::{self, Control};
+use crate::error::say;
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
-use crate::log::{Log, Relay};
+use crate::log::Log;
 use crate::notify::Notifier;
+use crate::relay::Relay;
 use crate::{ShimError, memory, signals, stdio, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
@@ -131,7 +133,7 @@ fn start(
     limits: &Limits,
 ) -> Result<Result<Started, Failure>, ShimError> {
     // All that can fail comes before the start is on record, for then nothing has happened.
-    let log = Log::open(task)?;
+    let log = Log::open(task, limits.log)?;
     let alarm = limits.wall_seconds.map(|_| Alarm::new()).transpose()?;
     let (theirs, ours) = match stdio::make(stdio) {
         Ok(made) => made,
@@ -162,7 +164,7 @@ fn start(
     if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
         alarm.set(over);
     }
-    let relay = Relay::new(ours.stdout, ours.stderr, log);
+    let relay = Relay::new(ours.stdout, ours.stderr, log, limits.output_bytes);
     Ok(Ok(Started { pid, main, relay, control, report, at, wall_over, alarm }))
 }
 
@@ -266,6 +268,7 @@ impl<'a> Watch<'a> {
             held.then_some(PARTIAL_LINE_PAUSE),
             self.notifier.is_pending().then_some(RING_PAUSE),
             self.control.pause(),
+            self.relay.quiet_in(),
         ];
         let timeout = pauses.into_iter().flatten().min().and_then(|d| Timespec::try_from(d).ok());
         let (ready, asked) = {
@@ -289,6 +292,10 @@ impl<'a> Watch<'a> {
         }
         self.read_report();
         self.relay.turn();
+        self.relay.rest_if_quiet();
+        if self.relay.exceeded() {
+            self.seen.exceeded.get_or_insert(LimitKind::Output);
+        }
         if asked || self.control.is_due() {
             let ending = self.seen.terminated || (self.seen.main_ended && self.leftovers == Leftovers::Kill);
             let main = self.main_fd.as_ref().map(AsFd::as_fd);
@@ -338,7 +345,7 @@ impl<'a> Watch<'a> {
     fn look_for_stop(&mut self) {
         match self.task.stop() {
             Ok(stop) => self.seen.kill_at = stop.map(|s| s.kill_at),
-            Err(e) => eprintln!("vk-shim: a request to stop was not understood: {}", chain(&e)),
+            Err(e) => say(format_args!("a request to stop was not understood: {}", chain(&e))),
         }
     }
 
@@ -398,7 +405,7 @@ fn record_end(task: &TaskDir, exit: Exit) {
     loop {
         match task.write_exit(&exit) {
             Ok(()) | Err(RecordError::Exists { .. }) => return,
-            Err(e) => eprintln!("vk-shim: the task's end is not written down yet: {}", chain(&e)),
+            Err(e) => say(format_args!("the task's end is not written down yet: {}", chain(&e))),
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(RECORD_PAUSE_MAX);
@@ -407,6 +414,6 @@ fn record_end(task: &TaskDir, exit: Exit) {
 
 fn complain(what: &str, result: io::Result<()>) {
     if let Err(e) = result {
-        eprintln!("vk-shim: cannot {what}: {e}");
+        say(format_args!("cannot {what}: {e}"));
     }
 }

@@ -46,10 +46,32 @@ impl Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LogLimits {
-    /// The size at which a file is closed and the next is begun, in bytes.
+    /// The size at which a file is closed and the next is begun, in bytes. Less than [`Self::MIN_FILE_BYTES`] counts as
+    /// that.
     pub file_bytes: u64,
-    /// How many files there are at most, the one that is written to included; at least 1.
+    /// How many files there are at most, the one that is written to included. Less than [`Self::MIN_FILES`] counts as
+    /// that.
     pub files: u32,
+}
+
+impl LogLimits {
+    /// A file holds at least what is written to it in one go.
+    pub const MIN_FILE_BYTES: u64 = 128 << 10;
+    /// One that is written to, and one that was: as the kubelet wants it.
+    pub const MIN_FILES: u32 = 2;
+
+    /// The limits as they are kept to.
+    #[must_use]
+    pub fn in_force(self) -> Self {
+        Self { file_bytes: self.file_bytes.max(Self::MIN_FILE_BYTES), files: self.files.max(Self::MIN_FILES) }
+    }
+
+    /// The most that a log takes on disk, in bytes.
+    #[must_use]
+    pub fn most_bytes(self) -> u64 {
+        let Self { file_bytes, files } = self.in_force();
+        file_bytes.saturating_mul(u64::from(files))
+    }
 }
 
 impl Default for LogLimits {

@@ -202,7 +202,8 @@ async fn read_logs(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>, uri: U
     let Query(query) = Query::<LogQuery>::try_from_uri(&uri)
         .map_err(|e| Refusal::new(ErrorReason::Invalid, format!("the query makes no sense: {}", e.body_text())))?;
     let closing = pipe.closing.clone();
-    let bytes = logs::read(pipe, id.clone(), query).await.ok_or_else(|| Refusal::no_task(&id))?;
+    let bytes = logs::read(pipe, id.clone(), query).await.map_err(|e| failure("the log cannot be read", &e))?;
+    let bytes = bytes.ok_or_else(|| Refusal::no_task(&id))?;
     let body = Body::from_stream(or_cut_off(closing, bytes));
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], body).into_response())
 }

@@ -15,42 +15,26 @@ pub(super) enum Flow {
     Enough,
 }
 
-/// Takes the bytes of a log's file, in order and in any pieces, and gives those that are wanted.
-#[derive(Debug)]
-pub(super) struct Reader {
-    since: Option<String>,
-    timestamps: bool,
-    left: Option<u64>,
-    /// The output is at the beginning of a line.
-    at_line_start: bool,
+/// Cuts the bytes of a log's file, which come in any pieces, into entries.
+#[derive(Debug, Default)]
+pub(super) struct Entries {
     /// The beginning of an entry whose end has not come.
     rest: Vec<u8>,
 }
 
-impl Reader {
-    /// For a query.
-    pub(super) fn new(query: &LogQuery) -> Self {
-        Self {
-            since: query.since_time.map(stamp),
-            timestamps: query.timestamps,
-            left: query.limit_bytes,
-            at_line_start: true,
-            rest: Vec::new(),
-        }
-    }
-
-    /// Takes bytes of the file; gives what they mean to `out`.
-    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Flow {
+impl Entries {
+    /// Takes bytes; gives the text of each entry that they complete to `take`, until that has enough.
+    pub(super) fn push(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8]) -> Flow) -> Flow {
         let mut bytes = bytes;
         while let Some(at) = memchr::memchr(b'\n', bytes) {
             let (line, more) = bytes.split_at(at);
             bytes = more.get(1..).unwrap_or_default();
             let flow = if self.rest.is_empty() {
-                self.line(line, true, out)
+                take(line)
             } else {
                 let mut whole = std::mem::take(&mut self.rest);
                 whole.extend_from_slice(line);
-                self.line(&whole, true, out)
+                take(&whole)
             };
             if flow == Flow::Enough {
                 return flow;
@@ -62,12 +46,63 @@ impl Reader {
         Flow::More
     }
 
-    /// There is nothing after what was taken: an entry that broke off is shown as far as it goes.
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>) {
-        let rest = std::mem::take(&mut self.rest);
-        self.line(&rest, false, out);
+    /// The beginning of an entry that broke off: nothing comes after what was taken.
+    pub(super) fn finish(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.rest)
+    }
+}
+
+/// Takes the bytes of a log, in order and in any pieces, and gives those that are wanted.
+#[derive(Debug)]
+pub(super) struct Reader {
+    entries: Entries,
+    text: Text,
+}
+
+/// What has been shown, and what may be.
+#[derive(Debug)]
+struct Text {
+    since: Option<String>,
+    timestamps: bool,
+    left: Option<u64>,
+    /// The output is at the beginning of a line.
+    at_line_start: bool,
+}
+
+impl Reader {
+    /// For a query.
+    pub(super) fn new(query: &LogQuery) -> Self {
+        let text = Text {
+            since: query.since_time.map(stamp),
+            timestamps: query.timestamps,
+            left: query.limit_bytes,
+            at_line_start: true,
+        };
+        Self { entries: Entries::default(), text }
     }
 
+    /// Takes bytes of the log; gives what they mean to `out`.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Flow {
+        self.entries.push(bytes, |line| self.text.line(line, true, out))
+    }
+
+    /// There is nothing in this file after what was taken: an entry that broke off is shown as far as it goes.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Flow {
+        self.text.line(&self.entries.finish(), false, out)
+    }
+
+    /// So many bytes of the log were thrown away before they could be read: says so, at the time `now`.
+    pub(super) fn missing(&mut self, bytes: u64, now: &str, out: &mut Vec<u8>) -> Flow {
+        if !self.text.at_line_start {
+            self.text.put(b"\n", out);
+            self.text.at_line_start = true;
+        }
+        let text = format!("{bytes} bytes of the log are missing here: they were thrown away before they were read");
+        self.text.line(cri::note(now, &text).trim_end().as_bytes(), true, out)
+    }
+}
+
+impl Text {
     fn line(&mut self, line: &[u8], whole: bool, out: &mut Vec<u8>) -> Flow {
         let Some(entry) = cri::parse(line) else { return Flow::More };
         // Both are of the same form, so they compare as the times do.
@@ -96,7 +131,7 @@ impl Reader {
     }
 }
 
-/// Finds where the last lines of a log begin, looking at its file from the end to the beginning, block by block.
+/// Finds where the last lines of a log begin, looking at it from the end to the beginning, block by block.
 ///
 /// It counts lines of the output, of which one may be many entries. (The kubelet counts entries, so that it shows only
 /// the end of a long last line; nobody can want that.)
@@ -104,7 +139,7 @@ impl Reader {
 pub(super) struct TailFinder {
     wanted: u64,
     found: u64,
-    /// The length of the file, known from the first block.
+    /// Where the log ends, known from the first block.
     end: Option<u64>,
     /// Where the entry begins that was looked at last.
     next_entry: Option<u64>,
@@ -121,15 +156,16 @@ impl TailFinder {
         Self { wanted, found: 0, end: None, next_entry: None, seam: Vec::new() }
     }
 
-    /// Takes the block that ends where the last one began; it begins at `offset` in the file. Gives the place where the
-    /// wanted lines begin, if it is found. If it never is, they begin where the file does.
-    pub(super) fn push(&mut self, offset: u64, block: &[u8]) -> Option<u64> {
+    /// Takes the block that ends where the last one began; it begins at `offset` in the whole log. Gives the place where the
+    /// wanted lines begin, if it is found. If it never is, they begin where the log does, with the block that is
+    /// `first` in it.
+    pub(super) fn push(&mut self, offset: u64, block: &[u8], first: bool) -> Option<u64> {
         let end = *self.end.get_or_insert(offset + block.len() as u64);
         let mut bytes = block.to_vec();
         bytes.extend_from_slice(&self.seam);
-        // An entry begins after each newline, and where the file does.
+        // An entry begins after each newline, and where the log does.
         let after_newlines = memchr::memrchr_iter(b'\n', block).map(|at| at + 1);
-        let beginning = (offset == 0).then_some(0);
+        let beginning = first.then_some(0);
         for at in after_newlines.chain(beginning) {
             let head = bytes.get(at..).unwrap_or_default();
             let place = offset + at as u64;
@@ -190,7 +226,7 @@ mod tests {
         let mut end = log.len();
         while end > 0 {
             let begin = end.saturating_sub(block);
-            if let Some(place) = finder.push(begin as u64, &log[begin..end]) {
+            if let Some(place) = finder.push(begin as u64, &log[begin..end], begin == 0) {
                 return place;
             }
             end = begin;
@@ -230,6 +266,20 @@ mod tests {
         text.extend(log(&[(1, 'F', "a"), (2, 'F', "broken off")]));
         text.truncate(text.len() - 5);
         assert_eq!(read(&LogQuery::default(), &text, 10), "a\nbroken");
+    }
+
+    #[test]
+    fn what_was_thrown_away_is_told_of_on_a_line_of_its_own() {
+        let mut reader = Reader::new(&LogQuery { timestamps: true, ..LogQuery::default() });
+        let mut out = Vec::new();
+        reader.push(&log(&[(1, 'P', "a")]), &mut out);
+        reader.missing(7, &at(2), &mut out);
+        reader.push(&log(&[(3, 'F', "b")]), &mut out);
+        let text = String::from_utf8(out).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0], format!("{} a", at(1)));
+        assert!(lines[1].starts_with(&format!("{} vk-cmd: 7 bytes of the log are missing", at(2))), "{text}");
+        assert_eq!(lines[2], format!("{} b", at(3)));
     }
 
     #[test]

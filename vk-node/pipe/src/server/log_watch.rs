@@ -1,4 +1,4 @@
-//! Seeing that logs are written to. One inotify instance serves all readers: a user may have only so many, and shares
+//! Seeing that logs are written to, or begun anew. One inotify instance serves all readers: a user may have only so many, and shares
 //! them with every other program.
 
 use std::collections::HashMap;
@@ -10,6 +10,8 @@ use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::sync::Notify;
 use tracing::warn;
 
+/// What is seen: bytes are added to a file, or a file gets its name.
+const MASK: WatchMask = WatchMask::MODIFY.union(WatchMask::CREATE).union(WatchMask::MOVED_TO).union(WatchMask::ONLYDIR);
 /// Room for a few events.
 const BUFFER_BYTES: usize = 4096;
 
@@ -59,11 +61,12 @@ impl LogWatch {
         Self { inner: Some(inner) }
     }
 
-    /// Watches the log at `path`, if that is possible.
+    /// Watches the log in the directory at `path`, if that is possible. The directory and not the file, for that is
+    /// another one after a rotation.
     pub(super) fn add(&self, path: &Path) -> Option<Watched> {
         let inner = Arc::clone(self.inner.as_ref()?);
         let mut logs = lock(&inner.logs);
-        let descriptor = lock(&inner.watches).add(path, WatchMask::MODIFY).ok()?;
+        let descriptor = lock(&inner.watches).add(path, MASK).ok()?;
         let (notify, readers) = logs.entry(descriptor.clone()).or_default();
         *readers += 1;
         let notify = Arc::clone(notify);

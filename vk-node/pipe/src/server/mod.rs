@@ -18,6 +18,8 @@ mod keeper;
 mod leftovers;
 mod limits;
 mod lines;
+mod log_cursor;
+mod log_stream;
 mod log_text;
 mod log_watch;
 mod logs;

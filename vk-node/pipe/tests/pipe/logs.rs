@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use futures::StreamExt;
-use vk_task::{End, LogQuery, Program, ScriptRunner, TaskId};
+use vk_task::{End, LimitKind, LogLimits, LogQuery, Program, ScriptRunner, TaskId, TaskState};
 
 use crate::Test;
 use crate::support::{Host, block_on, exec, id, script, spec, stop_in, with_env};
@@ -20,6 +20,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("strange_arguments_and_variables_arrive_unchanged", strange_strings),
     ("a_prompt_without_a_newline_is_seen", prompt),
     ("a_log_that_is_cut_off_is_an_error", cut_off),
+    ("of_a_big_output_the_newest_files_are_kept", rotation),
+    ("a_follower_loses_and_doubles_nothing_over_rotations", follow_rotation),
+    ("a_follower_that_is_too_slow_is_told_what_is_missing", slow_follower),
+    ("a_task_that_writes_too_much_is_killed", output_limit),
 ];
 
 async fn read(host: &Host, id: &TaskId, query: &LogQuery) -> Vec<u8> {
@@ -60,9 +64,13 @@ fn ten_mebibytes() {
             .collect();
         fs::write(&file, &bytes).unwrap();
         let id = id("big");
-        host.client.start(&id, &exec(&["cat", file.to_str().unwrap()])).await.unwrap();
+        // In a few files.
+        let mut task = exec(&["cat", file.to_str().unwrap()]);
+        task.limits.log = LogLimits { file_bytes: 3 << 20, files: 100 };
+        host.client.start(&id, &task).await.unwrap();
         assert_eq!(host.ended(&id).await, End::Exited { code: 0 });
         assert!(all(&host, &id).await == bytes);
+        assert!(host.log_files(&id).len() > 3);
     });
 }
 
@@ -193,5 +201,104 @@ fn cut_off() {
         assert_eq!(stream.next().await.unwrap().unwrap(), "begin\n");
         host.kill_pipe();
         assert!(stream.next().await.unwrap().is_err());
+    });
+}
+
+fn numbers(from: u32, to: u32) -> String {
+    (from..=to).map(|n| format!("{n}\n")).collect()
+}
+
+fn rotation() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("fifty");
+        let line = "x".repeat(4000);
+        // 50 MiB, of which 5 files of 1 MiB are kept.
+        let mut task = script(&format!("i=0; while [ $i -lt 13107 ]; do i=$((i+1)); echo $i {line}; done"));
+        task.limits.log = LogLimits { file_bytes: 1 << 20, files: 5 };
+        host.client.start(&id, &task).await.unwrap();
+        let mut most = 0;
+        while !host.client.get(&id).await.unwrap().state.is_final() {
+            most = most.max(host.log_files(&id).values().sum());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        // For a moment there may be one more, which is being removed.
+        assert!(most <= 6 << 20, "{most}");
+        let files = host.log_files(&id);
+        assert!(files.len() == 5 && files.values().all(|len| *len <= 1 << 20), "{files:?}");
+        let got = String::from_utf8(all(&host, &id).await).unwrap();
+        assert!(got.len() > 4 << 20);
+        let first: u32 = got.split_once(' ').unwrap().0.parse().unwrap();
+        let wanted: String = (first..=13107).map(|n| format!("{n} {line}\n")).collect();
+        assert!(got == wanted);
+        // More than one file holds.
+        let tail = LogQuery { tail_lines: Some(600), ..LogQuery::default() };
+        let wanted: String = (12508..=13107).map(|n| format!("{n} {line}\n")).collect();
+        assert!(read(&host, &id, &tail).await == wanted.as_bytes());
+    });
+}
+
+fn follow_rotation() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("seq");
+        let mut task = exec(&["seq", "1", "300000"]);
+        // So many that none is thrown away: 16 MB in the log.
+        task.limits.log = LogLimits { file_bytes: 128 << 10, files: 1000 };
+        host.client.start(&id, &task).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let got = String::from_utf8(read(&host, &id, &query).await).unwrap();
+        assert!(got == numbers(1, 300_000));
+        assert!(host.log_files(&id).len() > 100);
+        assert!(all(&host, &id).await == got.as_bytes());
+    });
+}
+
+fn slow_follower() {
+    block_on(async {
+        let host = Host::new().await;
+        let (id, go) = (id("slow"), host.file("go"));
+        let text = format!("echo first; while [ ! -e {} ]; do sleep 0.01; done; seq 1 300000", go.display());
+        let mut task = script(&text);
+        task.limits.log = LogLimits { file_bytes: 128 << 10, files: 3 };
+        host.client.start(&id, &task).await.unwrap();
+        let query = LogQuery { follow: true, ..LogQuery::default() };
+        let mut stream = host.client.logs(&id, &query).await.unwrap();
+        assert_eq!(stream.next().await.unwrap().unwrap(), "first\n");
+        // What it reads from now on is more than what lies between it and the pipe.
+        fs::write(&go, "").unwrap();
+        host.ended(&id).await;
+        let mut got = Vec::new();
+        while let Some(part) = stream.next().await {
+            got.extend_from_slice(&part.unwrap());
+        }
+        let got = String::from_utf8(got).unwrap();
+        let gaps: Vec<_> = got.lines().filter(|l| l.contains("bytes of the log are missing")).collect();
+        assert!(!gaps.is_empty());
+        let lines: Vec<u32> = got.lines().filter_map(|l| l.parse().ok()).collect();
+        assert_eq!(lines.len() + gaps.len(), got.lines().count(), "nothing but whole lines");
+        assert!(lines.is_sorted() && lines.last() == Some(&300_000));
+        let holes = lines.windows(2).filter(|w| w[1] != w[0] + 1).count() + usize::from(lines[0] != 1);
+        assert_eq!(holes, gaps.len());
+    });
+}
+
+fn output_limit() {
+    block_on(async {
+        let host = Host::new().await;
+        let id = id("loud");
+        let mut task = script("trap '' TERM; setsid yes & yes");
+        task.limits.output_bytes = Some(1_000_001);
+        host.client.start(&id, &task).await.unwrap();
+        match host.until(&id, TaskState::is_final).await.state {
+            TaskState::Ended { end: End::Signaled { signal, .. }, exceeded: Some(LimitKind::Output), .. } => {
+                assert_eq!(signal.0, 9);
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(host.processes_of(&id), Vec::<i32>::new());
+        let got = String::from_utf8(all(&host, &id).await).unwrap();
+        let told = "vk-cmd: the output is longer than its limit of 1000001 bytes; what follows is not kept\n";
+        assert!(got == format!("{}y{told}", "y\n".repeat(500_000)));
     });
 }

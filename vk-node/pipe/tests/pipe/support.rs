@@ -1,5 +1,6 @@
 //! A host of one test's own: a directory, a pipe in it as a process of its own, and a client.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -167,6 +168,19 @@ impl Host {
         let id = id(name);
         self.client.start(&id, &script(text)).await.unwrap();
         self.ended(&id).await
+    }
+
+    /// The files of a task's log, with their lengths.
+    pub(crate) fn log_files(&self, id: &TaskId) -> BTreeMap<String, u64> {
+        let entries = std::fs::read_dir(self.directory().join("tasks").join(id.as_str())).unwrap();
+        entries
+            .filter_map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.file_name().into_string().unwrap();
+                // One that has just been removed has no length.
+                (name.starts_with("log")).then(|| Some((name, entry.metadata().ok()?.len())))?
+            })
+            .collect()
     }
 
     /// The process that is the task's shim.
