@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use vk_task::{ContainerRun, Origin, Program, RUN_VARIABLE, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec};
 
 use crate::ShimError;
+use crate::limits::Confinement;
 
 /// Where programs are looked up when the environment has no `PATH`: what execvp(3) uses.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -25,6 +26,8 @@ pub(crate) struct Command {
     pub(crate) dir: CString,
     /// The program's name, for people.
     pub(crate) name: String,
+    /// What it is held to.
+    pub(crate) confinement: Confinement,
 }
 
 /// Makes the command of a task, whose script (if it is one) is at `script` and whose processes are to carry the mark
@@ -70,11 +73,13 @@ pub(crate) fn command(
             .collect::<Result<_, _>>()?,
         dir: c_string("the working directory", dir.as_os_str())?,
         name: program.to_string_lossy().into_owned(),
+        confinement: Confinement::default(),
     })
 }
 
 impl Command {
-    /// Another program in the same place: the same working directory, and the same environment unless another is given.
+    /// Another program in the same place: the same working directory and limits, and the same environment unless another
+    /// is given.
     pub(crate) fn beside(&self, argv: Vec<String>, env: Option<Vec<CString>>) -> Result<Self, ShimError> {
         let env = env.unwrap_or_else(|| self.env.clone());
         let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
@@ -89,6 +94,7 @@ impl Command {
             env,
             dir: self.dir.clone(),
             name: program.to_string_lossy().into_owned(),
+            confinement: self.confinement.clone(),
         })
     }
 }

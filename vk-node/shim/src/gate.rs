@@ -23,6 +23,7 @@ use rustix::process::{Pid, Signal};
 use vk_task::StartFailure;
 
 use crate::command::Command;
+use crate::limits::Part;
 use crate::stdio::Theirs;
 use crate::{ShimError, signals};
 
@@ -52,6 +53,28 @@ enum Stage {
     Prepare,
     Enter,
     Exec,
+    Confine(Part),
+}
+
+impl Stage {
+    /// The number that the child tells it by.
+    fn number(self) -> i32 {
+        match self {
+            Self::Prepare => 0,
+            Self::Enter => 1,
+            Self::Exec => 2,
+            Self::Confine(Part(part)) => 256 + i32::from(part),
+        }
+    }
+
+    fn of_number(number: i32) -> Self {
+        match (number, u8::try_from(number.saturating_sub(256))) {
+            (0, _) => Self::Prepare,
+            (1, _) => Self::Enter,
+            (_, Ok(part)) => Self::Confine(Part(part)),
+            (_, Err(_)) => Self::Exec,
+        }
+    }
 }
 
 /// Why the program was not executed.
@@ -163,14 +186,9 @@ fn begin(shim: Pid) {
 /// The child becomes the program, or says why it does not.
 fn execute(command: &Command, stdio: &Theirs, report: OwnedFd) -> ! {
     let (stage, errno) = become_the_program(command, stdio);
-    let stage = match stage {
-        Stage::Prepare => 0,
-        Stage::Enter => 1,
-        Stage::Exec => 2_i32,
-    };
     let mut bytes = [0; 8];
     let (first, second) = bytes.split_at_mut(4);
-    first.copy_from_slice(&stage.to_le_bytes());
+    first.copy_from_slice(&stage.number().to_le_bytes());
     second.copy_from_slice(&errno.raw_os_error().to_le_bytes());
     let _ = File::from(report).write_all(&bytes);
     leave(127)
@@ -185,6 +203,9 @@ fn become_the_program(command: &Command, stdio: &Theirs) -> (Stage, Errno) {
         return (Stage::Enter, e);
     }
     signals::reset();
+    if let Err((part, e)) = command.confinement.apply() {
+        return (Stage::Confine(part), e);
+    }
     let mut failure = Errno::NOENT;
     for file in &command.files {
         match exec(file, command) {
@@ -220,11 +241,7 @@ impl Failure {
     fn new(bytes: [u8; 8], command: &Command) -> Self {
         let (stage, errno) = bytes.split_at(4);
         let number = |b: &[u8]| b.try_into().map(i32::from_le_bytes).unwrap_or_default();
-        let stage = match number(stage) {
-            0 => Stage::Prepare,
-            1 => Stage::Enter,
-            _ => Stage::Exec,
-        };
+        let stage = Stage::of_number(number(stage));
         let error = io::Error::from_raw_os_error(number(errno));
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
         match stage {
@@ -235,6 +252,10 @@ impl Failure {
             Stage::Enter => Self {
                 kind: StartFailure::WorkingDirectory,
                 message: format!("cannot enter the working directory {}: {error}", command.dir.to_string_lossy()),
+            },
+            Stage::Confine(part) => Self {
+                kind: StartFailure::Other,
+                message: format!("{} was not started: {}: {error}", command.name, command.confinement.describe(part)),
             },
             Stage::Exec => Self::of_exec(errno, &error, command),
         }

@@ -24,6 +24,7 @@ mod error;
 mod exec;
 mod gate;
 mod life;
+mod limits;
 mod log;
 mod memory;
 mod notify;
@@ -32,6 +33,7 @@ mod run;
 mod signals;
 mod stdio;
 mod tree;
+mod watchdog;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -20,9 +20,11 @@ use crate::control::{self, Control};
 use crate::error::say;
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
+use crate::limits::Confinement;
 use crate::log::Log;
 use crate::notify::Notifier;
 use crate::relay::Relay;
+use crate::watchdog::Watchdog;
 use crate::{ShimError, memory, signals, stdio, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
@@ -107,7 +109,8 @@ fn lower_open_files() {
 /// What `execve` will be given. The intent, which may hold a long script, is not needed after that.
 fn plan(path: &Path, run: &str, intent: Intent) -> Result<Command, ShimError> {
     let base = std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
-    command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base)
+    let command = command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base)?;
+    Ok(Command { confinement: Confinement::new(&intent.spec.limits, true, run), ..command })
 }
 
 /// A task whose program has been let go.
@@ -122,6 +125,7 @@ struct Started {
     /// When its wall time is over, by the clock of the boot.
     wall_over: Option<Duration>,
     alarm: Option<Alarm>,
+    watchdog: Option<Watchdog>,
 }
 
 /// Starts the program; or says why it is not started, of which a stop that came before is one reason.
@@ -164,8 +168,9 @@ fn start(
     if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
         alarm.set(over);
     }
+    let watchdog = Watchdog::new(limits, true, true, clock::boot());
     let relay = Relay::new(ours.stdout, ours.stderr, log, limits.output_bytes);
-    Ok(Ok(Started { pid, main, relay, control, report, at, wall_over, alarm }))
+    Ok(Ok(Started { pid, main, relay, control, report, at, wall_over, alarm, watchdog }))
 }
 
 /// The watch over a task that runs.
@@ -181,6 +186,7 @@ struct Watch<'a> {
     relay: Relay,
     control: Control,
     alarm: Option<Alarm>,
+    watchdog: Option<Watchdog>,
     /// Until the child has said whether it became the program.
     report: Option<Report>,
     failure: Option<Failure>,
@@ -200,7 +206,7 @@ impl<'a> Watch<'a> {
         notifier: &'a mut Notifier,
         started: Started,
     ) -> Self {
-        let Started { pid, main, relay, control, report, at, wall_over, alarm } = started;
+        let Started { pid, main, relay, control, report, at, wall_over, alarm, watchdog } = started;
         let seen = Seen {
             main_ended: false,
             children_left: true,
@@ -220,6 +226,7 @@ impl<'a> Watch<'a> {
             relay,
             control,
             alarm,
+            watchdog,
             report: Some(report),
             failure: None,
             started_at: at,
@@ -237,7 +244,7 @@ impl<'a> Watch<'a> {
             self.reap();
             match life::next(self.leftovers, &self.seen, clock::now()) {
                 Step::Finish => return self.finish(),
-                Step::Wait(pause) => self.wait(pause),
+                Step::Wait(pause) => self.wait_watchfully(pause),
                 Step::Exceed(kind) => self.seen.exceeded = Some(kind),
                 Step::Terminate => {
                     complain("send SIGTERM to the task's processes", tree::terminate());
@@ -257,6 +264,15 @@ impl<'a> Watch<'a> {
     fn wait_until_it_runs(&mut self) {
         if self.report.is_some() {
             self.wait(Some(EXEC_PAUSE));
+        }
+    }
+
+    /// Waits, and has the watchdog look when it is time.
+    fn wait_watchfully(&mut self, pause: Option<Duration>) {
+        let idle = self.watchdog.as_ref().map(|w| w.idle(clock::boot()));
+        self.wait([pause, idle].into_iter().flatten().min());
+        if let Some(kind) = self.watchdog.as_mut().and_then(|w| w.look(clock::boot())) {
+            self.seen.exceeded.get_or_insert(kind);
         }
     }
 

@@ -13,7 +13,8 @@ pub struct Limits {
     /// Seconds from the opening of the gate; then it is ended as by a stop with [`Self::GRACE_SECONDS`] of grace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wall_seconds: Option<u64>,
-    /// Resident memory of the whole tree, in bytes. Past it the tree is killed.
+    /// Resident memory of the whole tree, in bytes: anonymous and shared memory, a shared page once. Mapped files do not
+    /// count. Past it the tree is killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Processors for the whole tree, in thousandths. Without a cgroup it is rounded up to whole processors that the
@@ -117,6 +118,23 @@ pub enum LimitKind {
     Processes,
     /// [`Limits::output_bytes`].
     Output,
+}
+
+impl fmt::Display for Rlimit {
+    /// The name that getrlimit(2) has for it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AddressSpace => "RLIMIT_AS",
+            Self::Core => "RLIMIT_CORE",
+            Self::CpuSeconds => "RLIMIT_CPU",
+            Self::Data => "RLIMIT_DATA",
+            Self::FileSize => "RLIMIT_FSIZE",
+            Self::LockedMemory => "RLIMIT_MEMLOCK",
+            Self::OpenFiles => "RLIMIT_NOFILE",
+            Self::UserProcesses => "RLIMIT_NPROC",
+            Self::Stack => "RLIMIT_STACK",
+        })
+    }
 }
 
 impl fmt::Display for LimitKind {

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     match args.nth(1).as_ref().and_then(|a| a.to_str()) {
         Some("shim") => return vk_shim::main(args),
+        Some("threads") => return limits::be_threads(args),
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
