@@ -11,7 +11,7 @@ use vk_task::{Limits, Rlimit};
 pub(crate) struct Confinement {
     nice: Option<i8>,
     /// The processors that it is bound to.
-    cpus: Option<CpuSet>,
+    cpus: Option<Box<CpuSet>>,
     rlimits: Vec<(Rlimit, u64)>,
 }
 
@@ -36,7 +36,7 @@ impl Confinement {
             let numbers: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&n| allowed.is_set(n)).collect();
             let mut set = CpuSet::new();
             choose(&numbers, millis, run)?.for_each(|n| set.set(n));
-            Some(set)
+            Some(Box::new(set))
         });
         Self { nice: limits.nice, cpus, rlimits: limits.rlimits.iter().map(|(&what, &most)| (what, most)).collect() }
     }
