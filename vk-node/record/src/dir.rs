@@ -2,16 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::{Errno, retry_on_intr};
 
 use crate::RecordError;
+use crate::faults::{self, Call};
 
 /// The names of the files.
 pub mod names {
@@ -58,21 +58,11 @@ pub mod names {
 /// No record is longer: an intent holds a script, which came through the API server, which takes 3 MiB at most.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 
-/// Sets temporary files of one process apart.
-static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
-
 /// A directory that belongs to this user alone, held open: whatever happens to its path, it stays the same directory.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
     path: PathBuf,
-}
-
-/// Whether a file may be there already when a new one takes its name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
-    MayExist,
-    MustBeNew,
 }
 
 impl Dir {
@@ -113,8 +103,9 @@ impl Dir {
     /// When it is not there, cannot be opened or is not ours.
     pub fn open_dir(&self, name: &str) -> Result<Self, RecordError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, name, flags, Mode::empty())
-            .map_err(|e| self.error("open the directory", name, e))?;
+        let open =
+            || faults::at(Call::Open, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
+        let fd = retry_on_intr(open).map_err(|e| self.error("open the directory", name, e))?;
         let dir = Self { fd, path: self.path.join(name) };
         dir.check_owner(&dir.fd, "")?;
         Ok(dir)
@@ -125,7 +116,7 @@ impl Dir {
     /// # Errors
     /// When it cannot be made or opened, or is not ours.
     pub fn create_dir(&self, name: &str) -> Result<(Self, bool), RecordError> {
-        let new = match rustix::fs::mkdirat(&self.fd, name, Mode::RWXU) {
+        let new = match faults::at(Call::MakeDir, name).and_then(|()| rustix::fs::mkdirat(&self.fd, name, Mode::RWXU)) {
             Ok(()) => true,
             Err(Errno::EXIST) => false,
             Err(e) => return Err(self.error("make the directory", name, e)),
@@ -165,6 +156,7 @@ impl Dir {
     /// When it cannot be read.
     pub fn entries(&self) -> Result<Vec<String>, RecordError> {
         let listing = |e| self.error("list", "", e);
+        faults::at(Call::List, "").map_err(listing)?;
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.fd).map_err(listing)? {
             // A name that is not UTF-8 is none that this program gave.
@@ -183,7 +175,9 @@ impl Dir {
     /// # Errors
     /// When the kernel does not say.
     pub fn stat(&self, name: &str) -> Result<Option<Stat>, RecordError> {
-        match rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        let stat =
+            faults::at(Call::Stat, name).and_then(|()| rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW));
+        match stat {
             Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(self.error("look at", name, e)),
@@ -196,7 +190,9 @@ impl Dir {
     /// When it cannot be opened, or is not a plain file of ours.
     pub fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, RecordError> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        let fd = match rustix::fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR) {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let open = || faults::at(Call::Open, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, mode));
+        let fd = match retry_on_intr(open) {
             Ok(fd) => fd,
             Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),
             Err(Errno::LOOP) => return Err(self.not_ours(name, "is a symbolic link".to_owned())),
@@ -227,6 +223,7 @@ impl Dir {
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
         let Some(file) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
         let mut bytes = Vec::new();
+        retry_on_intr(|| faults::at(Call::Read, name)).map_err(|e| self.error("read", name, e))?;
         file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).map_err(|source| RecordError::Io {
             action: "read",
             path: self.path.join(name),
@@ -235,36 +232,14 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    /// Writes the file `name`, replacing what is there; after a crash it holds the old bytes or the new.
-    ///
-    /// # Errors
-    /// When it could not be made durable; what was there before is then there still.
-    pub fn write(&self, name: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
-        self.write_as(name, bytes, mode, Target::MayExist)
-    }
-
-    /// Writes the file `name`, which must not be there: of two who do this at once, one succeeds.
-    ///
-    /// # Errors
-    /// [`RecordError::Exists`] when it is there; others when it could not be made durable.
-    pub fn write_new(&self, name: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
-        self.write_as(name, bytes, mode, Target::MustBeNew)
-    }
-
-    /// Makes what happened to the names in this directory durable.
-    ///
-    /// # Errors
-    /// When the kernel could not.
-    pub fn sync(&self) -> Result<(), RecordError> {
-        rustix::fs::fsync(&self.fd).map_err(|e| self.error("make durable", "", e))
-    }
-
     /// Moves `name` into `other`, under the name `new_name`.
     ///
     /// # Errors
     /// When the kernel could not.
     pub fn move_to(&self, name: &str, other: &Self, new_name: &str) -> Result<(), RecordError> {
-        rustix::fs::renameat(&self.fd, name, &other.fd, new_name).map_err(|e| self.error("move away", name, e))
+        faults::at(Call::Rename, name)
+            .and_then(|()| rustix::fs::renameat(&self.fd, name, &other.fd, new_name))
+            .map_err(|e| self.error("move away", name, e))
     }
 
     /// Removes the file `name`, if it is there.
@@ -272,7 +247,7 @@ impl Dir {
     /// # Errors
     /// When the kernel could not.
     pub fn remove_file(&self, name: &str) -> Result<(), RecordError> {
-        match rustix::fs::unlinkat(&self.fd, name, AtFlags::empty()) {
+        match faults::at(Call::Unlink, name).and_then(|()| rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(e) => Err(self.error("remove", name, e)),
         }
@@ -283,57 +258,13 @@ impl Dir {
     /// # Errors
     /// When something in it could not be removed.
     pub fn remove_tree(&self, name: &str) -> Result<(), RecordError> {
+        faults::at(Call::RemoveDir, name).map_err(|e| self.error("remove the directory", name, e))?;
         match std::fs::remove_dir_all(self.short_path(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(RecordError::Io { action: "remove the directory", path: self.path.join(name), source: e })
             }
             _ => Ok(()),
         }
-    }
-
-    fn write_as(&self, name: &str, bytes: &[u8], mode: Mode, target: Target) -> Result<(), RecordError> {
-        let n = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{name}.{}.{n}", std::process::id());
-        let written = self
-            .write_temporary(&temporary, bytes, mode)
-            .and_then(|()| self.give_name(&temporary, name, target))
-            .and_then(|()| self.sync());
-        if written.is_err() {
-            // It may have its name already, or never have been made; either way there is nothing else to do about it.
-            let _ = rustix::fs::unlinkat(&self.fd, &*temporary, AtFlags::empty());
-        }
-        written
-    }
-
-    fn write_temporary(&self, temporary: &str, bytes: &[u8], mode: Mode) -> Result<(), RecordError> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.fd, temporary, flags, mode).map_err(|e| self.error("make", temporary, e))?;
-        let mut file = File::from(fd);
-        file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| RecordError::Io {
-            action: "write",
-            path: self.path.join(temporary),
-            source,
-        })
-    }
-
-    fn give_name(&self, temporary: &str, name: &str, target: Target) -> Result<(), RecordError> {
-        let renamed = match target {
-            Target::MayExist => rustix::fs::renameat(&self.fd, temporary, &self.fd, name),
-            Target::MustBeNew => {
-                match rustix::fs::renameat_with(&self.fd, temporary, &self.fd, name, RenameFlags::NOREPLACE) {
-                    // NFS, Lustre and others cannot do it, but all of them can link.
-                    Err(Errno::INVAL | Errno::NOSYS) => {
-                        rustix::fs::linkat(&self.fd, temporary, &self.fd, name, AtFlags::empty())
-                            .and_then(|()| rustix::fs::unlinkat(&self.fd, temporary, AtFlags::empty()))
-                    }
-                    other => other,
-                }
-            }
-        };
-        renamed.map_err(|e| match (e, target) {
-            (Errno::EXIST, Target::MustBeNew) => RecordError::Exists { path: self.path.join(name) },
-            _ => self.error("name", name, e),
-        })
     }
 
     fn check_owner(&self, fd: &OwnedFd, name: &str) -> Result<Stat, RecordError> {
@@ -348,7 +279,7 @@ impl Dir {
         RecordError::NotOurs { path: self.path_of(name), what, uid: rustix::process::geteuid().as_raw() }
     }
 
-    fn error(&self, action: &'static str, name: &str, errno: Errno) -> RecordError {
+    pub(crate) fn error(&self, action: &'static str, name: &str, errno: Errno) -> RecordError {
         RecordError::Io { action, path: self.path_of(name), source: errno.into() }
     }
 

@@ -38,9 +38,15 @@
 pub mod control;
 pub mod cri;
 mod dir;
+mod durable;
 mod error;
+#[cfg(feature = "testing")]
+pub mod faults;
+#[cfg(not(feature = "testing"))]
+mod faults;
 mod lock;
 mod log_files;
+pub mod points;
 pub mod process;
 mod task;
 pub mod terminal;

@@ -11,6 +11,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockType, Pid};
 
+use crate::faults::{self, Call};
 use crate::{Dir, RecordError};
 
 /// A lock that this process holds until the value is dropped or the process ends.
@@ -37,7 +38,9 @@ impl Lock {
     /// When the file cannot be opened or locked.
     pub fn try_take(dir: &Dir, name: &str) -> Result<Option<Self>, RecordError> {
         let file = open(dir, name)?;
-        match rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
+        let locked = faults::at(Call::Lock, name)
+            .and_then(|()| rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive));
+        match locked {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(Errno::AGAIN | Errno::ACCESS) => Ok(None),
             Err(e) => Err(RecordError::Io { action: "lock", path: dir.path().join(name), source: e.into() }),
@@ -52,7 +55,9 @@ impl LockHolder {
     /// When the file cannot be opened or the kernel does not say.
     pub fn of(dir: &Dir, name: &str) -> Result<Self, RecordError> {
         let file = open(dir, name)?;
-        match rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)) {
+        let holder = faults::at(Call::Lock, name)
+            .and_then(|()| rustix::process::fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)));
+        match holder {
             Ok(None) => Ok(Self::Nobody),
             Ok(Some(lock)) => Ok(lock.pid.map_or(Self::Elsewhere, Self::Process)),
             Err(e) => Err(RecordError::Io {

@@ -146,7 +146,7 @@ impl TaskDir {
         if let Program::Script { text, .. } = &intent.spec.program {
             self.dir.write(names::SCRIPT, text.as_bytes(), Mode::RWXU)?;
         }
-        self.write_new(names::INTENT, intent)
+        self.write_new_or_nothing(names::INTENT, intent)
     }
 
     /// What was asked.
@@ -168,15 +168,17 @@ impl TaskDir {
     /// Records the start. Only for the holder of the task's lock.
     ///
     /// # Errors
-    /// [`RecordError::Exists`] when the task was started before; others when it could not be written.
+    /// [`RecordError::Exists`] when the task was started before; others when it could not be written. The gate stays closed
+    /// then, and it is taken back if it was there for a moment, so that another may start the task.
     pub fn write_start(&self, start: &Start) -> Result<(), RecordError> {
-        self.write_new(names::START, start)
+        self.write_new_or_nothing(names::START, start)
     }
 
     /// Records the end. Only for the holder of the task's lock.
     ///
     /// # Errors
-    /// [`RecordError::Exists`] when the end was recorded before; others when it could not be written.
+    /// [`RecordError::Exists`] when the end was recorded before, durably; others when it could not be written durably: it
+    /// may be there, and is to be written again.
     pub fn write_exit(&self, exit: &Exit) -> Result<(), RecordError> {
         self.write_new(names::EXIT, exit)
     }
@@ -184,7 +186,8 @@ impl TaskDir {
     /// Records that nobody saw the end. Only for the holder of the task's lock.
     ///
     /// # Errors
-    /// [`RecordError::Exists`] when that was recorded before; others when it could not be written.
+    /// [`RecordError::Exists`] when that was recorded before, durably; others when it could not be written durably: it may
+    /// be there, and is to be written again.
     pub fn write_lost(&self, lost: &Lost) -> Result<(), RecordError> {
         self.write_new(names::UNKNOWN, lost)
     }
@@ -238,6 +241,10 @@ impl TaskDir {
 
     fn write_new<T: Serialize>(&self, name: &str, record: &T) -> Result<(), RecordError> {
         self.dir.write_new(name, &self.json(name, record)?, Mode::RUSR | Mode::WUSR)
+    }
+
+    fn write_new_or_nothing<T: Serialize>(&self, name: &str, record: &T) -> Result<(), RecordError> {
+        self.dir.write_new_or_nothing(name, &self.json(name, record)?, Mode::RUSR | Mode::WUSR)
     }
 
     fn json<T: Serialize>(&self, name: &str, record: &T) -> Result<Vec<u8>, RecordError> {
