@@ -56,6 +56,12 @@ impl RecordError {
         }
     }
 
+    /// Whether it is about something that is not there.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.io().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Whether the disk or a quota is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -38,7 +38,7 @@ pub(crate) fn at(_call: Call, _name: &str) -> Result<(), Errno> {
 }
 
 #[cfg(feature = "testing")]
-pub use planned::{Effect, Plan, VARIABLE, with_plan};
+pub use planned::{Effect, Plan, VARIABLE, VARIABLE_OF_SHIMS, with_plan};
 #[cfg(feature = "testing")]
 pub(crate) use planned::{at, room};
 
@@ -54,6 +54,9 @@ mod planned {
     /// The variable that holds the plan of a process: `<record>:<nth>:<times>:<effect>`. The effect is `short` or an
     /// error's number.
     pub const VARIABLE: &str = "VK_TEST_FAULT";
+
+    /// The same for the shims of a pipe.
+    pub const VARIABLE_OF_SHIMS: &str = "VK_TEST_SHIM_FAULT";
 
     /// What becomes of a call.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,8 +86,11 @@ mod planned {
         static OF_THREAD: RefCell<Option<Plan>> = const { RefCell::new(None) };
     }
 
-    static OF_PROCESS: LazyLock<Mutex<Option<Plan>>> =
-        LazyLock::new(|| Mutex::new(std::env::var(VARIABLE).ok().and_then(|text| Plan::parse(&text))));
+    static OF_PROCESS: LazyLock<Mutex<Option<Plan>>> = LazyLock::new(|| {
+        let is_shim = std::env::args_os().nth(1).is_some_and(|part| part == "shim");
+        let variable = if is_shim { VARIABLE_OF_SHIMS } else { VARIABLE };
+        Mutex::new(std::env::var(variable).ok().and_then(|text| Plan::parse(&text)))
+    });
 
     impl Plan {
         /// One in which `times` calls fail from the `first` on, of those about records with `record` in their name.

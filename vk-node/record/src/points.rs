@@ -33,8 +33,8 @@
 //!  EndReceived ◀── EndTold
 //!  EndReported
 //!  remove ───────▶ RemoveRequested
-//!                  IntentGone
 //!                  MovedToTrash
+//!                  IntentGone
 //!  RemoveAnswered◀ Removed
 //!                       shim lost:
 //!                  LossFound
@@ -180,6 +180,22 @@ pub(crate) fn reach_stage(name: &str, stage: Stage) {
         _ => return,
     };
     reach(point);
+}
+
+/// What a process that is started with a clean environment must be given, so that a test reaches it too.
+#[cfg(not(feature = "testing"))]
+#[inline(always)]
+#[must_use]
+pub fn inherited() -> [(&'static str, String); 0] {
+    []
+}
+
+/// What a process that is started with a clean environment must be given, so that a test reaches it too.
+#[cfg(feature = "testing")]
+#[must_use]
+pub fn inherited() -> Vec<(&'static str, String)> {
+    let value = |name| Some((name, std::env::var(name).ok()?));
+    [VARIABLE, crate::faults::VARIABLE_OF_SHIMS].into_iter().filter_map(value).collect()
 }
 
 /// A point is reached.

@@ -46,7 +46,7 @@ fn intent() -> Intent {
 
 fn start(run: &str) -> Start {
     let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
-    Start { version: Version, process, run: run.into(), started_at: T }
+    Start { version: Version, process, run: run.into(), started_at: T, cgroup: None }
 }
 
 fn exit() -> Exit {

@@ -15,6 +15,7 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 use vk_record::cri::{note, stamp};
+use vk_record::points::{Point, reach};
 use vk_record::{Dir, RecordError, TaskDir, closed_name, names};
 use vk_task::LogLimits;
 
@@ -138,7 +139,10 @@ impl Sink {
             self.buffer.splice(0..0, note(&stamp(Timestamp::now()), &text).into_bytes());
         }
         match self.log.append(&self.buffer) {
-            Ok(()) => self.lost = None,
+            Ok(()) => {
+                self.lost = None;
+                reach(Point::FirstOutput);
+            }
             Err(e) => {
                 let before = self.lost.as_ref().map_or(0, |(bytes, _)| *bytes);
                 self.lost = Some((before + fresh, e));

@@ -10,6 +10,7 @@ use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit};
+use vk_record::points::{Point, reach};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
 use vk_task::{End, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest};
@@ -45,12 +46,15 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     let signals = prepare()?;
     let task = TaskDir { dir: Dir::open(path)? };
     let root = Dir::open(&path.join("../.."))?;
+    reach(Point::ShimBegun);
     let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
+    reach(Point::ShimLocked);
     let facts = task.facts()?;
     if facts.start.is_some() || facts.exit.is_some() || facts.lost.is_some() {
         return Ok(());
     }
     let intent = task.intent()?.ok_or_else(|| ShimError::NoIntent(path.to_owned()))?;
+    reach(Point::IntentRead);
     let mut notifier = Notifier::new(root, intent.id.to_string());
 
     if let Some(stop) = facts.stop {
@@ -69,6 +73,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     let _ = task.dir.remove_file(names::CONTROL);
     record_end(&task, exit);
     notifier.ring();
+    reach(Point::Rung);
     Ok(())
 }
 
@@ -145,6 +150,7 @@ fn start(
     };
     let control = Control::new(&task.dir, ours.input);
     let gated = Gated::fork(command, theirs)?;
+    reach(Point::ChildForked);
     let pid = gated.pid;
     let main =
         pidfd_open(pid, PidfdFlags::empty()).map_err(ShimError::system("get a descriptor of the new process"))?;
@@ -160,11 +166,12 @@ fn start(
         return Ok(Err(Failure { kind: StartFailure::Stopped, message: stopped_message(&stop) }));
     }
     let at = Timestamp::now();
-    // If this fails the shim ends, and with it the child at the gate. If it fails only after the record has its name,
-    // the task's end is unknown, though it never ran: the safe side of the two.
+    // If this fails the shim ends, and with it the child at the gate: it never ran, and another shim may start it. Only
+    // where the record can neither be made durable nor taken back, the end of what never ran is unknown: the safe side.
     task.write_start(&Start { version: Version, process, run, started_at: at, cgroup: None })?;
     let wall_over = limits.wall_seconds.map(|n| clock::boot().saturating_add(Duration::from_secs(n)));
-    let report = gated.open().map_err(ShimError::system("open the gate"))?;
+    let report = gated.open();
+    reach(Point::GateOpened);
     if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
         alarm.set(over);
     }
@@ -243,7 +250,10 @@ impl<'a> Watch<'a> {
         loop {
             self.reap();
             match life::next(self.leftovers, &self.seen, clock::now()) {
-                Step::Finish => return self.finish(),
+                Step::Finish => {
+                    reach(Point::TreeGone);
+                    return self.finish();
+                }
                 Step::Wait(pause) => self.wait_watchfully(pause),
                 Step::Exceed(kind) => self.seen.exceeded = Some(kind),
                 Step::Terminate => {
@@ -333,6 +343,7 @@ impl<'a> Watch<'a> {
                     self.end = Some((Timestamp::now(), status));
                     self.seen.main_ended = true;
                     self.main_fd = None;
+                    reach(Point::MainExitSeen);
                 }
                 Ok(Some((pid, status))) => self.control.ended(pid, status),
                 Ok(None) => return,
@@ -349,6 +360,7 @@ impl<'a> Watch<'a> {
             None => {}
             Some(Ok(())) => {
                 self.report = None;
+                reach(Point::ExecSeen);
                 self.notifier.ring();
             }
             Some(Err(failure)) => {
@@ -360,13 +372,19 @@ impl<'a> Watch<'a> {
 
     fn look_for_stop(&mut self) {
         match self.task.stop() {
-            Ok(stop) => self.seen.kill_at = stop.map(|s| s.kill_at),
+            Ok(stop) => {
+                if stop.is_some() {
+                    reach(Point::StopSeen);
+                }
+                self.seen.kill_at = stop.map(|s| s.kill_at);
+            }
             Err(e) => say(format_args!("a request to stop was not understood: {}", chain(&e))),
         }
     }
 
     fn finish(mut self) -> Exit {
         self.relay.drain();
+        reach(Point::OutputDrained);
         self.read_report();
         let (finished_at, status) = self.end.map_or((Timestamp::now(), None), |(at, status)| (at, Some(status)));
         let end = match (self.failure, status) {
@@ -382,6 +400,8 @@ impl<'a> Watch<'a> {
             Leftovers::Kill => finished_at,
             Leftovers::Await => Timestamp::now(),
         };
+        // A clock that was set back in between makes no task end before it began.
+        let finished_at = finished_at.max(self.started_at);
         Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded: self.seen.exceeded }
     }
 }

@@ -15,9 +15,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
 use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
 
+use super::collect::discard;
 use super::start::{self, Started, failure};
 use super::{Pipe, complain, logs};
 
@@ -171,6 +173,7 @@ impl Pipe {
             let message = format!("task {id} has not ended: stop it, and remove it when it has");
             return Err(ApiError { reason: ErrorReason::Conflict, message });
         }
+        reach(Point::RemoveRequested);
         // One that no earlier task of this name can have there still.
         let trash = format!("{id}.{}", Timestamp::now().as_nanosecond());
         let moved = {
@@ -178,7 +181,11 @@ impl Pipe {
             self.blocking
                 .run(move || {
                     // In one step, so that a crash leaves all records or none.
-                    pipe.tasks.move_to(id.as_str(), &pipe.trash, &trash)?;
+                    match pipe.tasks.move_to(id.as_str(), &pipe.trash, &trash) {
+                        // An earlier try has moved them, and could not make that durable.
+                        Err(e) if e.is_not_found() => {}
+                        moved => moved?,
+                    }
                     pipe.tasks.sync()
                 })
                 .await
@@ -188,9 +195,11 @@ impl Pipe {
         let pipe = Arc::clone(self);
         self.blocking
             .run(move || {
-                if let Err(e) = pipe.trash.remove_tree(&trash) {
+                reach(Point::MovedToTrash);
+                if let Err(e) = discard(&pipe.trash, &trash) {
                     complain("old records are still there; they will be removed when the pipe starts again", &e);
                 }
+                reach(Point::Removed);
             })
             .await;
         Ok(true)

@@ -23,6 +23,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::{error, warn};
+use vk_record::points::{Point, reach};
 use vk_record::{
     Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, chain, names, view_of,
 };
@@ -107,8 +108,13 @@ impl Keeper {
         loop {
             match self.with_dir(|task| task.facts()).await {
                 Ok(facts) => {
+                    let is_final = facts.exit.is_some() || facts.lost.is_some();
+                    if is_final {
+                        reach(Point::ExitRead);
+                    }
                     self.pipe.table.publish(view_of(&self.id, &self.head, &facts));
-                    if facts.exit.is_some() || facts.lost.is_some() {
+                    if is_final {
+                        reach(Point::EndTold);
                         break;
                     }
                     self.go_on(&facts).await;
@@ -239,6 +245,7 @@ impl Keeper {
                 source,
             })?;
             warn!("the end of task {id} is unknown: {message}");
+            reach(Point::LossFound);
             task.write_lost(&Lost {
                 version: Version,
                 started_at: start.started_at,

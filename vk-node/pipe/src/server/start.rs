@@ -3,14 +3,20 @@
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{error, info};
+use vk_record::points::{self, Point, reach};
 use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_task::{ApiError, ErrorReason, Launch, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::{Pipe, collect, complain, host};
+
+/// How soon records that the kernel would not read are read again, at first and at last.
+const UNREAD_PAUSE: Duration = Duration::from_secs(1);
+const UNREAD_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What came of a request to start a task.
 #[derive(Debug)]
@@ -27,6 +33,7 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
     if !problems.is_empty() {
         return Err(ApiError { reason: ErrorReason::Invalid, message: problems.join("; ") });
     }
+    reach(Point::RequestRead);
     let _busy = pipe.table.busy_with(&id).await;
     if let Some(view) = pipe.table.get(&id) {
         return Ok(Started::Known(view));
@@ -37,42 +44,90 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || make(&pipe, &intent)).await
     };
-    let (head, shim) = made.map_err(|e| match e {
-        RecordError::Exists { path } => ApiError {
-            reason: ErrorReason::Internal,
-            message: format!(
-                "there is a task of this name whose records could not be read when the pipe started, so it is neither \
-                 started nor reported: look at {}, and at what the pipe said of it",
-                path.display()
-            ),
-        },
-        e @ (RecordError::Io { .. } | RecordError::Malformed { .. } | RecordError::NotOurs { .. }) => {
-            failure("the task's intent is not on disk, so it will not be started", &e)
+    match made {
+        Ok(Made::New(head, child)) => {
+            let view = view_of(&id, &head, &Facts::default());
+            let nudge = pipe.table.publish(view.clone());
+            let shim = child.and_then(|child| Shim::of_child(child).ok());
+            tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, shim).keep());
+            reach(Point::StartAnswered);
+            Ok(Started::New(view))
         }
-    })?;
-    let view = view_of(&id, &head, &Facts::default());
-    let nudge = pipe.table.publish(view.clone());
-    let shim = shim.and_then(|child| Shim::of_child(child).ok());
-    tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, shim).keep());
-    Ok(Started::New(view))
+        Ok(Made::Before(records)) => Ok(Started::Known(take_up(pipe, id, *records))),
+        Err(e) => Err(e.refusal()),
+    }
+}
+
+/// What came of making a task's records.
+#[derive(Debug)]
+enum Made {
+    /// They are new, and this is the task's shim.
+    New(IntentHead, Option<Child>),
+    /// They are there, of an earlier try: its intent could neither be made durable nor be taken back, or the records could
+    /// not be read when the pipe started.
+    Before(Box<Records>),
+}
+
+/// What a task's records say: what was asked, and what has come of it, if that makes sense.
+type Records = (IntentHead, Option<Facts>);
+
+/// Why a task's records were not made.
+#[derive(Debug)]
+enum NotMade {
+    /// Nothing of them is there.
+    Nothing(RecordError),
+    /// The intent may be there.
+    InDoubt(RecordError),
+    /// There are some, and they make no sense.
+    Unreadable(RecordError),
+}
+
+impl NotMade {
+    fn refusal(&self) -> ApiError {
+        match self {
+            Self::Nothing(e) => failure("the task's intent is not on disk, so it will not be started", e),
+            Self::InDoubt(e) => failure(
+                "the task's intent could not be made durable, and not be taken back either: ask again, for as it is the \
+                 next pipe may start it",
+                e,
+            ),
+            Self::Unreadable(e) => failure(
+                "there is a task of this name whose records cannot be read, so it is neither started nor reported",
+                e,
+            ),
+        }
+    }
 }
 
 /// Makes the intent durable and starts the first shim. (A shim that cannot be started is the keeper's to care for.)
-fn make(pipe: &Pipe, intent: &Intent) -> Result<(IntentHead, Option<Child>), RecordError> {
-    let (dir, _) = pipe.tasks.create_dir(intent.id.as_str())?;
+fn make(pipe: &Pipe, intent: &Intent) -> Result<Made, NotMade> {
+    let (dir, _) = pipe.tasks.create_dir(intent.id.as_str()).map_err(NotMade::Nothing)?;
     let task = TaskDir { dir };
+    reach(Point::TaskDirMade);
     // Before the script is touched.
-    if task.dir.stat(names::INTENT)?.is_some() {
-        return Err(RecordError::Exists { path: task.dir.path().join(names::INTENT) });
+    match read_records(pipe, &task) {
+        Ok(Some(records)) => return Ok(Made::Before(Box::new(records))),
+        Ok(None) => {}
+        Err(e) => return Err(NotMade::Unreadable(e)),
     }
-    task.write_intent(intent)?;
-    pipe.tasks.sync()?;
+    if let Err(e) = task.write_intent(intent).and_then(|()| pipe.tasks.sync()) {
+        // Nothing may be left by which a later pipe would start what its client is now told will not be.
+        return Err(match collect::discard(&pipe.tasks, intent.id.as_str()) {
+            Ok(()) => NotMade::Nothing(e),
+            Err(left) => {
+                complain(&format!("what was written of task {} is still there", intent.id), &left);
+                NotMade::InDoubt(e)
+            }
+        });
+    }
+    reach(Point::TaskDirDurable);
     let head = IntentHead::of(intent);
     let shim = spawn_shim(pipe, &task.dir);
+    reach(Point::ShimSpawned);
     if let Err(e) = &shim {
         error!("the shim of task {} could not be started yet: {e}", intent.id);
     }
-    Ok((head, shim.ok()))
+    Ok(Made::New(head, shim.ok()))
 }
 
 /// Starts a shim: with the base environment, which becomes the task's, and nothing else of the pipe's.
@@ -85,6 +140,7 @@ pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
         .env_clear()
         .envs(host::base_environment())
         .envs(open_files)
+        .envs(points::inherited())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(complaints)
@@ -97,60 +153,115 @@ pub(super) async fn recover(pipe: &Arc<Pipe>) -> Result<(), RecordError> {
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || read_all(&pipe)).await?
     };
-    let mut alive = 0_usize;
-    for (id, head, facts) in found {
-        // Facts that make no sense are the keeper's to judge.
-        let nudge = pipe.table.publish(view_of(&id, &head, facts.as_ref().unwrap_or(&Facts::default())));
-        let is_final = facts.is_some_and(|f| f.exit.is_some() || f.lost.is_some());
-        if !is_final {
-            alive += 1;
-            tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, None).keep());
-        }
+    for (id, records) in found.tasks {
+        take_up(pipe, id, records);
+    }
+    for id in found.unread {
+        tokio::spawn(take_up_later(Arc::clone(pipe), id));
     }
     tokio::spawn(collect::collect(Arc::clone(pipe)));
+    let alive = pipe.table.list().iter().filter(|view| !view.state.is_final()).count();
     if alive > 0 {
         info!(tasks = alive, "taking up tasks that were not final when the last pipe ended");
     }
     Ok(())
 }
 
-type Found = (TaskId, IntentHead, Option<Facts>);
+/// Takes up a task whose records have been read; gives what is known of it.
+fn take_up(pipe: &Arc<Pipe>, id: TaskId, (head, facts): Records) -> TaskView {
+    // Facts that make no sense are the keeper's to judge.
+    let view = view_of(&id, &head, facts.as_ref().unwrap_or(&Facts::default()));
+    let nudge = pipe.table.publish(view.clone());
+    if !view.state.is_final() {
+        tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, None).keep());
+    }
+    view
+}
 
-fn read_all(pipe: &Pipe) -> Result<Vec<Found>, RecordError> {
+/// Takes up a task whose records the kernel would not read: when it does.
+async fn take_up_later(pipe: Arc<Pipe>, id: TaskId) {
+    let mut pause = UNREAD_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(UNREAD_PAUSE_MAX);
+        let _busy = pipe.table.busy_with(&id).await;
+        if pipe.table.get(&id).is_some() {
+            return;
+        }
+        let read = {
+            let (pipe, id) = (Arc::clone(&pipe), id.clone());
+            pipe.clone().blocking.run(move || read_one(&pipe, &id)).await
+        };
+        match read {
+            Ok(Some(records)) => {
+                take_up(&pipe, id, records);
+                return;
+            }
+            Ok(None) => return,
+            Err(e) => complain(&format!("task {id} is still left out"), &e),
+        }
+    }
+}
+
+/// What a pipe finds when it starts.
+#[derive(Debug, Default)]
+struct Found {
+    tasks: Vec<(TaskId, Records)>,
+    /// Those whose records the kernel would not read.
+    unread: Vec<TaskId>,
+}
+
+fn read_all(pipe: &Pipe) -> Result<Found, RecordError> {
     for name in pipe.trash.entries()? {
-        if let Err(e) = pipe.trash.remove_tree(&name) {
+        if let Err(e) = collect::discard(&pipe.trash, &name) {
             complain("old records are still there", &e);
         }
     }
-    let mut found = Vec::new();
+    let mut found = Found::default();
     for name in pipe.tasks.entries()? {
         let Ok(id) = TaskId::new(name) else { continue };
         match read_one(pipe, &id) {
-            Ok(Some((head, facts))) => found.push((id, head, facts)),
+            Ok(Some(records)) => found.tasks.push((id, records)),
             Ok(None) => {}
-            Err(e) => complain(&format!("task {id} is left out"), &e),
+            Err(e) => {
+                complain(&format!("task {id} is left out"), &e);
+                if e.io().is_some() {
+                    found.unread.push(id);
+                }
+            }
         }
     }
     Ok(found)
 }
 
-fn read_one(pipe: &Pipe, id: &TaskId) -> Result<Option<(IntentHead, Option<Facts>)>, RecordError> {
+fn read_one(pipe: &Pipe, id: &TaskId) -> Result<Option<Records>, RecordError> {
     let task = TaskDir { dir: pipe.tasks.open_dir(id.as_str())? };
-    match task.intent_head()? {
-        Some(head) => {
-            let facts = task.facts();
-            if let Err(e) = &facts {
-                error!("a record of task {id}: {}", chain(e));
-            }
-            Ok(Some((head, facts.ok())))
-        }
+    let found = read_records(pipe, &task)?;
+    if found.is_none() {
         // A pipe died while it made this task: nobody was told that it was accepted.
-        None => {
-            pipe.tasks.move_to(id.as_str(), &pipe.trash, id.as_str())?;
-            pipe.trash.remove_tree(id.as_str())?;
-            Ok(None)
-        }
+        pipe.tasks.move_to(id.as_str(), &pipe.trash, id.as_str())?;
+        collect::discard(&pipe.trash, id.as_str())?;
     }
+    Ok(found)
+}
+
+/// The records of a task, if it has an intent. An intent from which a start is about to follow is made durable, for its
+/// writer may have died before it could.
+fn read_records(pipe: &Pipe, task: &TaskDir) -> Result<Option<Records>, RecordError> {
+    let Some(head) = task.intent_head()? else { return Ok(None) };
+    let facts = match task.facts() {
+        Ok(facts) => Some(facts),
+        Err(e @ RecordError::Io { .. }) => return Err(e),
+        Err(e) => {
+            error!("a record in {}: {}", task.dir.path().display(), chain(&e));
+            None
+        }
+    };
+    if facts.as_ref().is_some_and(|f| f.start.is_none() && f.exit.is_none()) {
+        task.dir.sync()?;
+        pipe.tasks.sync()?;
+    }
+    Ok(Some((head, facts)))
 }
 
 /// The file in which a task's shim complains, from where it may be read.

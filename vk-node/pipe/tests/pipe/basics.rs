@@ -95,7 +95,8 @@ fn stop_with_trap() {
     block_on(async {
         let host = Host::new().await;
         let witness = host.file("witness");
-        let text = format!("trap 'echo term > {0}; exit 7' TERM; touch {0}; sleep 1000", witness.display());
+        let text =
+            format!("trap 'echo term > {0}; exit 7' TERM; touch {0}; while :; do sleep 0.05; done", witness.display());
         let id = id("trap");
         host.client.start(&id, &script(&text)).await.unwrap();
         eventually("the trap is set", || witness.exists()).await;
