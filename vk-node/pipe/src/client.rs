@@ -133,6 +133,17 @@ impl PipeClient {
         self.ask(Method::POST, &paths::stop(id), Some(json(request)?)).await
     }
 
+    /// Says that the end of a task is where it belongs: its records may be collected.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reported(&self, id: &TaskId) -> Result<()> {
+        self.within(ANSWER, async {
+            checked(self.send(Method::POST, &paths::reported(id), None).await?).await.map(drop)
+        })
+        .await
+    }
+
     /// Removes the records of a task that has ended.
     ///
     /// # Errors

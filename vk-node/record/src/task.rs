@@ -128,6 +128,8 @@ pub struct Facts {
     pub lost: Option<Lost>,
     /// Processes that were killed and do not end.
     pub lingering: Vec<Lingering>,
+    /// Its end has been told of by whoever asked for it.
+    pub reported: bool,
 }
 
 /// The directory of one task.
@@ -229,7 +231,32 @@ impl TaskDir {
         let start = self.read(names::START)?;
         let stop = self.stop()?;
         let lingering = self.read::<LingeringProcesses>(names::LINGERING)?.map(|l| l.processes).unwrap_or_default();
-        Ok(Facts { start, stop, exit, lost, lingering })
+        let reported = self.dir.stat(names::REPORTED)?.is_some();
+        Ok(Facts { start, stop, exit, lost, lingering, reported })
+    }
+
+    /// Takes down that whoever asked for the task has told of its end. Not durable: if it is lost, the end is told again
+    /// and the records stay for longer.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn write_reported(&self) -> Result<(), RecordError> {
+        self.dir.append_to(names::REPORTED).map(drop)
+    }
+
+    /// How much room the task's files take on disk, in bytes.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn bytes_on_disk(&self) -> Result<u64, RecordError> {
+        // The unit of `st_blocks`, whatever the file system: see stat(3type).
+        const BLOCK_BYTES: u64 = 512;
+        let mut bytes = 0;
+        // A file may go while this looks.
+        for stat in self.dir.entries()?.iter().filter_map(|name| self.dir.stat(name).transpose()) {
+            bytes += u64::try_from(stat?.st_blocks).unwrap_or(0) * BLOCK_BYTES;
+        }
+        Ok(bytes)
     }
 
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RecordError> {
@@ -300,6 +327,7 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         stop: facts.stop.clone(),
         // What is final has none left.
         lingering: if facts.exit.is_some() || facts.lost.is_some() { Vec::new() } else { facts.lingering.clone() },
+        reported: facts.reported,
     }
 }
 
@@ -344,6 +372,12 @@ mod tests {
         task.write_exit(&exit).unwrap();
         let facts = Facts { start: Some(start), stop: Some(request), exit: Some(exit), ..Facts::default() };
         assert_eq!(task.facts().unwrap(), facts);
+        task.write_reported().unwrap();
+        task.write_reported().unwrap();
+        assert_eq!(task.facts().unwrap(), Facts { reported: true, ..facts });
+        let before = task.bytes_on_disk().unwrap();
+        task.dir.write("more", &[1; 100_000], Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(before > 0 && task.bytes_on_disk().unwrap() >= before + 100_000);
     }
 
     #[test]

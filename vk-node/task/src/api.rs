@@ -9,7 +9,7 @@
 //! | `GET /v1/tasks/{id}` | | [`TaskView`] |
 //! | `POST /v1/tasks/{id}/stop` | [`StopRequest`] | [`TaskView`], at once: the end comes by the watch |
 //! | `POST /v1/tasks/{id}/signal` | [`SignalRequest`] | 204 when its main process has been sent the signal |
-//! | `POST /v1/tasks/{id}/reported` | | 204: whoever asked for the task has told of its end, so its records may be collected |
+//! | `POST /v1/tasks/{id}/reported` | | 204: whoever asked for the task has told of its end, so its records may be collected; `Conflict` while it is not final |
 //! | `POST /v1/tasks/{id}/stream` | upgraded to [`stream`](crate::stream) | `exec` and `attach` |
 //! | `GET /v1/tasks/{id}/logs` | [`LogQuery`] as the query | the bytes of stdout and stderr |
 //! | `DELETE /v1/tasks/{id}` | | 204 when its records are gone; `Conflict` while it is not final |
@@ -87,6 +87,9 @@ pub struct TaskView {
     /// Processes of its tree that have been killed and do not end. The task does not end before they do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lingering: Vec<Lingering>,
+    /// Whether whoever asked for it has told of its end: its records may be collected.
+    #[serde(default)]
+    pub reported: bool,
 }
 
 /// A process that has been killed and does not end.

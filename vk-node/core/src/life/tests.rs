@@ -99,6 +99,7 @@ impl World {
                     state: TaskState::Accepted { at: self.now },
                     stop: None,
                     lingering: vec![],
+                    reported: false,
                 });
             }
             Step::Stop { id, request } => {

@@ -35,6 +35,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(paths::WATCH, get(watch))
         .route(&task, get(view).put(put).delete(remove))
         .route(&format!("{task}/stop"), post(stop))
+        .route(&format!("{task}/reported"), post(reported))
         .route(&format!("{task}/logs"), get(read_logs))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -154,6 +155,25 @@ fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<StopReq
     }
     task.write_stop(request)?;
     Ok(request.clone())
+}
+
+async fn reported(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
+    let id = task_id(id)?;
+    let _busy = pipe.table.busy_with(&id).await;
+    let view = pipe.table.get(&id).ok_or_else(|| Refusal::no_task(&id))?;
+    if !view.state.is_final() {
+        let message = format!("task {id} has not ended: there is no end of it that could have been told of");
+        return Err(Refusal::new(ErrorReason::Conflict, message));
+    }
+    if !view.reported {
+        let written = {
+            let (its, id) = (Arc::clone(&pipe), id.clone());
+            pipe.blocking.run(move || TaskDir { dir: its.tasks.open_dir(id.as_str())? }.write_reported()).await
+        };
+        written.map_err(|e| failure("that the end was told of could not be written down; the records stay", &e))?;
+        pipe.table.publish(TaskView { reported: true, ..view });
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {

@@ -275,7 +275,14 @@ impl Keeper {
         let state =
             TaskState::Unknown { started_at: self.head.accepted_at, noticed_at: Timestamp::now(), message: chain(e) };
         let origin = self.head.origin().clone();
-        self.pipe.table.publish(TaskView { id: self.id.clone(), origin, state, stop: None, lingering: Vec::new() });
+        self.pipe.table.publish(TaskView {
+            id: self.id.clone(),
+            origin,
+            state,
+            stop: None,
+            lingering: Vec::new(),
+            reported: false,
+        });
         true
     }
 

@@ -162,6 +162,7 @@ mod tests {
             state: TaskState::Accepted { at },
             stop: None,
             lingering: Vec::new(),
+            reported: false,
         }
     }
 

@@ -16,6 +16,7 @@ mod fifo;
 mod figures;
 mod limits;
 mod logs;
+mod records;
 mod support;
 
 use std::process::ExitCode;
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
-    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS].concat();
+    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS, records::TESTS].concat();
     let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();
