@@ -9,6 +9,9 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench", bin_name = "cargo bench --")]
 pub(super) struct Cli {
+    /// Only this part of it. The pipe's needs no control plane.
+    #[arg(long, value_enum)]
+    pub(super) only: Option<Part>,
     /// Few samples: whether it works at all, in about a minute.
     #[arg(long)]
     quick: bool,
@@ -18,6 +21,31 @@ pub(super) struct Cli {
     /// cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A part of what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Part {
+    /// The pipe alone, next to plain system calls.
+    Pipe,
+    /// The whole, on a control plane, next to kwok.
+    Cluster,
+}
+
+/// How much is measured of the pipe.
+pub(super) struct PipePlan {
+    /// Samples, one at a time.
+    pub(super) singles: usize,
+    /// Short tasks in each round.
+    pub(super) tasks: usize,
+    /// How often the contestants take turns.
+    pub(super) rounds: usize,
+    /// Bytes of output in each round.
+    pub(super) output_bytes: u64,
+    /// Tasks that only run.
+    pub(super) many: usize,
+    /// How long is looked at idle processes.
+    pub(super) idle: Duration,
 }
 
 /// How much is measured.
@@ -35,6 +63,21 @@ pub(super) struct Plan {
 }
 
 impl Cli {
+    /// Whether this part is wanted.
+    pub(super) fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
+    pub(super) fn pipe_plan(&self) -> PipePlan {
+        if self.quick {
+            let idle = Duration::from_secs(5);
+            PipePlan { singles: 20, tasks: 100, rounds: 1, output_bytes: 64 << 20, many: 100, idle }
+        } else {
+            let idle = Duration::from_secs(20);
+            PipePlan { singles: 200, tasks: 400, rounds: 5, output_bytes: 256 << 20, many: 1000, idle }
+        }
+    }
+
     pub(super) fn plan(&self) -> Plan {
         if self.quick {
             Plan { singles: 10, at_once: 10, rounds: 1, counted: 3, idle: Duration::from_secs(5) }

@@ -7,13 +7,16 @@ use serde::Serialize;
 use super::contestant::Contestant;
 
 /// All of it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) machine: Machine,
     /// The load averages of 1, 5 and 15 minutes: what else the machine did.
     pub(super) load_before: String,
     pub(super) load_after: String,
     pub(super) targets: Vec<Target>,
+    /// The pipe alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) pipe: Option<PipeFigures>,
     pub(super) latency: Vec<Latency>,
     pub(super) rate: Vec<Rate>,
     pub(super) idle: Vec<Idle>,
@@ -21,7 +24,7 @@ pub(super) struct Figures {
 }
 
 /// Where it was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Machine {
     pub(super) processor: String,
     pub(super) processors: usize,
@@ -132,6 +135,55 @@ pub(super) struct Target {
     pub(super) wanted: String,
     pub(super) measured: String,
     pub(super) reached: bool,
+}
+
+/// What was measured of the pipe.
+#[derive(Debug, Serialize)]
+pub(super) struct PipeFigures {
+    pub(super) targets: Vec<Target>,
+    pub(super) latency: Vec<PipeLatency>,
+    pub(super) rates: Vec<PipeRate>,
+    pub(super) output: Vec<PipeOutput>,
+    pub(super) many: PipeMany,
+}
+
+/// How long a task took to begin or to be known to have ended.
+#[derive(Debug, Serialize)]
+pub(super) struct PipeLatency {
+    pub(super) who: &'static str,
+    pub(super) span: &'static str,
+    #[serde(flatten)]
+    pub(super) milliseconds: Milliseconds,
+}
+
+/// How many of something there were in a second; the median of the rounds.
+#[derive(Debug, Serialize)]
+pub(super) struct PipeRate {
+    pub(super) who: &'static str,
+    pub(super) parallel: usize,
+    pub(super) samples: usize,
+    pub(super) per_second: f64,
+}
+
+/// How fast output is taken, in 10⁶ bytes a second.
+#[derive(Debug, Serialize)]
+pub(super) struct PipeOutput {
+    pub(super) what: &'static str,
+    pub(super) shim: f64,
+    /// By the processor time that the shim used.
+    pub(super) shim_per_core: f64,
+    pub(super) cat: f64,
+}
+
+/// Very many tasks that only run.
+#[derive(Debug, Serialize)]
+pub(super) struct PipeMany {
+    pub(super) tasks: usize,
+    pub(super) shim_private_mib: f64,
+    pub(super) pipe_pss_mib: f64,
+    pub(super) all_pss_mib: f64,
+    /// Of one processor, the pipe and all shims together.
+    pub(super) cpu_percent: f64,
 }
 
 #[cfg(test)]

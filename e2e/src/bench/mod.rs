@@ -1,6 +1,7 @@
 //! `cargo bench`: vk-cmd and kwok side by side on one real control plane, in one run.
 //!
 //! ```text
+//!  pipe   ── the pipe alone, next to plain system calls
 //!  Ground ── control plane, chart, operator, a site with vk-node, kwok with its fake node
 //!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
 //!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
@@ -19,6 +20,7 @@ mod ground;
 mod idle;
 mod latency;
 mod machine;
+mod pipe;
 mod rate;
 mod report;
 mod sightings;
@@ -34,7 +36,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::binaries;
-use cli::Cli;
+use cli::{Cli, Part};
 use figures::Figures;
 use ground::Ground;
 
@@ -59,14 +61,22 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> Result<()> {
-    let plan = cli.plan();
-    let ground = Box::pin(Ground::prepare()).await?;
-    let measured = tokio::time::timeout(LIMIT, Box::pin(measure(&plan, &ground))).await;
-    let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
-    if measured.is_err() {
-        ground.keep_logs();
+    let mut figures =
+        Figures { machine: machine::describe(), load_before: machine::load_average(), ..Figures::default() };
+    if cli.wants(Part::Pipe) {
+        let measured = tokio::time::timeout(LIMIT, Box::pin(pipe::measure(&cli.pipe_plan()))).await;
+        figures.pipe = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
     }
-    let figures = measured?;
+    if cli.wants(Part::Cluster) {
+        let ground = Box::pin(Ground::prepare()).await?;
+        let measured = tokio::time::timeout(LIMIT, Box::pin(measure(&cli.plan(), &ground, &mut figures))).await;
+        let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
+        if measured.is_err() {
+            ground.keep_logs();
+        }
+        measured?;
+    }
+    figures.load_after = machine::load_average();
     println!("{}", report::tables(&figures));
     let json = serde_json::to_string_pretty(&figures).context("the figures do not become JSON")?;
     println!("{json}");
@@ -79,16 +89,14 @@ async fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-async fn measure(plan: &cli::Plan, ground: &Ground) -> Result<Figures> {
-    let machine = machine::describe();
-    let load_before = machine::load_average();
-    let mut idle = idle::measure(ground, plan.idle, "fresh").await?;
-    let latency = latency::measure(ground, plan).await?;
-    let rate = rate::measure(ground, plan).await?;
-    let writes = writes::measure(ground, plan).await?;
-    idle.extend(idle::measure(ground, plan.idle, "after the load").await?);
-    let targets = targets::check(&idle, &latency);
-    Ok(Figures { machine, load_before, load_after: machine::load_average(), targets, latency, rate, idle, writes })
+async fn measure(plan: &cli::Plan, ground: &Ground, figures: &mut Figures) -> Result<()> {
+    figures.idle = idle::measure(ground, plan.idle, "fresh").await?;
+    figures.latency = latency::measure(ground, plan).await?;
+    figures.rate = rate::measure(ground, plan).await?;
+    figures.writes = writes::measure(ground, plan).await?;
+    figures.idle.extend(idle::measure(ground, plan.idle, "after the load").await?);
+    figures.targets = targets::check(&figures.idle, &figures.latency);
+    Ok(())
 }
 
 /// `vk-cmd-bench.json` in cargo's target directory.

@@ -1,6 +1,6 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
-use super::figures::{Figures, Latency, Span};
+use super::figures::{Figures, Latency, PipeFigures, PipeMany, Span, Target};
 
 /// All tables, one after the other.
 pub(super) fn tables(figures: &Figures) -> String {
@@ -9,11 +9,56 @@ pub(super) fn tables(figures: &Figures) -> String {
         "{} processors ({}), {} of memory, {}; load average {} before and {} after",
         machine.processors, machine.processor, machine.memory, machine.kernel, figures.load_before, figures.load_after
     );
-    [about, targets(figures), latency(figures), rate(figures), idle(figures), writes(figures)].join("\n\n")
+    let mut all = vec![about];
+    if let Some(pipe) = &figures.pipe {
+        all.extend([targets(&pipe.targets), pipe_latency(pipe), pipe_rate(pipe), pipe_output(pipe), pipe_many(pipe)]);
+    }
+    if !figures.targets.is_empty() {
+        let cluster = [targets(&figures.targets), latency(figures), rate(figures), idle(figures), writes(figures)];
+        all.extend(cluster);
+    }
+    all.join("\n\n")
 }
 
-fn targets(figures: &Figures) -> String {
-    let rows = figures.targets.iter().map(|target| {
+fn pipe_latency(pipe: &PipeFigures) -> String {
+    let rows = pipe.latency.iter().map(|row| {
+        let ms = &row.milliseconds;
+        let numbers = [ms.p50, ms.p99, ms.max].map(|ms| format!("{ms:.2}"));
+        [row.span.to_owned(), row.who.to_owned()].into_iter().chain(numbers).chain([ms.samples.to_string()]).collect()
+    });
+    table(&["one at a time", "who", "p50 ms", "p99 ms", "max ms", "samples"], rows)
+}
+
+fn pipe_rate(pipe: &PipeFigures) -> String {
+    let rows = pipe.rates.iter().map(|row| {
+        vec![row.who.to_owned(), row.parallel.to_string(), format!("{:.0}", row.per_second), row.samples.to_string()]
+    });
+    table(&["rate", "in parallel", "per second (median)", "rounds"], rows)
+}
+
+fn pipe_output(pipe: &PipeFigures) -> String {
+    let rows = pipe.output.iter().map(|row| {
+        let numbers = [row.shim, row.shim_per_core, row.cat].map(|rate| format!("{rate:.0}"));
+        [row.what.to_owned()].into_iter().chain(numbers).collect()
+    });
+    table(&["output", "into the log, MB/s", "per core of the shim, MB/s", "cat into a file, MB/s"], rows)
+}
+
+fn pipe_many(pipe: &PipeFigures) -> String {
+    let PipeMany { tasks, shim_private_mib, pipe_pss_mib, all_pss_mib, cpu_percent } = &pipe.many;
+    let row = vec![
+        tasks.to_string(),
+        format!("{shim_private_mib:.2}"),
+        format!("{pipe_pss_mib:.1}"),
+        format!("{all_pss_mib:.0}"),
+        format!("{cpu_percent:.2}"),
+    ];
+    let head = ["tasks that sleep", "private MiB of a shim", "pipe PSS MiB", "all PSS MiB", "CPU % of shims and pipe"];
+    table(&head, std::iter::once(row))
+}
+
+fn targets(targets: &[Target]) -> String {
+    let rows = targets.iter().map(|target| {
         let reached = if target.reached { "yes" } else { "NO" };
         vec![target.what.to_owned(), target.wanted.clone(), target.measured.clone(), reached.to_owned()]
     });

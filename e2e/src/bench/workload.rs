@@ -15,6 +15,8 @@ use crate::scratch::Scratch;
 
 /// The first argument by which this program knows that it is the workload and not the benchmark.
 const ACT: &str = "act-as-workload";
+/// The same for a workload that only writes down the time.
+const STAMP: &str = "act-as-stamp";
 
 /// The gate of all processes under test, and where they write.
 pub(super) struct Workload {
@@ -60,6 +62,13 @@ impl Workload {
     }
 }
 
+/// The command of a process that writes the time of its running to `file`, and ends.
+pub(super) fn stamp_command(file: &Path) -> Result<Vec<String>> {
+    let program = std::env::current_exe().context("cannot find out where this program is")?;
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    Ok(vec![text(&program), STAMP.to_owned(), text(file)])
+}
+
 fn libc_nonblock() -> i32 {
     // Opening both ends does not wait in any case; a full gate is an error and not a hang.
     i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default()
@@ -68,11 +77,12 @@ fn libc_nonblock() -> i32 {
 /// If this process is a workload: what it has to do.
 pub(super) fn act() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next()? != ACT {
-        return None;
-    }
-    let (gate, file) = (arguments.next()?, arguments.next()?);
-    Some(match wait_and_write(Path::new(&gate), Path::new(&file)) {
+    let done = match arguments.next()?.to_str()? {
+        ACT => wait_and_write(Path::new(&arguments.next()?), Path::new(&arguments.next()?)),
+        STAMP => File::create(arguments.next()?).context("cannot make the file for the time").and_then(write_time),
+        _ => return None,
+    };
+    Some(match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
@@ -82,9 +92,13 @@ pub(super) fn act() -> Option<ExitCode> {
 }
 
 fn wait_and_write(gate: &Path, file: &Path) -> Result<()> {
-    let mut file = File::create(file).context("cannot make the file for the time")?;
+    let file = File::create(file).context("cannot make the file for the time")?;
     // Without a benchmark that holds the gate open this reads its end, or waits to be killed with the site.
     let _ = File::open(gate).and_then(|mut gate| gate.read(&mut [0])).context("cannot wait at the gate")?;
+    write_time(file)
+}
+
+fn write_time(mut file: File) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     file.write_all(now.as_nanos().to_string().as_bytes()).context("cannot write the time")
 }
