@@ -1,0 +1,359 @@
+//! The command lines, word by word.
+
+use vk_task::{
+    ContainerRun, EnvName, ExecVia, Gpus, Image, Launch, Leftovers, Limits, Mount, Origin, Place, Program, Rlimit,
+    RuntimeLaunch, ScriptRunner, Stdin, Stdio, TaskId, TaskSpec,
+};
+
+use crate::{Facts, Found, Kind, Site, clear};
+
+fn spec(reference: &str) -> TaskSpec {
+    let run = ContainerRun {
+        namespace: "ns".into(),
+        pod: "p".into(),
+        uid: "u".into(),
+        service_account: "default".into(),
+        container: "main".into(),
+        restart: 0,
+    };
+    let program = Program::Exec { argv: vec!["/bin/echo".into(), "a b".into(), "$HOME".into()] };
+    let image = Image { reference: reference.into(), mounts: vec![], gpus: Gpus::None };
+    TaskSpec { place: Place::Image(image), ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill) }
+}
+
+/// With one of everything.
+fn full(reference: &str, gpus: Gpus) -> TaskSpec {
+    let mut spec = spec(reference);
+    let mount =
+        |source: &str, target: &str, read_only| Mount { source: source.into(), target: target.into(), read_only };
+    let Place::Image(image) = &mut spec.place else { panic!() };
+    image.gpus = gpus;
+    image.mounts = vec![mount("/scratch/me", "/data", false), mount("/cvmfs", "/cvmfs", true)];
+    for (name, value) in [("GREETING", "a\n'b'"), ("PATH", "/own"), ("LD_PRELOAD", "x.so"), ("DOCKER_HOST", "tcp://x")]
+    {
+        spec.env.insert(EnvName::new(name).unwrap(), value.into());
+    }
+    spec.working_dir = Some("/data".into());
+    spec.stdio = Stdio { stdin: Stdin::Open, terminal: true };
+    spec.limits = Limits {
+        memory_bytes: Some(1 << 30),
+        cpu_millis: Some(1500),
+        processes: Some(99),
+        rlimits: [(Rlimit::OpenFiles, 512), (Rlimit::AddressSpace, 5)].into(),
+        ..Limits::default()
+    };
+    spec
+}
+
+fn site(runtime: &str) -> Site {
+    Site::parse(&format!("version: 1\nruntime: {runtime}")).unwrap()
+}
+
+fn launch(runtime: &str, spec: &TaskSpec) -> (RuntimeLaunch, Vec<String>) {
+    let facts = Facts { script: "/p/tasks/t/script".into(), ..Facts::default() };
+    let cleared = clear(&site(runtime), &TaskId::new("t1").unwrap(), spec, &facts).unwrap();
+    match cleared.launch {
+        Launch::Runtime(launch) => (launch, cleared.told),
+        Launch::Direct => panic!("it is run on the host"),
+    }
+}
+
+fn refusal(runtime: &str, spec: &TaskSpec) -> String {
+    clear(&site(runtime), &TaskId::new("t1").unwrap(), spec, &Facts::default()).unwrap_err().to_string()
+}
+
+fn env(launch: &RuntimeLaunch) -> Vec<String> {
+    launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+const OWN: [&str; 6] = [
+    "--env=VK_CMD_TASK",
+    "--env=VK_CMD_RUN",
+    "--env=VK_CMD_NAMESPACE",
+    "--env=VK_CMD_POD",
+    "--env=VK_CMD_POD_UID",
+    "--env=VK_CMD_CONTAINER",
+];
+
+fn with_own(before: &[&str], after: &[&str]) -> Vec<String> {
+    before.iter().chain(&OWN).chain(after).map(|&word| word.to_owned()).collect()
+}
+
+#[test]
+fn podman_runs_a_command() {
+    let runtime =
+        "{kind: podman, globalArgs: [--runtime, runc], runArgs: [--ulimit, 'nproc=1000:1000', --network=none]}";
+    let (launch, told) = launch(runtime, &spec("docker://a.org/x:1"));
+    let before = ["podman", "--runtime", "runc", "run", "--rm", "--name", "vk-t1", "--log-driver=none"];
+    let after =
+        ["--entrypoint=/bin/echo", "--ulimit", "nproc=1000:1000", "--network=none", "a.org/x:1", "a b", "$HOME"];
+    assert_eq!(launch.argv, with_own(&before, &after));
+    assert_eq!(launch.env, [].into());
+    let remove = ["podman", "--runtime", "runc", "rm", "--force", "--ignore", "--time", "0", "vk-t1"];
+    assert_eq!(launch.remove, [remove.map(str::to_owned)]);
+    let ExecVia::Command { prefix, stdin, terminal, target } = launch.exec else { panic!() };
+    assert_eq!(prefix, ["podman", "--runtime", "runc", "exec"]);
+    assert_eq!((stdin, terminal, target), (vec!["--interactive".into()], vec!["--tty".into()], vec!["vk-t1".into()]));
+    assert_eq!(told, Vec::<String>::new());
+}
+
+#[test]
+fn docker_gets_everything() {
+    let (launch, told) = launch("{kind: docker, env: {HOME: /tmp, GREETING: site}}", &full("x", Gpus::Nvidia(2)));
+    let before = [
+        "docker",
+        "run",
+        "--rm",
+        "--name",
+        "vk-t1",
+        "--network=host",
+        "--log-driver=none",
+        "--workdir=/data",
+        "--interactive",
+        "--tty",
+        "--mount=type=bind,source=/scratch/me,target=/data",
+        "--mount=type=bind,source=/cvmfs,target=/cvmfs,readonly",
+        "--gpus=2",
+        "--memory=1073741824",
+        "--cpus=1.500",
+        "--pids-limit=99",
+        "--ulimit=nofile=512:512",
+    ];
+    let after = [
+        "--env=GREETING",
+        "--env=DOCKER_HOST=tcp://x",
+        "--env=HOME=/tmp",
+        "--env=LD_PRELOAD=x.so",
+        "--env=PATH=/own",
+        "--entrypoint=/bin/echo",
+        "x",
+        "a b",
+        "$HOME",
+    ];
+    assert_eq!(launch.argv, with_own(&before, &after));
+    assert_eq!(env(&launch), ["GREETING=a\n'b'"]);
+    assert_eq!(launch.remove, [["docker", "rm", "--force", "vk-t1"].map(str::to_owned)]);
+    assert_eq!(told, ["docker has no flag for the rlimit AddressSpace: it is not set in the container"]);
+}
+
+#[test]
+fn podman_names_each_gpu() {
+    let has = |gpus, word: &str| launch("{kind: podman}", &full("x", gpus)).0.argv.iter().any(|arg| arg == word);
+    assert!(has(Gpus::Nvidia(2), "--device=nvidia.com/gpu=0") && has(Gpus::Nvidia(2), "--device=nvidia.com/gpu=1"));
+    assert!(has(Gpus::Amd(1), "--device=/dev/kfd") && has(Gpus::Amd(1), "--group-add=keep-groups"));
+}
+
+#[test]
+fn apptainer_takes_its_environment_along() {
+    let runtime = "{kind: apptainer, program: /opt/apptainer, globalArgs: [--silent], runArgs: [--fakeroot]}";
+    let (launch, told) = launch(runtime, &full("godlovedc/lolcow", Gpus::Nvidia(1)));
+    assert_eq!(
+        launch.argv,
+        [
+            "/opt/apptainer",
+            "--silent",
+            "exec",
+            "--pwd",
+            "/data",
+            "--bind",
+            "/scratch/me:/data",
+            "--bind",
+            "/cvmfs:/cvmfs:ro",
+            "--nv",
+            "--fakeroot",
+            "docker://godlovedc/lolcow",
+            "/bin/echo",
+            "a b",
+            "$HOME"
+        ]
+    );
+    assert_eq!(
+        env(&launch),
+        [
+            "APPTAINERENV_LD_PRELOAD=x.so",
+            "APPTAINERENV_PATH=/own",
+            "APPTAINER_NO_EVAL=1",
+            "DOCKER_HOST=tcp://x",
+            "GREETING=a\n'b'",
+        ]
+    );
+    assert_eq!((launch.remove, launch.exec), (vec![], ExecVia::Namespaces));
+    assert_eq!(told, ["all NVIDIA GPUs of the host are visible to the container, not only 1"]);
+}
+
+#[test]
+fn apptainer_takes_files_and_urls_as_they_are() {
+    let image = |reference: &str| launch("{kind: singularity}", &spec(reference)).0.argv[2].clone();
+    assert_eq!(image("/images/x.sif"), "/images/x.sif");
+    assert_eq!(image("oras://a.org/x"), "oras://a.org/x");
+    assert_eq!(image("ubuntu:24.04"), "docker://ubuntu:24.04");
+    assert!(refusal("{kind: apptainer}", &spec("x.sif")).contains("write an absolute path"));
+    let mut odd = spec("x");
+    odd.env = ["HOME", "my.name"].map(|n| (EnvName::new(n).unwrap(), String::new())).into();
+    let words = refusal("{kind: apptainer}", &odd);
+    assert!(words.contains("sets HOME in a container itself") && words.contains("\"my.name\""), "{words}");
+}
+
+#[test]
+fn shifter_names_the_images_type() {
+    let (launch, told) = launch("{kind: shifter, runArgs: [--module=mpich]}", &full("docker://x:1", Gpus::Nvidia(4)));
+    assert_eq!(
+        launch.argv,
+        [
+            "shifter",
+            "--image=docker:x:1",
+            "--workdir=/data",
+            "--volume=/scratch/me:/data",
+            "--volume=/cvmfs:/cvmfs:ro",
+            "--module=gpu",
+            "--env=DOCKER_HOST=tcp://x",
+            "--env=GREETING=a\n'b'",
+            "--env=LD_PRELOAD=x.so",
+            "--env=PATH=/own",
+            "--module=mpich",
+            "/bin/echo",
+            "a b",
+            "$HOME"
+        ]
+    );
+    assert_eq!((told.len(), launch.exec), (1, ExecVia::Namespaces));
+    let image = |reference: &str| super::tests::launch("{kind: shifter}", &spec(reference)).0.argv[1].clone();
+    assert_eq!(image("x:1"), "--image=docker:x:1");
+    assert_eq!(image("id:ab12"), "--image=id:ab12");
+    assert!(refusal("{kind: shifter}", &spec("/x.sif")).contains("shifterimg"));
+}
+
+#[test]
+fn charliecloud_says_what_it_cannot_do() {
+    let mut all = full("docker://x", Gpus::None);
+    let words = refusal("{kind: charliecloud}", &all);
+    assert!(words.contains("cannot mount /cvmfs read-only"), "{words}");
+    let Place::Image(image) = &mut all.place else { panic!() };
+    image.mounts.pop();
+    let (launch, _) = launch("{kind: charliecloud, globalArgs: [--no-passwd], runArgs: [--write]}", &all);
+    assert_eq!(
+        launch.argv,
+        [
+            "ch-run",
+            "--no-passwd",
+            "--cd=/data",
+            "--bind=/scratch/me:/data",
+            "--env-no-expand",
+            "--set-env=LD_PRELOAD=x.so",
+            "--set-env=PATH=/own",
+            "--write",
+            "x",
+            "--",
+            "/bin/echo",
+            "a b",
+            "$HOME"
+        ]
+    );
+    assert_eq!(env(&launch), ["DOCKER_HOST=tcp://x", "GREETING=a\n'b'"]);
+}
+
+const CUSTOM: &str = r#"
+  kind: custom
+  name: box
+  run: [/opt/box, run, "--id={id}", "{workdir...}", "{env...}", "{mounts...}", "{gpus...}", "{stdin...}", "{terminal...}", "{image}", --, "{command...}"]
+  each:
+    workdir: [--cd, "{workdir}"]
+    env: ["--env={variable}={value}"]
+    mount: ["--bind={source}:{target}"]
+    readOnlyMount: ["--bind={source}:{target}:ro"]
+    nvidia: ["--gpus={count}"]
+    stdin: [-i]
+    terminal: [-t]
+  remove: [[/opt/box, rm, "{name}"]]
+  exec: {prefix: [/opt/box, exec], stdin: [-i], terminal: [-t], target: ["{name}"]}
+"#;
+
+#[test]
+fn a_custom_runtime_has_its_own_words() {
+    let (made, _) = launch(CUSTOM, &full("any/thing", Gpus::Nvidia(1)));
+    assert_eq!(
+        made.argv,
+        [
+            "/opt/box",
+            "run",
+            "--id=t1",
+            "--cd",
+            "/data",
+            "--env=DOCKER_HOST=tcp://x",
+            "--env=GREETING=a\n'b'",
+            "--env=LD_PRELOAD=x.so",
+            "--env=PATH=/own",
+            "--bind=/scratch/me:/data",
+            "--bind=/cvmfs:/cvmfs:ro",
+            "--gpus=1",
+            "-i",
+            "-t",
+            "any/thing",
+            "--",
+            "/bin/echo",
+            "a b",
+            "$HOME"
+        ]
+    );
+    assert_eq!(made.remove, [["/opt/box", "rm", "vk-t1"].map(str::to_owned)]);
+    assert!(matches!(&made.exec, ExecVia::Command { target, .. } if *target == ["vk-t1"]));
+    assert!(refusal(CUSTOM, &full("x", Gpus::Amd(1))).contains("box has no flag for such GPUs"));
+    let least = "{kind: custom, run: [box, '{image}', '{command...}']}";
+    let (made, _) = launch(least, &spec("x"));
+    assert_eq!((made.argv.len(), made.exec), (5, ExecVia::Namespaces));
+    let words = refusal(least, &full("x", Gpus::None));
+    assert!(words.contains("cannot mount") && words.contains("working directory") && words.contains("PATH"), "{words}");
+}
+
+#[test]
+fn a_script_is_shown_to_its_interpreter() {
+    let mut short = spec("x");
+    short.program = Program::Script { text: "echo".into(), runner: ScriptRunner::Shell { path: "/bin/sh".into() } };
+    let end = |runtime: &str, spec: &TaskSpec, n: usize| {
+        let argv = launch(runtime, spec).0.argv;
+        argv[argv.len() - n..].to_vec()
+    };
+    assert_eq!(end("{kind: podman}", &short, 4), ["--entrypoint=/bin/sh", "x", "-c", "echo"]);
+    assert_eq!(end("{kind: charliecloud}", &short, 5), ["x", "--", "/bin/sh", "-c", "echo"]);
+    let mut long = spec("x");
+    long.program = Program::Script { text: "x".repeat(200_000), runner: ScriptRunner::Shell { path: "sh".into() } };
+    let argv = launch("{kind: docker}", &long).0.argv;
+    assert!(argv.contains(&"--mount=type=bind,source=/p/tasks/t/script,target=/vk-cmd-script,readonly".to_owned()));
+    assert_eq!(end("{kind: docker}", &long, 3), ["--entrypoint=sh", "x", "/vk-cmd-script"]);
+    assert_eq!(end("{kind: apptainer}", &long, 5)[..2], ["--bind", "/p/tasks/t/script:/vk-cmd-script:ro"]);
+    for kind in ["shifter", "charliecloud"] {
+        assert!(refusal(&format!("{{kind: {kind}}}"), &long).contains("put it in a file that the image sees"));
+    }
+}
+
+#[test]
+fn nothing_is_taken_for_an_option_or_a_field() {
+    for kind in ["docker", "apptainer", "charliecloud", "shifter"] {
+        assert!(refusal(&format!("{{kind: {kind}}}"), &spec("--privileged")).contains("names no image"), "{kind}");
+    }
+    for (kind, path) in
+        [("podman", "/a,readonly=false"), ("apptainer", "/a:/etc"), ("shifter", "/a;/b"), ("charliecloud", "/a:b")]
+    {
+        let mut spec = spec("x");
+        let Place::Image(image) = &mut spec.place else { panic!() };
+        image.mounts = vec![Mount { source: path.into(), target: "/t".into(), read_only: false }];
+        assert!(refusal(&format!("{{kind: {kind}}}"), &spec).contains("cannot be written"), "{kind}");
+    }
+    let mut relative = spec("x");
+    relative.working_dir = Some("sub".into());
+    assert!(refusal("{kind: podman}", &relative).contains("write an absolute path"));
+    let mut long = spec("x");
+    long.env.insert(EnvName::new("PATH").unwrap(), "x".repeat(131_065));
+    assert!(refusal("{kind: podman}", &long).contains("longer than"));
+}
+
+#[test]
+fn the_first_that_is_found_is_used() {
+    let facts =
+        Facts { found: Some(Found { kind: Kind::Podman, program: "/usr/bin/podman".into() }), ..Facts::default() };
+    let site = Site::default();
+    let cleared = clear(&site, &TaskId::new("t1").unwrap(), &spec("x"), &facts).unwrap();
+    assert!(matches!(cleared.launch, Launch::Runtime(l) if l.argv[0] == "/usr/bin/podman" && l.runtime == "podman"));
+    assert_eq!(site.runtime.name(facts.found.as_ref()).as_deref(), Some("podman"));
+    assert_eq!(site.runtime.name(None), None);
+}
