@@ -103,12 +103,8 @@ impl Command {
 fn own_variables(id: &TaskId, run: &str, origin: &Origin) -> Vec<(&'static str, String)> {
     let mut variables = vec![(TASK_VARIABLE, id.to_string()), (RUN_VARIABLE, run.to_owned())];
     if let Some(ContainerRun { namespace, pod, uid, container, .. }) = origin.run() {
-        variables.extend([
-            ("VK_CMD_NAMESPACE", namespace.clone()),
-            ("VK_CMD_POD", pod.clone()),
-            ("VK_CMD_POD_UID", uid.clone()),
-            ("VK_CMD_CONTAINER", container.clone()),
-        ]);
+        let values = [namespace, pod, uid, container].map(Clone::clone);
+        variables.extend(vk_task::POD_VARIABLES.into_iter().zip(values));
     }
     variables
 }

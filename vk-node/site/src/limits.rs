@@ -60,8 +60,7 @@ impl LimitRules {
         let rlimits = names
             .filter_map(|name| {
                 let of = |map: &BTreeMap<Rlimit, u64>| map.get(name).copied();
-                let given =
-                    fit(&format!("rlimit {name:?}"), of(&asked.rlimits), of(&default.rlimits), of(&max.rlimits))?;
+                let given = fit(&name.to_string(), of(&asked.rlimits), of(&default.rlimits), of(&max.rlimits))?;
                 Some((*name, given))
             })
             .collect();

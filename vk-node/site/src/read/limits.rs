@@ -1,14 +1,12 @@
 //! The part `limits` of a site's file.
 
-use vk_task::Rlimit;
+use vk_task::{LogLimits, Rlimit};
 
 use super::node::{Map, Node, Reader};
 use crate::limits::{Amounts, LimitRules};
 
 const KEYS: [&str; 7] = ["wallSeconds", "memoryBytes", "cpuMillis", "processes", "outputBytes", "rlimits", "log"];
 const NICE: std::ops::RangeInclusive<i64> = -20..=19;
-/// A smaller file of a log would be set aside with nearly each line.
-const LEAST_LOG_BYTES: u64 = 4096;
 
 /// The rlimits by the names that `vk_task` gives them.
 const RLIMITS: [(&str, Rlimit); 9] = [
@@ -70,9 +68,9 @@ fn amounts(reader: &mut Reader, map: &Map<'_>) -> Amounts {
         processes: map.get("processes").and_then(|node| at_least(reader, &node, 1)),
         output_bytes: map.get("outputBytes").and_then(|node| at_least(reader, &node, 1)),
         rlimits,
-        log_file_bytes: log("fileBytes").and_then(|node| at_least(reader, &node, LEAST_LOG_BYTES)),
+        log_file_bytes: log("fileBytes").and_then(|node| at_least(reader, &node, LogLimits::MIN_FILE_BYTES)),
         log_files: log("files").and_then(|node| {
-            at_least(reader, &node, 1)?;
+            at_least(reader, &node, u64::from(LogLimits::MIN_FILES))?;
             reader.integer_as(&node)
         }),
     }

@@ -156,7 +156,7 @@ fn limits(kind: Kind, job: &mut Job<'_>, add: &mut Args<'_>) {
         job.tell("docker has no flag for niceness: the container runs with the daemon's");
     }
     for rlimit in without {
-        job.tell(format!("{} has no flag for the rlimit {rlimit:?}: it is not set in the container", kind.name()));
+        job.tell(format!("{} has no flag for {rlimit}: it is not set in the container", kind.name()));
     }
 }
 

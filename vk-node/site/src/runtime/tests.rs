@@ -133,7 +133,7 @@ fn docker_gets_everything() {
     assert_eq!(launch.argv, with_own(&before, &after));
     assert_eq!(env(&launch), ["GREETING=a\n'b'"]);
     assert_eq!(launch.remove, [["docker", "rm", "--force", "vk-t1"].map(str::to_owned)]);
-    assert_eq!(told, ["docker has no flag for the rlimit AddressSpace: it is not set in the container"]);
+    assert_eq!(told, ["docker has no flag for RLIMIT_AS: it is not set in the container"]);
 }
 
 #[test]
