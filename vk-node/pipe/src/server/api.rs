@@ -11,17 +11,14 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use futures::{Stream, StreamExt, stream};
-use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
 use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
 
-use super::collect::discard;
 use super::start::{self, Started, failure};
-use super::{Pipe, complain, logs};
+use super::{Pipe, logs};
 
 /// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -172,6 +169,7 @@ async fn reported(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Resu
         };
         written.map_err(|e| failure("that the end was told of could not be written down; the records stay", &e))?;
         pipe.table.publish(TaskView { reported: true, ..view });
+        pipe.collection.hint();
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -181,48 +179,6 @@ async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result
     match pipe.remove(&id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refusal::no_task(&id)),
-    }
-}
-
-impl Pipe {
-    /// Removes the records of a task that is final; says whether there were any.
-    pub(super) async fn remove(self: &Arc<Self>, id: &TaskId) -> Result<bool, ApiError> {
-        let _busy = self.table.busy_with(id).await;
-        let Some(view) = self.table.get(id) else { return Ok(false) };
-        if !view.state.is_final() {
-            let message = format!("task {id} has not ended: stop it, and remove it when it has");
-            return Err(ApiError { reason: ErrorReason::Conflict, message });
-        }
-        reach(Point::RemoveRequested);
-        // One that no earlier task of this name can have there still.
-        let trash = format!("{id}.{}", Timestamp::now().as_nanosecond());
-        let moved = {
-            let (pipe, id, trash) = (Arc::clone(self), id.clone(), trash.clone());
-            self.blocking
-                .run(move || {
-                    // In one step, so that a crash leaves all records or none.
-                    match pipe.tasks.move_to(id.as_str(), &pipe.trash, &trash) {
-                        // An earlier try has moved them, and could not make that durable.
-                        Err(e) if e.is_not_found() => {}
-                        moved => moved?,
-                    }
-                    pipe.tasks.sync()
-                })
-                .await
-        };
-        moved.map_err(|e| failure("the task's records are still there", &e))?;
-        self.table.remove(id);
-        let pipe = Arc::clone(self);
-        self.blocking
-            .run(move || {
-                reach(Point::MovedToTrash);
-                if let Err(e) = discard(&pipe.trash, &trash) {
-                    complain("old records are still there; they will be removed when the pipe starts again", &e);
-                }
-                reach(Point::Removed);
-            })
-            .await;
-        Ok(true)
     }
 }
 

@@ -1,38 +1,143 @@
-//! Removing the records that nobody needs any more.
+//! Removing the records that nobody needs any more, and refusing new tasks where there is no room for theirs. What may
+//! go is decided in `retention`.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use tracing::error;
-use vk_record::points::{Point, reach};
-use vk_record::{Dir, RecordError, names};
-use vk_task::ErrorReason;
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tracing::{error, info, warn};
+use vk_record::TaskDir;
+use vk_task::{ErrorReason, TaskId};
 
 use super::Pipe;
+use super::retention::{Full, Record, Standing, decide};
 
-/// How many records of ended lines are kept: nobody asks for them by name, so the oldest go.
-const KEPT: usize = 1000;
+/// How often it is looked how much room the tasks that run take by now, and what has become too old.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// The least time between two looks: where many tasks end at once, one look is for all of them.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How many records are removed at once. Each waits for the disk.
+const AT_ONCE: usize = 16;
 
-/// Removes the oldest records of ended lines beyond those that are kept.
-pub(super) async fn collect(pipe: Arc<Pipe>) {
-    let ended = pipe.table.ended_from_fifo();
-    let too_many = ended.len().saturating_sub(KEPT);
-    for id in ended.iter().take(too_many) {
+/// What the collection knows.
+#[derive(Debug, Default)]
+pub(super) struct Collection {
+    /// How much room each task's records took when they were last looked at, and whether that is for good.
+    sizes: Mutex<HashMap<TaskId, Size>>,
+    full: Mutex<Option<Full>>,
+    hint: Notify,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    bytes: u64,
+    is_final: bool,
+}
+
+impl Collection {
+    /// There may be something to collect.
+    pub(super) fn hint(&self) {
+        // One that is kept if it is not waited for just now.
+        self.hint.notify_one();
+    }
+
+    /// Why there is no room for a new task, if that is so.
+    pub(super) fn full(&self) -> Option<String> {
+        lock(&self.full).as_ref().map(ToString::to_string)
+    }
+}
+
+/// Collects for ever.
+pub(super) async fn run(pipe: Arc<Pipe>) {
+    let mut anew = true;
+    loop {
+        look(&pipe, anew).await;
+        tokio::time::sleep(PAUSE).await;
+        anew = tokio::select! {
+            // Cancel-safe: a hint that comes while nobody waits is kept.
+            () = pipe.collection.hint.notified() => false,
+            // Cancel-safe: a clock.
+            () = tokio::time::sleep(LOOK_EVERY) => true,
+        };
+    }
+}
+
+/// Looks once; `anew` also at tasks that run and have been looked at.
+async fn look(pipe: &Arc<Pipe>, anew: bool) {
+    let tasks = pipe.table.map(|view| (view.id.clone(), Standing::of(view)));
+    measure(pipe, &tasks, anew).await;
+    let records = {
+        let mut sizes = lock(&pipe.collection.sizes);
+        let records: Vec<Record> = tasks
+            .into_iter()
+            .map(|(id, standing)| {
+                let bytes = sizes.get(&id).map_or(0, |size| size.bytes);
+                Record { id, standing, bytes }
+            })
+            .collect();
+        if sizes.len() > records.len() {
+            *sizes = records.iter().filter_map(|r| Some((r.id.clone(), *sizes.get(&r.id)?))).collect();
+        }
+        records
+    };
+    let verdict = decide(&records, pipe.records, Timestamp::now());
+    let removals = verdict.remove.iter().map(|id| async move {
         match pipe.remove(id).await {
             Ok(_) => {}
             Err(e) if e.reason == ErrorReason::Conflict => {}
             Err(e) => error!("the records of {id} are still there: {e}"),
         }
+    });
+    stream::iter(removals).for_each_concurrent(AT_ONCE, |removal| removal).await;
+    let mut full = lock(&pipe.collection.full);
+    match (&*full, &verdict.full) {
+        (None, Some(why)) => warn!("new tasks are refused: {why}"),
+        (Some(_), None) => info!("there is room for new tasks again"),
+        _ => {}
     }
+    *full = verdict.full;
 }
 
-/// Removes the records of one task, in the trash or where they are: the intent before all else. A shim that was started for the task, and
-/// has slept until now with its directory open, could otherwise find an intent without a start, and start it again.
-pub(super) fn discard(place: &Dir, name: &str) -> Result<(), RecordError> {
-    match place.open_dir(name) {
-        Ok(dir) => dir.remove_file(names::INTENT)?,
-        Err(e) if e.is_not_found() => return Ok(()),
-        Err(e) => return Err(e),
+/// Looks how much room records take of which it is not known, or, `anew`, may have changed.
+async fn measure(pipe: &Arc<Pipe>, tasks: &[(TaskId, Standing)], anew: bool) {
+    let wanted: Vec<(TaskId, bool)> = {
+        let sizes = lock(&pipe.collection.sizes);
+        tasks
+            .iter()
+            .map(|(id, standing)| (id, *standing != Standing::Open))
+            .filter(|(id, is_final)| match sizes.get(*id) {
+                Some(size) => !size.is_final && (anew || *is_final),
+                // A task that has just begun takes next to nothing.
+                None => anew || *is_final,
+            })
+            .map(|(id, is_final)| (id.clone(), is_final))
+            .collect()
+    };
+    if wanted.is_empty() {
+        return;
     }
-    reach(Point::IntentGone);
-    place.remove_tree(name)
+    let its = Arc::clone(pipe);
+    let measured: Vec<(TaskId, Size)> = pipe
+        .blocking
+        .run(move || {
+            let size = |id: &TaskId| TaskDir { dir: its.tasks.open_dir(id.as_str())? }.bytes_on_disk();
+            wanted
+                .into_iter()
+                .filter_map(|(id, is_final)| {
+                    // What cannot be looked at now is looked at again.
+                    let bytes = size(&id).ok()?;
+                    Some((id, Size { bytes, is_final }))
+                })
+                .collect()
+        })
+        .await;
+    lock(&pipe.collection.sizes).extend(measured);
+}
+
+/// A panic elsewhere leaves these as they were: each change is a single one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

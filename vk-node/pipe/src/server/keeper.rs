@@ -27,10 +27,10 @@ use vk_record::points::{Point, reach};
 use vk_record::{
     Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, chain, names, view_of,
 };
-use vk_task::{End, Origin, StartFailure, StopRequest, TaskId, TaskState, TaskView};
+use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
 use super::decide::{self, Next};
-use super::{Pipe, collect, leftovers, start};
+use super::{Pipe, leftovers, start};
 
 /// How soon a record that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -130,9 +130,7 @@ impl Keeper {
                 }
             }
         }
-        if matches!(self.head.origin(), Origin::Fifo { .. }) {
-            tokio::spawn(collect::collect(Arc::clone(&self.pipe)));
-        }
+        self.pipe.collection.hint();
         if let Some(mut shim) = self.shim
             && tokio::time::timeout(LEAVE, shim.ended()).await.is_err()
         {

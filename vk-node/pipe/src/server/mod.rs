@@ -4,7 +4,7 @@
 //! - `table` knows all tasks and tells watchers of changes.
 //! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
 //!   lost. What it does next is decided in `decide`, which touches nothing.
-//! - `collect` removes the records that nobody needs any more.
+//! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
 //! - `events` hears the shims ring.
 
 mod api;
@@ -23,6 +23,8 @@ mod log_stream;
 mod log_text;
 mod log_watch;
 mod logs;
+mod remove;
+mod retention;
 mod start;
 mod table;
 
@@ -40,7 +42,9 @@ use vk_record::{Dir, Lock, LockHolder, chain, names};
 use vk_task::HostInfo;
 
 use blocking::Blocking;
+use collect::Collection;
 use log_watch::LogWatch;
+pub use retention::Records;
 use table::Table;
 
 /// How long requests that are being answered may take when the pipe is asked to end.
@@ -53,6 +57,8 @@ pub struct PipeOptions {
     pub directory: PathBuf,
     /// The program that is run as `<program> shim <task-directory>`.
     pub shim_program: PathBuf,
+    /// How long records are kept.
+    pub records: Records,
 }
 
 impl PipeOptions {
@@ -61,7 +67,7 @@ impl PipeOptions {
     /// # Errors
     /// When the program's own path cannot be found out.
     pub fn new(directory: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { directory, shim_program: std::env::current_exe()? })
+        Ok(Self { directory, shim_program: std::env::current_exe()?, records: Records::default() })
     }
 }
 
@@ -75,6 +81,8 @@ struct Pipe {
     /// The limit of open files that this pipe was started with, and that tasks are to have.
     open_files: Option<u64>,
     info: HostInfo,
+    records: Records,
+    collection: Collection,
     table: Arc<Table>,
     blocking: Blocking,
     log_watch: LogWatch,
@@ -102,6 +110,8 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         shim_program: options.shim_program,
         open_files,
         info,
+        records: options.records,
+        collection: Collection::default(),
         table: Arc::default(),
         blocking: Blocking::default(),
         log_watch: LogWatch::new(),
@@ -113,6 +123,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     info!(directory = %options.directory.display(), "the pipe is ready");
 
     let ears = tokio::spawn(events::hear(events, Arc::clone(&pipe)));
+    let collector = tokio::spawn(collect::run(Arc::clone(&pipe)));
     let lines = tokio::spawn(fifo::serve(fifo, Arc::clone(&pipe)));
     let closing = pipe.closing.clone();
     let served = axum::serve(listener, api::router(Arc::clone(&pipe)))
@@ -129,6 +140,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         warn!("a request took longer than {FAREWELL:?} and was cut off");
     }
     lines.abort();
+    collector.abort();
     ears.abort();
     info!("the pipe ends; tasks that run go on");
     Ok(())

@@ -12,7 +12,8 @@ use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, c
 use vk_task::{ApiError, ErrorReason, Launch, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
-use super::{Pipe, collect, complain, host};
+use super::remove::discard;
+use super::{Pipe, complain, host};
 
 /// How soon records that the kernel would not read are read again, at first and at last.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +38,9 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
     let _busy = pipe.table.busy_with(&id).await;
     if let Some(view) = pipe.table.get(&id) {
         return Ok(Started::Known(view));
+    }
+    if let Some(why) = pipe.collection.full() {
+        return Err(ApiError { reason: ErrorReason::NoSpace, message: why });
     }
     let intent =
         Intent { version: Version, id: id.clone(), accepted_at: Timestamp::now(), spec, launch: Launch::Direct };
@@ -112,7 +116,7 @@ fn make(pipe: &Pipe, intent: &Intent) -> Result<Made, NotMade> {
     }
     if let Err(e) = task.write_intent(intent).and_then(|()| pipe.tasks.sync()) {
         // Nothing may be left by which a later pipe would start what its client is now told will not be.
-        return Err(match collect::discard(&pipe.tasks, intent.id.as_str()) {
+        return Err(match discard(&pipe.tasks, intent.id.as_str()) {
             Ok(()) => NotMade::Nothing(e),
             Err(left) => {
                 complain(&format!("what was written of task {} is still there", intent.id), &left);
@@ -159,7 +163,6 @@ pub(super) async fn recover(pipe: &Arc<Pipe>) -> Result<(), RecordError> {
     for id in found.unread {
         tokio::spawn(take_up_later(Arc::clone(pipe), id));
     }
-    tokio::spawn(collect::collect(Arc::clone(pipe)));
     let alive = pipe.table.list().iter().filter(|view| !view.state.is_final()).count();
     if alive > 0 {
         info!(tasks = alive, "taking up tasks that were not final when the last pipe ended");
@@ -213,7 +216,7 @@ struct Found {
 
 fn read_all(pipe: &Pipe) -> Result<Found, RecordError> {
     for name in pipe.trash.entries()? {
-        if let Err(e) = collect::discard(&pipe.trash, &name) {
+        if let Err(e) = discard(&pipe.trash, &name) {
             complain("old records are still there", &e);
         }
     }
@@ -240,7 +243,7 @@ fn read_one(pipe: &Pipe, id: &TaskId) -> Result<Option<Records>, RecordError> {
     if found.is_none() {
         // A pipe died while it made this task: nobody was told that it was accepted.
         pipe.tasks.move_to(id.as_str(), &pipe.trash, id.as_str())?;
-        collect::discard(&pipe.trash, id.as_str())?;
+        discard(&pipe.trash, id.as_str())?;
     }
     Ok(found)
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::{Stream, stream};
 use tokio::sync::broadcast::{self, Receiver, error::RecvError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
-use vk_task::{Origin, TaskId, TaskView, WatchEvent};
+use vk_task::{TaskId, TaskView, WatchEvent};
 
 /// How many changes are kept for a watcher that is slow. One that is slower begins anew with a snapshot.
 const KEPT_CHANGES: usize = 1024;
@@ -87,17 +87,12 @@ impl Table {
 
     /// What is known of all tasks.
     pub(super) fn list(&self) -> Vec<TaskView> {
-        lock(&self.tasks).values().map(|k| k.view.clone()).collect()
+        self.map(TaskView::clone)
     }
 
-    /// The ended tasks that came from the FIFO, the oldest first.
-    pub(super) fn ended_from_fifo(&self) -> Vec<TaskId> {
-        // Their names begin with the time of their making, in as many digits for each.
-        lock(&self.tasks)
-            .values()
-            .filter(|k| matches!(k.view.origin, Origin::Fifo { .. }) && k.view.state.is_final())
-            .map(|k| k.view.id.clone())
-            .collect()
+    /// What `f` makes of each task.
+    pub(super) fn map<T>(&self, f: impl Fn(&TaskView) -> T) -> Vec<T> {
+        lock(&self.tasks).values().map(|k| f(&k.view)).collect()
     }
 
     /// A snapshot, then the changes; if there were too many while nobody took them, a snapshot again.
@@ -151,6 +146,7 @@ mod tests {
     use super::*;
     use futures::StreamExt;
     use jiff::Timestamp;
+    use vk_task::Origin;
     use vk_task::TaskState;
 
     fn view(name: &str, second: i64) -> TaskView {

@@ -11,12 +11,15 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use vk_pipe::{ClientError, PipeClient, PipeOptions};
+use vk_pipe::{ClientError, PipeClient, PipeOptions, Records};
 use vk_record::process::{self, Stat};
 use vk_task::{
     ContainerRun, End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState,
     TaskView, WatchEvent,
 };
+
+/// By which a test tells its pipe how long to keep records: the numbers of [`Records`], with commas between them.
+pub(crate) const RECORDS_VARIABLE: &str = "VK_TEST_RECORDS";
 
 /// Longer than anything here takes, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +31,14 @@ pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode 
     let mut options = PipeOptions::new(directory).unwrap();
     if let Some(shim) = args.next() {
         options.shim_program = shim.into();
+    }
+    if let Ok(records) = std::env::var(RECORDS_VARIABLE) {
+        let [keep_seconds, keep_tasks, max_bytes] =
+            records.split(',').map(|n| n.parse().unwrap()).collect::<Vec<_>>()[..]
+        else {
+            panic!("{records}")
+        };
+        options.records = Records { keep_seconds, keep_tasks, max_bytes };
     }
     match runtime.block_on(vk_pipe::server::run(options, std::future::pending())) {
         Ok(()) => ExitCode::SUCCESS,
