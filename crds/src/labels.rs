@@ -51,6 +51,12 @@ pub const MAIN_CONTAINER: &str = "main";
 /// never pulled.
 pub const HOST_IMAGE: &str = "vk-cmd.io/host";
 
+/// Whether `image` is [`HOST_IMAGE`], with or without a tag.
+#[must_use]
+pub fn is_host_image(image: &str) -> bool {
+    image.strip_prefix(HOST_IMAGE).is_some_and(|tag| tag.is_empty() || tag.starts_with(':'))
+}
+
 /// The reason, in a terminated container's state, that says that nobody knows how the container ended.
 /// The kubelet uses the same word.
 pub const CONTAINER_STATUS_UNKNOWN: &str = "ContainerStatusUnknown";

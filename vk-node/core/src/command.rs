@@ -74,7 +74,10 @@ pub fn build(
             .into_iter()
             .map(|(name, value)| Ok((EnvName::new(name)?, value)))
             .collect::<Result<_, vk_task::InvalidEnvName>>()?,
+        place: container.place.clone(),
         working_dir: container.working_dir.as_ref().map(Into::into),
+        stdio: container.stdio,
+        limits: container.limits.clone(),
         ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)
     };
     match spec.problems() {

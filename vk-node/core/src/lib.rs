@@ -18,6 +18,7 @@ pub mod facts;
 pub mod lease;
 pub mod life;
 pub mod node;
+mod quantity;
 mod runs;
 pub mod sources;
 mod status;

@@ -1,10 +1,12 @@
 //! The fields of a pod, one by one. The patterns name every field of the type: when Kubernetes adds one, this file
 //! no longer compiles until somebody has decided about it.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements, Volume, VolumeMount};
-use vk_cmd_crds::labels::HOST_IMAGE;
+use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
+use vk_cmd_crds::labels::is_host_image;
+use vk_task::{Image, Limits, Place, Stdin, Stdio};
 
 use super::Problem;
+use super::resources::{self, HostPaths, Where};
 
 /// The volume that the API server adds to a pod for its service account; its name begins so.
 const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
@@ -14,13 +16,20 @@ const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// Collects problems under a common prefix.
-struct Check<'a> {
+pub(super) struct Check<'a> {
     at: &'a str,
     problems: &'a mut Vec<Problem>,
 }
 
+/// What the fields of a container come to, besides what it runs and with which variables.
+pub(super) struct Settings {
+    pub(super) place: Place,
+    pub(super) stdio: Stdio,
+    pub(super) limits: Limits,
+}
+
 impl Check<'_> {
-    fn add(&mut self, field: &str, message: impl Into<String>) {
+    pub(super) fn add(&mut self, field: &str, message: impl Into<String>) {
         self.problems.push(Problem { field: format!("{}.{field}", self.at), message: message.into() });
     }
 
@@ -32,13 +41,13 @@ impl Check<'_> {
     }
 
     /// Refuses a field that is set to anything but its default, which is how most clients leave it out.
-    fn default<T: Default + PartialEq>(&mut self, field: &str, value: Option<&T>) {
+    pub(super) fn default<T: Default + PartialEq>(&mut self, field: &str, value: Option<&T>) {
         self.unset(field, value.filter(|v| **v != T::default()));
     }
 }
 
-/// Checks the fields of a pod's specification other than its containers.
-pub(super) fn pod(spec: &PodSpec, problems: &mut Vec<Problem>) {
+/// Checks the fields of a pod's specification other than its containers. Gives the paths of the host among its volumes.
+pub(super) fn pod<'a>(spec: &'a PodSpec, problems: &mut Vec<Problem>) -> HostPaths<'a> {
     let PodSpec {
         // Honoured by the node: see `AdmittedPod`.
         active_deadline_seconds: _,
@@ -61,7 +70,7 @@ pub(super) fn pod(spec: &PodSpec, problems: &mut Vec<Problem>) {
         automount_service_account_token: _,
         tolerations: _,
         topology_spread_constraints: _,
-        // No image is pulled, so no secret is needed for it.
+        // It is the site's runtime that gets an image, with what the site's user has for it: see docs/pod-fields.md.
         image_pull_secrets: _,
         // The variables of services come with the in-cluster environment; on every pod it is set by default.
         enable_service_links: _,
@@ -106,22 +115,25 @@ pub(super) fn pod(spec: &PodSpec, problems: &mut Vec<Problem>) {
     }
     check.default("readinessGates", readiness_gates.as_ref());
     check.default("resourceClaims", resource_claims.as_ref());
-    self::resources(&mut check, resources.as_ref());
+    if resources.as_ref().is_some_and(|r| r.limits.as_ref().is_some_and(|limits| !limits.is_empty())) {
+        check.add("resources.limits", "vk-node limits each container by itself: write the limits there");
+    }
+    check.default("resources.claims", resources.as_ref().and_then(|r| r.claims.as_ref()));
     check.unset("runtimeClassName", runtime_class_name.as_ref());
     check.default("securityContext", security_context.as_ref());
     check.default("setHostnameAsFQDN", set_hostname_as_fqdn.as_ref());
     check.default("shareProcessNamespace", share_process_namespace.as_ref());
     check.default("subdomain", subdomain.as_ref());
-    for Volume { name, .. } in volumes.iter().flatten().filter(|v| !is_token_volume(v)) {
-        check.add(
-            "volumes",
-            format!("this version of vk-node mounts none: remove the volume {name}, or use host paths"),
-        );
-    }
+    resources::volumes(&mut check, volumes.iter().flatten().filter(|v| !is_token_volume(v)))
 }
 
-/// Checks the fields of one container.
-pub(super) fn container(container: &Container, at: &str, problems: &mut Vec<Problem>) {
+/// Checks the fields of one container, and gives what they come to.
+pub(super) fn container(
+    container: &Container,
+    at: &str,
+    paths: &HostPaths<'_>,
+    problems: &mut Vec<Problem>,
+) -> Settings {
     let Container {
         // Honoured: see `AdmittedContainer`.
         args: _,
@@ -132,7 +144,7 @@ pub(super) fn container(container: &Container, at: &str, problems: &mut Vec<Prob
         working_dir: _,
         // What a host process listens on is open on the host already; the list is for people and Services.
         ports: _,
-        // No image is pulled.
+        // It is the site's runtime that gets an image.
         image_pull_policy: _,
         // How a resize would be done; a resize itself is refused by way of the limits.
         resize_policy: _,
@@ -154,47 +166,45 @@ pub(super) fn container(container: &Container, at: &str, problems: &mut Vec<Prob
         volume_mounts,
     } = container;
     let mut check = Check { at, problems };
-    if image.as_deref().is_some_and(|image| !is_host_image(image)) {
-        check.add(
-            "image",
-            format!("this node has no container runtime: write {HOST_IMAGE} to run the command on the host itself"),
-        );
+    let image = image.as_deref().filter(|image| !is_host_image(image));
+    let place = if image.is_some() { Where::Image } else { Where::Host };
+    if image == Some("") {
+        check.add("image", "it is empty: name an image, or vk-cmd.io/host to run the command on the host itself");
     }
     check.default("lifecycle", lifecycle.as_ref());
     check.unset("livenessProbe", liveness_probe.as_ref());
     check.unset("readinessProbe", readiness_probe.as_ref());
-    self::resources(&mut check, resources.as_ref());
     check.unset("restartPolicy", restart_policy.as_ref());
     check.default("restartPolicyRules", restart_policy_rules.as_ref());
     check.default("securityContext", security_context.as_ref());
     check.unset("startupProbe", startup_probe.as_ref());
-    check.default("stdin", stdin.as_ref());
-    check.default("stdinOnce", stdin_once.as_ref());
     if termination_message_path.as_deref().is_some_and(|path| path != DEFAULT_TERMINATION_MESSAGE_PATH) {
         check.add("terminationMessagePath", "this version of vk-node reads no such file: leave it out");
     }
     if termination_message_policy.as_deref().is_some_and(|policy| policy != "File") {
         check.add("terminationMessagePolicy", "this version of vk-node knows only File: leave it out");
     }
-    check.default("tty", tty.as_ref());
     check.default("volumeDevices", volume_devices.as_ref());
-    for VolumeMount { name, .. } in volume_mounts.iter().flatten().filter(|m| !is_token_mount(m)) {
-        check.add("volumeMounts", format!("this version of vk-node mounts none: remove the mount of {name}"));
+    let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
+    let mounts = resources::mounts(&mut check, volume_mounts.iter().flatten(), place, paths);
+    let reference = image.unwrap_or_default().to_owned();
+    Settings {
+        place: match place {
+            Where::Host => Place::Host,
+            Where::Image => Place::Image(Image { reference, mounts, gpus }),
+        },
+        stdio: Stdio { stdin: stdin_of(*stdin, *stdin_once), terminal: *tty == Some(true) },
+        limits,
     }
 }
 
-/// Requests are the scheduler's to honour; a limit that nobody enforces would be a false promise.
-fn resources(check: &mut Check<'_>, resources: Option<&ResourceRequirements>) {
-    let Some(ResourceRequirements { claims, limits, requests: _ }) = resources else { return };
-    check.default("resources.claims", claims.as_ref());
-    if limits.as_ref().is_some_and(|limits| !limits.is_empty()) {
-        check.add("resources.limits", "this version of vk-node enforces none: leave them out (requests are honoured)");
+fn stdin_of(stdin: Option<bool>, once: Option<bool>) -> Stdin {
+    match (stdin, once) {
+        (Some(true), Some(true)) => Stdin::Once,
+        (Some(true), _) => Stdin::Open,
+        // As core/v1 says of stdinOnce: without stdin there is none that could be closed.
+        _ => Stdin::Null,
     }
-}
-
-/// Whether `image` is the placeholder that means "on the host", with or without a tag.
-fn is_host_image(image: &str) -> bool {
-    image == HOST_IMAGE || image.strip_prefix(HOST_IMAGE).is_some_and(|rest| rest.starts_with(':'))
 }
 
 /// The service account's volume, which the API server adds to each pod that does not decline it. This version does
@@ -203,6 +213,6 @@ fn is_token_volume(volume: &Volume) -> bool {
     volume.name.starts_with(TOKEN_VOLUME_PREFIX) && volume.projected.is_some()
 }
 
-fn is_token_mount(mount: &VolumeMount) -> bool {
+pub(super) fn is_token_mount(mount: &VolumeMount) -> bool {
     mount.name.starts_with(TOKEN_VOLUME_PREFIX) && mount.mount_path == TOKEN_MOUNT_PATH
 }

@@ -2,13 +2,14 @@
 //! no meaning for a host process and says nothing else, or the pod is refused with all the reasons at once.
 
 mod fields;
+mod resources;
 
 use std::fmt;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::ScriptRunner;
+use vk_task::{Limits, Place, ScriptRunner, Stdio};
 
 /// A pod that this node can run, reduced to what running it takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +54,12 @@ pub struct AdmittedContainer {
     pub env_from: Vec<EnvFromSource>,
     /// `workingDir`.
     pub working_dir: Option<String>,
+    /// On the host, or in an image with what it sees of the host.
+    pub place: Place,
+    /// `stdin`, `stdinOnce`, `tty`.
+    pub stdio: Stdio,
+    /// `resources.limits`.
+    pub limits: Limits,
 }
 
 /// What a container runs, before `$(VAR)` is expanded.
@@ -139,14 +146,14 @@ pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
     let Some(spec) = &pod.spec else {
         return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
-    fields::pod(spec, &mut problems);
+    let paths = fields::pod(spec, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
     let mut containers = Vec::new();
     for (i, container) in spec.containers.iter().enumerate() {
         let at = format!("spec.containers[{i}]");
-        fields::container(container, &at, &mut problems);
+        let settings = fields::container(container, &at, &paths, &mut problems);
         match program(container, script) {
-            Ok(program) => containers.push(admitted(container, program)),
+            Ok(program) => containers.push(admitted(container, program, settings)),
             Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
         }
     }
@@ -167,8 +174,12 @@ pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
     })
 }
 
-fn admitted(container: &Container, program: ProgramTemplate) -> AdmittedContainer {
+fn admitted(container: &Container, program: ProgramTemplate, settings: fields::Settings) -> AdmittedContainer {
+    let fields::Settings { place, stdio, limits } = settings;
     AdmittedContainer {
+        place,
+        stdio,
+        limits,
         name: container.name.clone(),
         image: container.image.clone().unwrap_or_default(),
         program,
@@ -184,7 +195,7 @@ fn program(container: &Container, script: Option<&str>) -> Result<ProgramTemplat
     let args = container.args.as_deref().unwrap_or_default();
     let argv: Vec<String> = command.iter().chain(args).cloned().collect();
     if command.is_empty() {
-        return Err("there is none, and the host has no image whose entry point could run: write the command".into());
+        return Err("there is none, and vk-node knows no image's entry point: write the command".into());
     }
     let Some(kind) = script else {
         return Ok(ProgramTemplate::Exec(argv));

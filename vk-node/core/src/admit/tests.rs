@@ -1,5 +1,7 @@
 use k8s_openapi::serde_json::{Value, from_value, json};
 
+use vk_task::{Gpus, Image, Mount, Stdin};
+
 use super::*;
 
 fn pod(spec: Value) -> Pod {
@@ -36,26 +38,104 @@ fn a_plain_pod_with_the_defaults_of_an_api_server_is_admitted() {
 fn every_field_that_cannot_be_honoured_is_named_at_once() {
     let fields = messages(json!({
         "initContainers": [{"name": "i", "image": "x"}],
-        "volumes": [{"name": "v", "emptyDir": {}}],
+        "resources": {"limits": {"cpu": "1"}},
+        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "t", "hostPath": {"path": "/t", "type": "Directory"}}],
         "securityContext": {"runAsUser": 5},
         "containers": [{
-            "name": "c", "image": "busybox", "livenessProbe": {}, "tty": true,
-            "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
+            "name": "c", "image": "vk-cmd.io/host", "livenessProbe": {},
+            "resources": {"limits": {"cpu": "x", "memory": "-1", "nvidia.com/gpu": "1", "ephemeral-storage": "1Gi"}},
+            "volumeMounts": [{"name": "t", "mountPath": "/t"}],
         }],
     }));
     assert_eq!(
         fields,
         [
             "spec.initContainers",
+            "spec.resources.limits",
             "spec.securityContext",
             "spec.volumes",
-            "spec.containers[0].image",
+            "spec.volumes",
             "spec.containers[0].livenessProbe",
-            "spec.containers[0].resources.limits",
-            "spec.containers[0].tty",
+            "spec.containers[0].resources.limits[cpu]",
+            "spec.containers[0].resources.limits[ephemeral-storage]",
+            "spec.containers[0].resources.limits[memory]",
+            "spec.containers[0].resources.limits[nvidia.com/gpu]",
+            "spec.containers[0].volumeMounts",
             "spec.containers[0].command",
         ]
     );
+}
+
+#[test]
+fn a_container_is_limited_and_has_the_streams_that_it_asks_for() {
+    let with = |container: Value| {
+        let mut container = container;
+        container["name"] = json!("c");
+        container["image"] = json!("vk-cmd.io/host:1");
+        container["command"] = json!(["true"]);
+        admit(&pod(json!({"containers": [container]}))).unwrap().containers.remove(0)
+    };
+    let limited = with(json!({"resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1"}}}));
+    assert_eq!(limited.place, Place::Host);
+    assert_eq!((limited.limits.cpu_millis, limited.limits.memory_bytes), (Some(1500), Some(1 << 30)));
+    let unlimited = with(json!({"resources": {"limits": {"cpu": "0", "memory": "0"}}}));
+    assert_eq!(unlimited.limits, Limits::default());
+    for (fields, stdin, terminal) in [
+        (json!({}), Stdin::Null, false),
+        (json!({"stdin": true}), Stdin::Open, false),
+        (json!({"stdin": true, "stdinOnce": true, "tty": true}), Stdin::Once, true),
+        (json!({"stdinOnce": true}), Stdin::Null, false),
+    ] {
+        assert_eq!(with(fields.clone()).stdio, Stdio { stdin, terminal }, "{fields}");
+    }
+}
+
+#[test]
+fn an_image_is_run_with_the_hosts_paths_and_gpus_that_it_asks_for() {
+    let admitted = admit(&pod(json!({
+        "volumes": [{"name": "data", "hostPath": {"path": "/data/run 1", "type": ""}},
+                    {"name": "spare", "hostPath": {"path": "/spare"}}],
+        "containers": [{
+            "name": "c", "image": "docker://godlovedc/lolcow", "command": ["cowsay"],
+            "resources": {"limits": {"nvidia.com/gpu": "2"}},
+            "volumeMounts": [{"name": "data", "mountPath": "/in", "readOnly": true}, {"name": "data", "mountPath": "/out"}],
+        }],
+    })));
+    let mount = |target: &str, read_only| Mount { source: "/data/run 1".into(), target: target.into(), read_only };
+    let image = Image {
+        reference: "docker://godlovedc/lolcow".into(),
+        mounts: vec![mount("/in", true), mount("/out", false)],
+        gpus: Gpus::Nvidia(2),
+    };
+    assert_eq!(admitted.unwrap().containers[0].place, Place::Image(image));
+}
+
+#[test]
+fn what_no_runtime_is_told_of_is_refused() {
+    for (mount, word) in [
+        (json!({"mountPath": "/a", "subPath": "x"}), "subPath"),
+        (json!({"mountPath": "/a", "subPathExpr": "$(X)"}), "subPath"),
+        (json!({"mountPath": "a"}), "no absolute path"),
+        (json!({"mountPath": "/a/../b"}), "no absolute path"),
+        (json!({"mountPath": "/a", "mountPropagation": "Bidirectional"}), "mountPropagation"),
+        (json!({"mountPath": "/a", "readOnly": true, "recursiveReadOnly": "Enabled"}), "recursiveReadOnly"),
+    ] {
+        let mut mount = mount;
+        mount["name"] = json!("v");
+        let refusal = admit(&pod(json!({
+            "volumes": [{"name": "v", "hostPath": {"path": "/v"}}],
+            "containers": [{"name": "c", "image": "busybox", "command": ["true"], "volumeMounts": [mount]}],
+        })))
+        .unwrap_err();
+        assert_eq!(refusal.0.len(), 1, "{refusal}");
+        assert!(refusal.to_string().contains(word), "{refusal}");
+    }
+    let both = json!({"limits": {"nvidia.com/gpu": "1", "amd.com/gpu": "1"}});
+    let spec =
+        json!({"containers": [{"name": "c", "image": "busybox", "command": ["true"], "resources": both}]});
+    assert_eq!(messages(spec), ["spec.containers[0].resources.limits"]);
+    let plain = json!({"containers": [{"name": "c", "image": "busybox"}]});
+    assert_eq!(messages(plain), ["spec.containers[0].command"]);
 }
 
 #[test]
