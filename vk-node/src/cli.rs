@@ -80,6 +80,9 @@ struct Run {
     /// More labels for the node.
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
+    /// More resources that the node offers and the scheduler counts: `nvidia.com/gpu=4`, say.
+    #[arg(long = "resource", value_name = "NAME=COUNT", value_parser = resource)]
+    resources: Vec<(String, u64)>,
 }
 
 /// Who runs the pipe.
@@ -96,6 +99,13 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is no label: write KEY=VALUE")),
     }
+}
+
+fn resource(text: &str) -> Result<(String, u64), String> {
+    let wrong =
+        || format!("{text:?} is no resource: write the name of an extended resource and how many, nvidia.com/gpu=4");
+    let (name, count) = text.split_once('=').filter(|(name, _)| name.contains('/')).ok_or_else(wrong)?;
+    Ok((name.to_owned(), count.parse().map_err(|_| wrong())?))
 }
 
 /// Runs the part that the command line names.
@@ -143,6 +153,7 @@ fn options(run: Run) -> anyhow::Result<node::Options> {
         client_ca_file: run.client_ca_file,
         max_pods: run.max_pods,
         labels: BTreeMap::from_iter(run.labels),
+        resources: BTreeMap::from_iter(run.resources),
     })
 }
 

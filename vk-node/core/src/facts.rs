@@ -39,15 +39,24 @@ pub enum Deletion {
     },
 }
 
-/// Why a container could not be started for now.
+/// Why a container could not be started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// In the kubelet's words: `CreateContainerConfigError`, say.
     pub reason: String,
     /// For people.
     pub message: String,
-    /// When it is worth another try.
-    pub retry_at: Timestamp,
+    /// Whether and when it is worth another try.
+    pub retry: Retry,
+}
+
+/// Whether a start that failed is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// At this time: it may have been mended from outside by then.
+    At(Timestamp),
+    /// Never: the same would come of it, or it is forbidden. The pod has failed.
+    Never,
 }
 
 /// What a decision needs to know of this node.

@@ -22,3 +22,4 @@ mod quantity;
 mod runs;
 pub mod sources;
 mod status;
+pub mod trouble;

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use vk_cmd_crds::labels;
 use vk_cmd_crds::names::NodeName;
-use vk_task::HostInfo;
+use vk_task::{Enforcement, Enforcer, HostInfo, RecordsPlace, SiteInfo};
 
 /// The version of the kubelet whose behaviour this one follows; kubectl and the API server compare it with theirs.
 const KUBELET_VERSION: &str = concat!("v1.36.0+vk-cmd.", env!("CARGO_PKG_VERSION"));
@@ -28,6 +28,8 @@ pub struct NodeProfile {
     pub max_pods: u32,
     /// More labels: `vk-cmd.io/site`, say.
     pub labels: BTreeMap<String, String>,
+    /// More resources that the scheduler counts: `nvidia.com/gpu`, say.
+    pub resources: BTreeMap<String, u64>,
 }
 
 /// Whether the node can run pods.
@@ -96,19 +98,20 @@ pub fn status(
     before: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let resources: BTreeMap<String, Quantity> = [
+    let own = [
         ("cpu", host.cpus.to_string()),
         ("memory", format!("{}Ki", host.memory_bytes / 1024)),
         ("pods", profile.max_pods.to_string()),
-    ]
-    .map(|(name, quantity)| (name.to_owned(), Quantity(quantity)))
-    .into();
+    ];
+    let more = profile.resources.iter().map(|(name, count)| (name.as_str(), count.to_string()));
+    let resources: BTreeMap<String, Quantity> =
+        more.chain(own).map(|(name, quantity)| (name.to_owned(), Quantity(quantity))).collect();
     let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
     NodeStatus {
         addresses: Some(vec![address("InternalIP", &profile.address), address("Hostname", &host.hostname)]),
         allocatable: Some(resources.clone()),
         capacity: Some(resources),
-        conditions: Some(vec![ready(health, before, now)]),
+        conditions: Some(vec![ready(health, host, before, now)]),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(profile.port) }),
         }),
@@ -129,10 +132,42 @@ pub fn status(
     }
 }
 
-fn ready(health: &Health, before: Option<&NodeStatus>, now: Timestamp) -> NodeCondition {
+/// What is in force at a site, for people: what its administrator would ask first.
+#[must_use]
+pub fn in_force(host: &HostInfo) -> String {
+    let HostInfo { records, enforcement, site, .. } = host;
+    let mut all = vec![match &site.runtime {
+        Some(runtime) => format!("commands run on this host, images by {runtime}"),
+        None => "commands run on this host".to_owned(),
+    }];
+    let Enforcement { cgroup, memory, cpu, processes } = enforcement;
+    let by = |name: &str, enforcer: &Enforcer| {
+        let enforcer = match enforcer {
+            Enforcer::Cgroup => "cgroup",
+            Enforcer::Affinity => "affinity",
+            Enforcer::Watchdog => "watchdog",
+        };
+        format!("{name} by {enforcer}")
+    };
+    let place = cgroup.as_ref().map(|path| format!(" below {}", path.display())).unwrap_or_default();
+    let limited = [by("memory", memory), by("cpu", cpu), by("processes", processes)].join(", ");
+    all.push(format!("limits: {limited}{place}"));
+    if let RecordsPlace { directory, moved_off: Some(kind) } = records {
+        all.push(format!(
+            "records are in {}, because the pipe's directory is on a shared file system ({kind})",
+            directory.display()
+        ));
+    }
+    if let SiteInfo { file: Some(file), error: Some(error), .. } = site {
+        all.push(format!("the site's file {} is wrong, and what it said before is in force: {error}", file.display()));
+    }
+    all.join("; ")
+}
+
+fn ready(health: &Health, host: &HostInfo, before: Option<&NodeStatus>, now: Timestamp) -> NodeCondition {
     let (status, reason, message) = match health {
-        Health::Ready => ("True", "PipeReachable", "commands run on this host"),
-        Health::NotReady { reason, message } => ("False", reason.as_str(), message.as_str()),
+        Health::Ready => ("True", "PipeReachable", in_force(host)),
+        Health::NotReady { reason, message } => ("False", reason.as_str(), message.clone()),
     };
     let old = before.and_then(|s| s.conditions.as_ref()).into_iter().flatten().find(|c| c.type_ == "Ready");
     let unchanged = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
@@ -140,7 +175,7 @@ fn ready(health: &Health, before: Option<&NodeStatus>, now: Timestamp) -> NodeCo
         type_: "Ready".into(),
         status: status.into(),
         reason: Some(reason.into()),
-        message: Some(message.into()),
+        message: Some(message),
         last_heartbeat_time: Some(Time(now)),
         last_transition_time: Some(unchanged.unwrap_or(Time(now))),
     }
@@ -150,12 +185,32 @@ fn ready(health: &Health, before: Option<&NodeStatus>, now: Timestamp) -> NodeCo
 mod tests {
     use super::*;
 
+    fn host() -> HostInfo {
+        HostInfo {
+            version: String::new(),
+            hostname: String::new(),
+            user: String::new(),
+            uid: 1,
+            home: "/home/u".into(),
+            directory: "/home/u/hostpipe".into(),
+            boot_id: String::new(),
+            machine_id: String::new(),
+            kernel: String::new(),
+            os_image: String::new(),
+            cpus: 2,
+            memory_bytes: 1 << 30,
+            records: RecordsPlace::default(),
+            enforcement: Enforcement::default(),
+            site: SiteInfo::default(),
+        }
+    }
+
     #[test]
     fn readiness_keeps_the_time_of_its_last_change() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let condition = |health: &Health, before: Option<NodeCondition>, now| {
             let before = before.map(|c| NodeStatus { conditions: Some(vec![c]), ..NodeStatus::default() });
-            ready(health, before.as_ref(), at(now))
+            ready(health, &host(), before.as_ref(), at(now))
         };
         let first = condition(&Health::Ready, None, 1);
         let second = condition(&Health::Ready, Some(first), 2);
@@ -163,5 +218,32 @@ mod tests {
         assert_eq!(second.last_heartbeat_time, Some(Time(at(2))));
         let lost = Health::NotReady { reason: "PipeUnreachable".into(), message: String::new() };
         assert_eq!(condition(&lost, Some(second), 3).last_transition_time, Some(Time(at(3))));
+    }
+
+    #[test]
+    fn a_ready_node_says_what_is_in_force() {
+        let mut host = host();
+        assert_eq!(
+            in_force(&host),
+            "commands run on this host; limits: memory by watchdog, cpu by watchdog, processes by watchdog"
+        );
+        host.site = SiteInfo {
+            file: Some("/etc/site.yaml".into()),
+            error: Some("line 3: no such field".into()),
+            runtime: Some("podman".into()),
+        };
+        host.records = RecordsPlace { directory: "/var/tmp/vk-u".into(), moved_off: Some("lustre".into()) };
+        host.enforcement = Enforcement {
+            cgroup: Some("/sys/fs/cgroup/u".into()),
+            memory: Enforcer::Cgroup,
+            cpu: Enforcer::Affinity,
+            processes: Enforcer::Watchdog,
+        };
+        assert_eq!(
+            in_force(&host),
+            "commands run on this host, images by podman; limits: memory by cgroup, cpu by affinity, processes by watchdog \
+             below /sys/fs/cgroup/u; records are in /var/tmp/vk-u, because the pipe's directory is on a shared file system \
+             (lustre); the site's file /etc/site.yaml is wrong, and what it said before is in force: line 3: no such field"
+        );
     }
 }

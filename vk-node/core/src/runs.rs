@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
 use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
-use vk_task::{End, Origin, StartFailure, TaskId, TaskState, TaskView};
+use vk_task::{End, LimitKind, Origin, StartFailure, TaskId, TaskState, TaskView};
 
 use crate::admit::{AdmittedPod, RestartPolicy};
 use crate::facts::Facts;
@@ -75,6 +75,35 @@ const UNKNOWN_EXIT_CODE: i32 = 137;
 /// What stands before a task's name in a container's id.
 pub(crate) const ID_SCHEME: &str = "vk-cmd://";
 
+/// The reasons of a run that was ended because it went past a limit. The first one is the kubelet's word; the kubelet
+/// has no such limits as the others.
+const OVER_LIMIT: [&str; 4] = ["OOMKilled", "WalltimeExceeded", "TooManyProcesses", "OutputLimitExceeded"];
+
+impl Outcome {
+    /// The same run, ended because it went past `limit`. The exit code stays what the kernel gave.
+    fn exceeded(self, limit: LimitKind) -> Self {
+        let [memory, wall_time, processes, output] = OVER_LIMIT;
+        let reason = match limit {
+            LimitKind::Memory => memory,
+            LimitKind::WallTime => wall_time,
+            LimitKind::Processes => processes,
+            LimitKind::Output => output,
+        };
+        let how = self.message.map(|how| format!("; {how}")).unwrap_or_default();
+        Self {
+            reason: reason.into(),
+            message: Some(format!("the task was ended because it exceeded {limit}{how}")),
+            ..self
+        }
+    }
+}
+
+/// Whether a run with this exit code and reason did what it was to do. One that was ended for a limit did not, even if
+/// it took its leave with 0.
+pub(crate) fn is_success(exit_code: i32, reason: &str) -> bool {
+    exit_code == 0 && !OVER_LIMIT.contains(&reason)
+}
+
 impl RunState {
     /// Whether processes of it may still run.
     pub(crate) fn is_active(&self) -> bool {
@@ -97,7 +126,7 @@ pub(crate) fn is_done(policy: RestartPolicy, run: &Run) -> bool {
     match (&run.state, policy) {
         (RunState::Starting { .. } | RunState::Running { .. }, _) | (RunState::Over(_), RestartPolicy::Always) => false,
         (RunState::Over(_), RestartPolicy::Never) => true,
-        (RunState::Over(outcome), RestartPolicy::OnFailure) => outcome.exit_code == 0,
+        (RunState::Over(outcome), RestartPolicy::OnFailure) => is_success(outcome.exit_code, &outcome.reason),
     }
 }
 
@@ -195,8 +224,13 @@ fn state_of(task: &TaskView) -> RunState {
     match &task.state {
         TaskState::Accepted { at } => RunState::Starting { since: *at },
         TaskState::Running { started_at, .. } => RunState::Running { since: *started_at },
-        TaskState::Ended { started_at, finished_at, end, exceeded: _ } => {
-            RunState::Over(outcome(end, *started_at, *finished_at, task.stop.as_ref().map(|s| s.reason.as_str())))
+        TaskState::Ended { started_at, finished_at, end, exceeded } => {
+            let stopped = task.stop.as_ref().map(|s| s.reason.as_str());
+            let outcome = outcome(end, *started_at, *finished_at, stopped);
+            RunState::Over(match exceeded {
+                Some(limit) => outcome.exceeded(*limit),
+                None => outcome,
+            })
         }
         TaskState::Unknown { started_at, noticed_at, message } => RunState::Over(Outcome {
             exit_code: UNKNOWN_EXIT_CODE,

@@ -8,21 +8,25 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::admit::{AdmittedContainer, AdmittedPod, REFUSED, Refusal};
-use crate::facts::Facts;
-use crate::runs::{History, ID_SCHEME, Outcome, Run, RunState, is_done};
+use crate::facts::{Facts, Trouble};
+use crate::runs::{History, ID_SCHEME, Outcome, Run, RunState, is_done, is_success};
 
 /// The reason of a pod that was ended for its deadline, and of the request that ended its tasks: the kubelet's word.
 pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+/// The reason of a pod some of whose processes do not end although they were killed: the kubelet's word.
+pub const FAILED_KILL_POD: &str = "FailedKillPod";
 
 /// Whether the pod's life is over, and how that came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Verdict<'a> {
     /// It goes on; what ends may be run again.
     Living,
-    /// Its processes are being ended; nothing is run again.
+    /// Its processes are being ended, or come to their end; nothing is run again.
     Stopping,
     ByItself,
     PastDeadline,
+    /// One of its containers cannot be started, for good.
+    CannotStart(&'a Trouble),
 }
 
 /// The status of a refused pod.
@@ -37,7 +41,12 @@ pub(crate) fn refused(refusal: &Refusal, facts: &Facts<'_>) -> PodStatus {
 }
 
 /// The status of an admitted pod; `None` while there is nothing to tell that the API server does not know.
-pub(crate) fn of(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], verdict: Verdict) -> Option<PodStatus> {
+pub(crate) fn of(
+    pod: &AdmittedPod,
+    facts: &Facts<'_>,
+    histories: &[History],
+    verdict: Verdict<'_>,
+) -> Option<PodStatus> {
     let has_begun = histories.iter().any(|h| h.latest.as_ref().is_some_and(|run| has_begun(&run.state)));
     let is_told = facts.published.container_statuses.as_ref().is_some_and(|s| !s.is_empty());
     // The first word about a pod is that it runs, or ended, or has trouble: "it will start in a millisecond" is a
@@ -62,7 +71,12 @@ pub(crate) fn of(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], ve
             Some(DEADLINE_EXCEEDED.to_owned()),
             Some("the pod was active on the node longer than its activeDeadlineSeconds".to_owned()),
         ),
-        Verdict::Living | Verdict::Stopping | Verdict::ByItself => (None, None),
+        Verdict::CannotStart(trouble) => (Some(trouble.reason.clone()), Some(trouble.message.clone())),
+        Verdict::Living | Verdict::Stopping => match lingering(facts) {
+            Some(message) => (Some(FAILED_KILL_POD.to_owned()), Some(message)),
+            None => (None, None),
+        },
+        Verdict::ByItself => (None, None),
     };
     let first = histories.iter().filter_map(|h| h.first_at).min();
     let address = facts.node.address.clone();
@@ -82,6 +96,19 @@ pub(crate) fn of(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], ve
     })
 }
 
+/// The processes that do not end, in words; the pod stays for as long as they do.
+fn lingering(facts: &Facts<'_>) -> Option<String> {
+    let all: Vec<String> = facts
+        .tasks
+        .iter()
+        .flat_map(|task| &task.lingering)
+        .map(|process| format!("{} ({}): {}", process.pid, process.name, process.why))
+        .collect();
+    (!all.is_empty()).then(|| {
+        format!("some of its processes were killed and do not end; the pod stays until they do: {}", all.join("; "))
+    })
+}
+
 fn has_begun(state: &RunState) -> bool {
     match state {
         RunState::Starting { .. } => false,
@@ -89,12 +116,13 @@ fn has_begun(state: &RunState) -> bool {
     }
 }
 
-fn phase(containers: &[ContainerStatus], has_begun: bool, verdict: Verdict) -> &'static str {
+fn phase(containers: &[ContainerStatus], has_begun: bool, verdict: Verdict<'_>) -> &'static str {
     let succeeded = |c: &ContainerStatus| {
-        c.state.as_ref().and_then(|s| s.terminated.as_ref()).is_some_and(|terminated| terminated.exit_code == 0)
+        let terminated = c.state.as_ref().and_then(|s| s.terminated.as_ref());
+        terminated.is_some_and(|t| is_success(t.exit_code, t.reason.as_deref().unwrap_or_default()))
     };
     match verdict {
-        Verdict::PastDeadline => "Failed",
+        Verdict::PastDeadline | Verdict::CannotStart(_) => "Failed",
         Verdict::ByItself if containers.iter().all(succeeded) => "Succeeded",
         Verdict::ByItself => "Failed",
         Verdict::Living | Verdict::Stopping if has_begun => "Running",
@@ -107,7 +135,7 @@ fn container_status(
     container: &AdmittedContainer,
     history: &History,
     facts: &Facts<'_>,
-    verdict: Verdict,
+    verdict: Verdict<'_>,
 ) -> ContainerStatus {
     let mut status = ContainerStatus {
         name: container.name.clone(),

@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vk_cmd_crds::NodeName;
 use vk_node_core::facts::NodeFacts;
-use vk_node_core::node::NodeProfile;
+use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
 
 use crate::kubelet;
@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) max_pods: u32,
     /// More labels.
     pub(crate) labels: BTreeMap<String, String>,
+    /// More resources that the node offers.
+    pub(crate) resources: BTreeMap<String, u64>,
 }
 
 /// Runs the node until it is told to end. Tasks go on without it.
@@ -70,6 +72,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     // Held to the end too: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
     let _only = only_one::claim(&options.hostpipe)?;
     info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
+    info!("in force: {}", node::in_force(&host));
 
     let server = api_server::connect(options.kubeconfig.as_deref(), options.client_ca_file.as_deref()).await?;
     let address = match options.address {
@@ -83,11 +86,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         port: listener.local_addr().context("the kubelet's port has no address")?.port(),
         max_pods: options.max_pods,
         labels: options.labels,
+        resources: options.resources,
     };
     let facts = NodeFacts { name: options.name.as_str().to_owned(), address: profile.address.clone() };
 
     let (pod_store, pod_writer) = pods::store();
-    let registration = registration::Registration::new(server.client.clone(), profile, host, &options.hostpipe);
+    let registration = registration::Registration::new(server.client.clone(), profile, host, pipe.clone());
     let continuity = registration.register().await?;
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
 

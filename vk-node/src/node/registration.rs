@@ -1,6 +1,7 @@
 //! The node's presence in the cluster: its Node object, its Lease, and its health.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -17,6 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 use vk_node_core::lease::{self, Claim};
 use vk_node_core::node::{self, Health, NodeProfile};
+use vk_pipe::client::PipeClient;
 use vk_task::HostInfo;
 
 use crate::tasks::Link;
@@ -34,7 +36,9 @@ const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) struct Registration {
     client: Client,
     profile: NodeProfile,
-    host: HostInfo,
+    pipe: PipeClient,
+    /// What the pipe last told of the host; it may change what is in force while it runs.
+    host: std::sync::Mutex<HostInfo>,
     /// Who holds the node's lease: one per host and pipe.
     identity: String,
     /// Where it is remembered which Node object this pipe's tasks were started for.
@@ -52,9 +56,25 @@ struct Memory {
 }
 
 impl Registration {
-    pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, hostpipe: &Path) -> Self {
+    pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, pipe: PipeClient) -> Self {
         let identity = format!("{}:{}", host.hostname, host.directory.display());
-        Self { client, profile, host, identity, memory: hostpipe.join("node.json"), lease: Mutex::default() }
+        let memory = pipe.directory().join("node.json");
+        Self { client, profile, pipe, host: host.into(), identity, memory, lease: Mutex::default() }
+    }
+
+    /// Facts about the host, as they were last told.
+    fn host(&self) -> HostInfo {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks the pipe what is in force now, and says so in the log where it is news. A pipe that does not answer has told
+    /// already, and its link says that it is away.
+    async fn refresh_host(&self) {
+        let Ok(now) = self.pipe.info().await else { return };
+        let before = std::mem::replace(&mut *self.host.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        if node::in_force(&before) != node::in_force(&now) {
+            info!("now in force: {}", node::in_force(&now));
+        }
     }
 
     /// The port of the kubelet's API.
@@ -85,7 +105,7 @@ impl Registration {
         self.await_name().await?;
         let nodes: Api<Node> = Api::all(self.client.clone());
         let name = self.profile.name.as_str();
-        let wanted = node::object(&self.profile, &self.host, Timestamp::now());
+        let wanted = node::object(&self.profile, &self.host(), Timestamp::now());
         let existing = match call("read the Node", nodes.get_opt(name)).await? {
             Some(node) => node,
             None => {
@@ -120,7 +140,7 @@ impl Registration {
     pub(super) async fn keep(&self, mut link: watch::Receiver<Link>) -> anyhow::Error {
         let mut ticks = interval(Duration::try_from(lease::RENEW_EVERY).unwrap_or(CALL_TIMEOUT));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published: Option<(Health, tokio::time::Instant)> = None;
+        let mut published: Option<Published> = None;
         loop {
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
             tokio::select! {
@@ -128,6 +148,9 @@ impl Registration {
                 changed = link.changed() => if changed.is_err() { return anyhow!("the mirror of the pipe has ended") },
             }
             let health = health(*link.borrow_and_update());
+            if health == Health::Ready {
+                self.refresh_host().await;
+            }
             match self.beat(health, &mut published).await {
                 Ok(()) => {}
                 Err(error) if error.is::<NameTaken>() => return error,
@@ -136,9 +159,11 @@ impl Registration {
         }
     }
 
-    async fn beat(&self, health: Health, published: &mut Option<(Health, tokio::time::Instant)>) -> anyhow::Result<()> {
-        let is_news = published.as_ref().is_none_or(|(last, at)| *last != health || at.elapsed() >= STATUS_EVERY);
-        if is_news {
+    async fn beat(&self, health: Health, published: &mut Option<Published>) -> anyhow::Result<()> {
+        let host = self.host();
+        let is_known =
+            |last: &Published| last.health == health && last.host == host && last.at.elapsed() < STATUS_EVERY;
+        if !published.as_ref().is_some_and(is_known) {
             let nodes: Api<Node> = Api::all(self.client.clone());
             match call("read the Node", nodes.get_opt(self.profile.name.as_str())).await? {
                 Some(node) => self.publish(health.clone(), node.status.as_ref()).await?,
@@ -148,13 +173,13 @@ impl Registration {
                     self.remember(&node.uid().unwrap_or_default())?;
                 }
             }
-            *published = Some((health, tokio::time::Instant::now()));
+            *published = Some(Published { health, host, at: tokio::time::Instant::now() });
         }
         self.renew(None).await
     }
 
     async fn publish(&self, health: Health, before: Option<&NodeStatus>) -> anyhow::Result<()> {
-        let status = node::status(&self.profile, &self.host, &health, before, Timestamp::now());
+        let status = node::status(&self.profile, &self.host(), &health, before, Timestamp::now());
         let nodes: Api<Node> = Api::all(self.client.clone());
         let patch = json!({"status": status});
         let name = self.profile.name.as_str();
@@ -225,6 +250,13 @@ impl Registration {
     fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), lease::NAMESPACE)
     }
+}
+
+/// What the Node's status was last written from, and when.
+struct Published {
+    health: Health,
+    host: HostInfo,
+    at: tokio::time::Instant,
 }
 
 /// Somebody else works under this node's name.

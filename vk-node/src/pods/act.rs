@@ -1,17 +1,17 @@
 //! Doing the steps that were decided on.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
-use serde_json::json;
-use tracing::info;
-use vk_node_core::admit::{Problem, Refusal};
-use vk_node_core::command::{self, ConfigError};
-use vk_node_core::facts::Trouble;
-use vk_node_core::life::Step;
+use serde_json::{Value, json};
+use tracing::{info, warn};
+use vk_node_core::command;
+use vk_node_core::facts::Retry;
+use vk_node_core::life::{FAILED_KILL_POD, Step};
+use vk_node_core::trouble::{self, Problem};
 use vk_pipe::client::ClientError;
-use vk_task::TaskId;
+use vk_task::{ErrorReason, TaskId};
 
 use super::memory::Remembered;
 use super::{CallError, Context, call, sources};
@@ -38,9 +38,6 @@ pub(super) enum Did {
     CutShort,
 }
 
-/// How soon a start is tried again that failed for something that may be mended from outside.
-const TROUBLE_RETRY: SignedDuration = SignedDuration::from_secs(5);
-
 /// Does the steps in order.
 pub(super) async fn all(
     steps: Vec<Step>,
@@ -62,6 +59,7 @@ pub(super) async fn all(
             Step::Publish(status) => publish(&status, pod, context).await?,
             Step::Remove => remove(pod, context).await?,
             Step::Forget(id) => forget(&id, context).await?,
+            Step::Reported(id) => reported(&id, context).await?,
         }
     }
     Ok(Did::All)
@@ -80,55 +78,47 @@ async fn start(
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
     let sources = sources::read(&context.client, &namespace, container).await.map_err(ActError::Sources)?;
-    let built = command::build(pod, container, restart, &sources, &context.node);
-    let spec = match built {
-        Ok(spec) => spec,
-        // No change outside can mend a command that no Linux can run: the pod has failed before it began.
-        Err(ConfigError::Spec(problems)) if context.mirror.of_pod(&uid).is_empty() => {
-            let problems = problems.iter().map(|problem| Problem {
-                field: format!("container {}", container.name),
-                message: problem.to_string(),
-            });
-            let refusal = Refusal(problems.collect());
-            context.memory.change(&uid, |entry| entry.admitted = Err(refusal));
-            return Ok(Did::CutShort);
-        }
-        Err(error) => {
-            return Ok(trouble(&uid, &container.name, "CreateContainerConfigError", error.to_string(), context));
-        }
+    let problem = match command::build(pod, container, restart, &sources, &context.node) {
+        Ok(spec) => match TaskId::for_container(&uid, &container.name, restart) {
+            Ok(id) => match context.pipe.start(&id, &spec).await {
+                Ok(task) => {
+                    info!(pod = pod.name_any(), namespace, task = %id, "started");
+                    context.mirror.learn(task);
+                    context.memory.change(&uid, |entry| {
+                        entry.troubles.remove(&container.name);
+                    });
+                    return Ok(Did::All);
+                }
+                Err(ClientError::Refused(refusal)) => Problem::Pipe(refusal),
+                Err(error) => return Err(error.into()),
+            },
+            Err(error) => Problem::Id(error),
+        },
+        Err(error) => Problem::Config(error),
     };
-    let Ok(id) = TaskId::for_container(&uid, &container.name, restart) else {
-        let message = format!("{uid:?} cannot name a task");
-        return Ok(trouble(&uid, &container.name, "CreateContainerError", message, context));
-    };
-    match context.pipe.start(&id, &spec).await {
-        Ok(task) => {
-            info!(pod = pod.name_any(), namespace, task = %id, "started");
-            context.mirror.learn(task);
-            context.memory.change(&uid, |entry| {
-                entry.troubles.remove(&container.name);
-            });
-            Ok(Did::All)
-        }
-        Err(ClientError::Refused(refusal)) => {
-            Ok(trouble(&uid, &container.name, "CreateContainerError", refusal.message, context))
-        }
-        Err(error) => Err(error.into()),
+    // The next decision publishes it, and tries again later if that makes sense.
+    let trouble = trouble::of(problem, container, &context.node, Timestamp::now());
+    if trouble.retry == Retry::Never {
+        warn!(pod = pod.name_any(), namespace, reason = trouble.reason, "cannot be started: {}", trouble.message);
     }
-}
-
-/// Keeps what went wrong: the next decision publishes it, and tries again later.
-fn trouble(uid: &str, container: &str, reason: &str, message: String, context: &Context) -> Did {
-    let trouble = Trouble { reason: reason.to_owned(), message, retry_at: Timestamp::now() + TROUBLE_RETRY };
-    context.memory.change(uid, |entry| {
-        entry.troubles.insert(container.to_owned(), trouble);
+    context.memory.change(&uid, |entry| {
+        entry.troubles.insert(container.name.clone(), trouble);
     });
-    Did::CutShort
+    Ok(Did::CutShort)
 }
 
 async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(), ActError> {
+    if status.reason.as_deref() == Some(FAILED_KILL_POD) {
+        warn!(pod = pod.name_any(), "{}", status.message.as_deref().unwrap_or_default());
+    }
     // The UID makes the write fail rather than reach a pod that has taken over the name.
-    let patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+    let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
+    // What is left out of a patch stays as it is: what is over must be taken back by name.
+    if let Some(status) = patch.get_mut("status").and_then(Value::as_object_mut) {
+        for field in ["reason", "message"] {
+            status.entry(field).or_insert(Value::Null);
+        }
+    }
     let api = pods(pod, context);
     let name = pod.name_any();
     match call(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch))).await {
@@ -161,12 +151,22 @@ async fn remove(pod: &Pod, context: &Context) -> Result<(), ActError> {
 pub(super) async fn forget(id: &TaskId, context: &Context) -> Result<(), ActError> {
     match context.pipe.remove(id).await {
         Ok(()) => context.mirror.remove(id),
-        Err(ClientError::Refused(refusal)) if refusal.reason == vk_task::ErrorReason::NotFound => {
+        Err(ClientError::Refused(refusal)) if refusal.reason == ErrorReason::NotFound => {
             context.mirror.remove(id);
         }
         Err(error) => return Err(error.into()),
     }
     Ok(())
+}
+
+/// Tells the pipe that the end of a task is where it belongs.
+async fn reported(id: &TaskId, context: &Context) -> Result<(), ActError> {
+    match context.pipe.reported(id).await {
+        Ok(()) => Ok(()),
+        // Its records are gone already.
+        Err(ClientError::Refused(refusal)) if refusal.reason == ErrorReason::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The pod of this UID is no more: its name is free, or another has it.

@@ -35,7 +35,7 @@ impl Memory {
             latest: None,
             failures: 0,
         });
-        // A refusal that came up at the start (a command that no Linux can run) stands; the rest follows the pod.
+        // A refusal stands; the rest follows the pod.
         if let Ok(admitted) = &entry.admitted
             && admitted.generation != pod.metadata.generation
         {

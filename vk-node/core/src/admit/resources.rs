@@ -23,11 +23,7 @@ pub(super) enum Where {
 }
 
 /// The limits of one container. Requests are the scheduler's to honour.
-pub(super) fn limits(
-    check: &mut Check<'_>,
-    resources: Option<&ResourceRequirements>,
-    place: Where,
-) -> (Limits, Gpus) {
+pub(super) fn limits(check: &mut Check<'_>, resources: Option<&ResourceRequirements>, place: Where) -> (Limits, Gpus) {
     let (mut all, mut gpus) = (Limits::default(), Vec::new());
     let Some(ResourceRequirements { claims, limits, requests: _ }) = resources else { return (all, Gpus::None) };
     check.default("resources.claims", claims.as_ref());

@@ -131,8 +131,7 @@ fn what_no_runtime_is_told_of_is_refused() {
         assert!(refusal.to_string().contains(word), "{refusal}");
     }
     let both = json!({"limits": {"nvidia.com/gpu": "1", "amd.com/gpu": "1"}});
-    let spec =
-        json!({"containers": [{"name": "c", "image": "busybox", "command": ["true"], "resources": both}]});
+    let spec = json!({"containers": [{"name": "c", "image": "busybox", "command": ["true"], "resources": both}]});
     assert_eq!(messages(spec), ["spec.containers[0].resources.limits"]);
     let plain = json!({"containers": [{"name": "c", "image": "busybox"}]});
     assert_eq!(messages(plain), ["spec.containers[0].command"]);

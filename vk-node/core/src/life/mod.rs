@@ -21,8 +21,18 @@
 //!   Pending ──▶ Running ──▶ Succeeded | Failed ──(deleted by somebody)──▶ gone
 //!      │            │
 //!      │ deleted    │ deleted, or past its deadline: TERM, grace, KILL; the object goes last
-//!      └────────────┴──▶ stopping ──▶ all tasks final ──▶ status published ──▶ gone
+//!      ├────────────┴──▶ stopping ──▶ all tasks final ──▶ status published ──▶ gone
+//!      │
+//!      │ one of its containers cannot be started, for good (the site's policy denies it, say):
+//!      └──▶ nothing more is started ──▶ all tasks final ──▶ Failed
 //! ```
+//!
+//! Lines that the pod's processes have written to the FIFO are tasks of the pod without being runs of a container. They
+//! have no say in the pod's phase, and may go on after the last container has ended. They are ended with the containers
+//! when the pod is deleted or past its deadline, and the object does not go before they are final.
+//!
+//! The pipe keeps the records of a task until it is told that its end has been told of. It is told once the API server
+//! has that end; what it collects then is still known from the published status.
 //!
 //! Two rules stand above all others. A run that may have been started is never started again: what was published and
 //! is no longer recorded counts as *unknown*. And the pod object is removed only when nothing of it runs.
@@ -32,12 +42,14 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use vk_task::{StopRequest, TaskId};
+use vk_task::{Origin, StopRequest, TaskId, TaskView};
 
 use crate::admit::{AdmittedPod, Refusal};
-use crate::facts::{Deletion, Facts};
-use crate::runs::{History, Run, RunState, histories, is_done};
+use crate::facts::{Deletion, Facts, Retry, Trouble};
+use crate::runs::{History, ID_SCHEME, Run, RunState, histories, is_done};
 use crate::status::{self, DEADLINE_EXCEEDED};
+
+pub use crate::status::FAILED_KILL_POD;
 
 /// The first wait before a container is run again; it doubles each time. The kubelet's figures.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
@@ -45,6 +57,9 @@ const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
 const LONGEST_BACKOFF: SignedDuration = SignedDuration::from_secs(300);
 /// A run that lasted so long starts the back-off anew.
 const RESETS_BACKOFF: SignedDuration = SignedDuration::from_secs(600);
+
+/// Why the tasks of a deleted pod are ended, for people.
+const POD_DELETED: &str = "the pod was deleted";
 
 /// Something to be done. Steps are done in order, and the first that fails ends the round.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +84,8 @@ pub enum Step {
     Remove,
     /// Remove the records of a run that nobody asks for any more.
     Forget(TaskId),
+    /// Tell the pipe that the API server has the end of this task: its records may be collected.
+    Reported(TaskId),
 }
 
 /// What to do now, and when to look again if nothing happens before.
@@ -80,11 +97,17 @@ pub struct Decision {
     pub again_at: Option<Timestamp>,
 }
 
-/// Why the processes of a pod are being ended.
+/// What is to become of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stopping {
-    No,
+enum Course<'a> {
+    /// It runs, or has come to its end by itself.
+    Runs,
+    /// Nothing more of it is started, and what runs is left to run: a container cannot be started, for good. That is no
+    /// reason to kill the others.
+    CannotStart(&'a Trouble),
+    /// Its processes are to be ended.
     Deleted { grace: SignedDuration },
+    /// Its processes are to be ended.
     PastDeadline { grace: SignedDuration },
 }
 
@@ -99,9 +122,17 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
 
 fn refuse(refusal: &Refusal, facts: &Facts<'_>) -> Decision {
     let mut decision = Decision::default();
-    publish(status::refused(refusal, facts), facts, &mut decision);
-    if facts.deletion != Deletion::NotAsked {
-        decision.steps.push(Step::Remove);
+    if let Deletion::Asked { grace } = facts.deletion {
+        stop_all(facts, grace, POD_DELETED, &mut decision);
+    }
+    // A version of this node that knew more fields may have started something: it is left to end.
+    if nothing_runs(facts) {
+        if !is_terminal(facts.published) {
+            publish(status::refused(refusal, facts), facts, &mut decision);
+        }
+        if facts.deletion != Deletion::NotAsked {
+            decision.steps.push(Step::Remove);
+        }
     }
     decision
 }
@@ -112,50 +143,57 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
     let started_at = started_at(facts, &histories);
     let deadline = pod.deadline_seconds.and_then(|s| Some(started_at? + SignedDuration::from_secs(i64::from(s))));
     let is_terminal = is_terminal(facts.published);
-    let stopping = stopping(pod, facts, &histories, deadline);
+    let course = course(pod, facts, &histories, deadline);
 
-    match stopping {
-        Stopping::Deleted { grace } => stop_all(facts, grace, "the pod was deleted", &mut decision),
-        Stopping::PastDeadline { grace } => stop_all(facts, grace, DEADLINE_EXCEEDED, &mut decision),
-        Stopping::No if !is_terminal => {
-            start_due(pod, facts, &histories, &mut decision);
-            decision.again_at = earlier(decision.again_at, deadline.filter(|_| !all_done(pod, &histories)));
-        }
-        Stopping::No => {}
+    match course {
+        Course::Deleted { grace } => stop_all(facts, grace, POD_DELETED, &mut decision),
+        Course::PastDeadline { grace } => stop_all(facts, grace, DEADLINE_EXCEEDED, &mut decision),
+        Course::Runs | Course::CannotStart(_) if is_terminal => {}
+        Course::Runs => start_due(pod, facts, &histories, &mut decision),
+        Course::CannotStart(_) => {}
+    }
+    if matches!(course, Course::Runs | Course::CannotStart(_)) && !is_terminal && !all_done(pod, &histories) {
+        decision.again_at = earlier(decision.again_at, deadline);
     }
 
-    let nothing_runs = histories.iter().all(|h| h.latest.as_ref().is_none_or(|run| !run.state.is_active()));
+    let nothing_runs = nothing_runs(facts);
     if !is_terminal {
-        let ended_as = match stopping {
-            Stopping::No if all_done(pod, &histories) => status::Verdict::ByItself,
-            Stopping::Deleted { .. } if nothing_runs => status::Verdict::ByItself,
-            Stopping::PastDeadline { .. } if nothing_runs => status::Verdict::PastDeadline,
-            Stopping::No => status::Verdict::Living,
-            Stopping::Deleted { .. } | Stopping::PastDeadline { .. } => status::Verdict::Stopping,
+        let verdict = match course {
+            Course::Runs if all_done(pod, &histories) => status::Verdict::ByItself,
+            Course::Runs => status::Verdict::Living,
+            Course::CannotStart(trouble) if nothing_runs => status::Verdict::CannotStart(trouble),
+            Course::Deleted { .. } if nothing_runs => status::Verdict::ByItself,
+            Course::PastDeadline { .. } if nothing_runs => status::Verdict::PastDeadline,
+            Course::CannotStart(_) | Course::Deleted { .. } | Course::PastDeadline { .. } => status::Verdict::Stopping,
         };
-        if let Some(status) = status::of(pod, facts, &histories, ended_as) {
+        if let Some(status) = status::of(pod, facts, &histories, verdict) {
             publish(status, facts, &mut decision);
         }
     }
-    if matches!(stopping, Stopping::Deleted { .. }) && nothing_runs {
+    if matches!(course, Course::Deleted { .. }) && nothing_runs {
         decision.steps.push(Step::Remove);
     } else {
-        forget_old(&histories, facts, &mut decision);
+        clear_up(&histories, facts, &mut decision);
     }
     decision
 }
 
-/// Why the pod's processes are to be ended, if they are.
-fn stopping(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], deadline: Option<Timestamp>) -> Stopping {
+/// What is to become of the pod.
+fn course<'a>(pod: &AdmittedPod, facts: &Facts<'a>, histories: &[History], deadline: Option<Timestamp>) -> Course<'a> {
     if let Deletion::Asked { grace } = facts.deletion {
-        return Stopping::Deleted { grace };
+        return Course::Deleted { grace };
     }
     let was_stopped = facts.tasks.iter().any(|t| t.stop.as_ref().is_some_and(|s| s.reason == DEADLINE_EXCEEDED));
     let is_late = deadline.is_some_and(|at| facts.now >= at) && !all_done(pod, histories);
     if was_stopped || is_late {
-        return Stopping::PastDeadline { grace: pod.grace };
+        return Course::PastDeadline { grace: pod.grace };
     }
-    Stopping::No
+    facts.troubles.values().find(|trouble| trouble.retry == Retry::Never).map_or(Course::Runs, Course::CannotStart)
+}
+
+/// Whether no process of the pod can be left, be it a container's or that of a line that it wrote to the FIFO.
+fn nothing_runs(facts: &Facts<'_>) -> bool {
+    facts.tasks.iter().all(|task| task.state.is_final())
 }
 
 /// When the pod was first acknowledged here: what was published, or else its first run.
@@ -192,7 +230,11 @@ fn start_due(pod: &AdmittedPod, facts: &Facts<'_>, histories: &[History], decisi
             Some(run) => (run.restart.saturating_add(1), due(run)),
         };
         let name = pod.containers.get(container).map(|container| container.name.as_str()).unwrap_or_default();
-        let due = facts.troubles.get(name).map_or(due, |trouble| due.max(trouble.retry_at));
+        let due = match facts.troubles.get(name).map(|trouble| trouble.retry) {
+            Some(Retry::At(at)) => due.max(at),
+            Some(Retry::Never) => continue,
+            None => due,
+        };
         if due <= facts.now {
             decision.steps.push(Step::Start { container, restart });
         } else {
@@ -213,11 +255,31 @@ fn due(run: &Run) -> Timestamp {
     outcome.finished_at.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
-/// The last run and the one before it are kept, for `kubectl logs` and `kubectl logs --previous`.
-fn forget_old(histories: &[History], facts: &Facts<'_>, decision: &mut Decision) {
+/// Lets go of records. The last run and the one before it are kept, for `kubectl logs` and `kubectl logs --previous`;
+/// how long so is for the pipe to decide once it knows that their ends have been told of.
+fn clear_up(histories: &[History], facts: &Facts<'_>, decision: &mut Decision) {
     for task in facts.tasks.iter().filter(|t| t.state.is_final()) {
         if histories.iter().any(|h| h.outdated.contains(&task.id)) {
             decision.steps.push(Step::Forget(task.id.clone()));
+        } else if !task.reported && is_told(task, facts.published) {
+            decision.steps.push(Step::Reported(task.id.clone()));
+        }
+    }
+}
+
+/// Whether the API server has the end of `task`, which is final.
+fn is_told(task: &TaskView, published: &PodStatus) -> bool {
+    match &task.origin {
+        // A pod's status has no place for it, and whoever wrote the line cannot wait for it.
+        Origin::Fifo { .. } => true,
+        // Nothing is added to a terminal status.
+        Origin::Pod(_) if is_terminal(published) => true,
+        Origin::Pod(_) => {
+            let states = published.container_statuses.iter().flatten().flat_map(|c| [&c.state, &c.last_state]);
+            states.flatten().filter_map(|state| state.terminated.as_ref()).any(|terminated| {
+                let id = terminated.container_id.as_deref().and_then(|id| id.strip_prefix(ID_SCHEME));
+                id == Some(task.id.as_str())
+            })
         }
     }
 }
