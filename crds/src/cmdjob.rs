@@ -7,6 +7,7 @@ use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use crate::image::{Resources, Volume, VolumeMount};
 use crate::status::CmdJobStatus;
 
 /// The default of `spec.terminationGracePeriodSeconds`, in seconds: core/v1 Pod's.
@@ -27,7 +28,7 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     namespaced,
     status = "CmdJobStatus",
     derive = "PartialEq",
-    doc = "A command that runs once, on a machine that vk-cmd has made a Kubernetes node (vk-…): a login node, a batch allocation, a workstation. Like a batch/v1 Job, but for the host itself: no container image is needed.",
+    doc = "A command that runs once, on a machine that vk-cmd has made a Kubernetes node (vk-…): a login node, a batch allocation, a workstation. Like a batch/v1 Job, but for the host itself: a container image can be named, and is not needed.",
     printcolumn(name = "STATUS", type_ = "string", json_path = ".status.state", description = "Where the job is, in one word"),
     printcolumn(name = "NODE", type_ = "string", json_path = ".spec.target.node", description = "The node that it runs on"),
     printcolumn(name = "EXIT", type_ = "integer", json_path = ".status.exitCode", description = "The exit code of the last attempt that ended"),
@@ -42,6 +43,9 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     validation = rule("!(has(self.script) && has(self.command))", None, "set either script or command, not both: script is a text for a shell, command is a program run without one"),
     validation = rule("!has(self.args) || has(self.command)", Some(".args"), "args belong to command: set command, or write the arguments into the script"),
     validation = rule("!(has(self.shell) && has(self.command))", Some(".shell"), "shell belongs to script: command is run without a shell, so leave shell out (or name it in the command: [/bin/bash, -c, …])"),
+    validation = rule("!has(self.volumeMounts) || has(self.image)", Some(".volumeMounts"), "volumeMounts belong to image: a command on the host itself sees the host's files where they are, so use their paths, or name an image"),
+    validation = rule("!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) && self.volumes.exists(v, v.name == m.name))", Some(".volumeMounts"), "a volumeMount names a volume that is not among spec.volumes: add it there, e.g. {name: data, hostPath: {path: /scratch/me}}"),
+    validation = rule("!has(self.resources) || !has(self.resources.limits) || has(self.image) || self.resources.limits.all(name, !name.endsWith('/gpu'))", Some(".resources"), "a command on the host itself sees the graphics processors that its host shows it: leave the limit out, or name an image"),
     validation = immutable("script"),
     validation = immutable("command"),
     validation = immutable("args"),
@@ -49,6 +53,10 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     validation = immutable("envFrom"),
     validation = immutable("workingDir"),
     validation = immutable("shell"),
+    validation = immutable("image"),
+    validation = immutable("resources"),
+    validation = immutable("volumes"),
+    validation = immutable("volumeMounts"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CmdJobSpec {
@@ -86,6 +94,30 @@ pub struct CmdJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096), inner(length(max = 131_072)))]
     pub args: Option<Vec<String>>,
+
+    /// A container image to run it in, by the site's own container runtime: docker, podman, apptainer, shifter or another,
+    /// e.g. docker.io/library/python:3.13, docker://godlovedc/lolcow or /images/me.sif. What the runtime can make of a name
+    /// is the site's affair. Its entry point is not used: script or command say what is run, and the script's shell must be
+    /// in the image. Default: no image, the command runs on the host itself. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    #[x_kube(validation = ("size(self) > 0 && !self.matches('[[:space:]]')", "image is one name without spaces, e.g. docker.io/library/python:3.13: leave it out to run on the host itself"))]
+    pub image: Option<String>,
+
+    /// What it may use at most, and what the node must have free for it. As in core/v1 Container. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+
+    /// Paths of the node's host that the image is to see; volumeMounts say where. As in core/v1 Pod, but only hostPath.
+    /// Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub volumes: Option<Vec<Volume>>,
+
+    /// Where the image sees the volumes. As in core/v1 Container. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["mountPath"]))]
+    pub volume_mounts: Option<Vec<VolumeMount>>,
 
     /// Environment variables, on top of those that the node gives to every process. As in core/v1 Container. Cannot be
     /// changed later.

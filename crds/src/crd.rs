@@ -19,6 +19,11 @@ const ENV_NAME_MAX: u32 = 1024;
 /// The longest value of an environment variable in characters: Linux takes no string longer than 128 KiB (MAX_ARG_STRLEN).
 const ENV_VALUE_MAX: u32 = 131_072;
 
+/// The longest quantity in characters, for the cost of a CEL rule.
+const QUANTITY_MAX: u32 = 64;
+/// What Kubernetes' own definitions say of a quantity. A number has no pattern, and needs none.
+const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$";
+
 /// Why the definition could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
@@ -46,6 +51,17 @@ pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
             .and_then(Value::as_object_mut)
             .ok_or(CrdError::Missing("spec.env[].name and value"))?
             .insert("maxLength".into(), json!(max));
+    }
+    for kind in ["limits", "requests"] {
+        let at = format!(
+            "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/resources/properties/{kind}/additionalProperties"
+        );
+        *crd.pointer_mut(&at).ok_or(CrdError::Missing("spec.resources"))? = json!({
+            "x-kubernetes-int-or-string": true,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": QUANTITY,
+            "maxLength": QUANTITY_MAX,
+        });
     }
     Ok(serde_json::from_value(crd)?)
 }

@@ -6,12 +6,14 @@
 
 pub mod cmdjob;
 pub mod crd;
+pub mod image;
 pub mod labels;
 pub mod names;
 pub mod reason;
 pub mod status;
 
 pub use cmdjob::{CmdJob, CmdJobSpec, Target};
+pub use image::{HostPath, Resources, Volume, VolumeMount};
 pub use names::{NameError, NodeName};
 pub use reason::{ConditionType, Reason};
 pub use status::{Attempt, AttemptState, CmdJobStatus, State};

@@ -30,6 +30,9 @@ fn good_objects_pass() {
         GOOD,
         "target: {node: vk-ifarm1801.jlab.org}, command: [hostname, -f]",
         "target: {node: vk-a}, command: [echo], args: [a, b], workingDir: /tmp, backoffLimit: 3",
+        "target: {node: vk-a}, script: echo, image: 'docker://godlovedc/lolcow', resources: {limits: {nvidia.com/gpu: 1, cpu: 500m}}, \
+         volumes: [{name: data, hostPath: {path: /scratch/me}}], volumeMounts: [{name: data, mountPath: /data, readOnly: true}]",
+        "target: {node: vk-a}, script: echo, resources: {limits: {memory: 4Gi}, requests: {cpu: 1}}",
         "target: {node: vk-a}, script: echo, shell: /bin/bash, env: [{name: 'A.b-c d', value: ''}], activeDeadlineSeconds: 1",
     ] {
         assert_eq!(complaints(spec, None), "", "{spec}");
@@ -52,6 +55,33 @@ fn bad_objects_are_refused_with_help() {
         ("target: {node: vk-a}, script: echo, shell: /bin/bash -l", "options go into the script"),
         ("target: {node: vk-a}, script: echo, workingDir: ~/x", "absolute path, e.g. /home/me/run1"),
         ("target: {node: vk-a}, script: echo, env: [{name: A=B}]", "printable ASCII characters other than '='"),
+        ("target: {node: vk-a}, script: echo, image: ''", "leave it out to run on the host itself"),
+        ("target: {node: vk-a}, script: echo, image: 'a b'", "one name without spaces"),
+        (
+            "target: {node: vk-a}, script: echo, resources: {limits: {ephemeral-storage: 1}}",
+            "leave the other limits out",
+        ),
+        (
+            "target: {node: vk-a}, script: echo, resources: {limits: {amd.com/gpu: 1}}",
+            "leave the limit out, or name an image",
+        ),
+        (
+            "target: {node: vk-a}, script: echo, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: /v}]",
+            "volumeMounts belong to image",
+        ),
+        (
+            "target: {node: vk-a}, script: echo, image: a, volumeMounts: [{name: v, mountPath: /v}]",
+            "names a volume that is not among spec.volumes",
+        ),
+        (
+            "target: {node: vk-a}, script: echo, image: a, volumes: [{name: v, hostPath: {path: /v/../w}}]",
+            "absolute and without ..",
+        ),
+        (
+            "target: {node: vk-a}, script: echo, image: a, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: v}]",
+            "mountPath is an absolute path",
+        ),
+        ("target: {node: vk-a}, script: echo, volumes: [{name: V, hostPath: {path: /v}}]", "a volume's name consists"),
         ("target: {node: vk-a}, script: echo, activeDeadlineSeconds: 0", "leave it out for no limit"),
         ("target: {node: vk-a}, script: echo, ttlSecondsAfterFinished: -1", "leave it out to keep the CmdJob"),
     ] {
@@ -70,6 +100,9 @@ fn what_may_have_run_cannot_be_changed() {
         ("target: {node: vk-a}, script: echo, envFrom: [{prefix: A}]", "envFrom"),
         ("target: {node: vk-a}, script: echo, workingDir: /", "workingDir"),
         ("target: {node: vk-a}, command: [echo]", "command"),
+        ("target: {node: vk-a}, script: echo, image: a", "image"),
+        ("target: {node: vk-a}, script: echo, resources: {limits: {cpu: 1}}", "resources"),
+        ("target: {node: vk-a}, script: echo, volumes: [{name: v, hostPath: {path: /v}}]", "volumes"),
     ] {
         let said = complaints(changed, Some(GOOD));
         assert!(said.contains(&format!("{field} cannot be changed")), "{changed}: {said:?}");

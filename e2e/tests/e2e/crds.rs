@@ -40,6 +40,7 @@ fn spec(changes: Value) -> Value {
 async fn bad_objects_are_refused_with_help() {
     let api = objects("bad-objects").await;
     let long = "x".repeat(524_289);
+    let data = |path: &str| json!({"name": "data", "hostPath": {"path": path}});
     let command = |rest: Value| {
         let mut changes = json!({"script": null, "command": ["echo"]});
         changes.as_object_mut().unwrap().append(&mut rest.as_object().unwrap().clone());
@@ -69,6 +70,22 @@ async fn bad_objects_are_refused_with_help() {
         (command(json!({"command": "echo"})), "must be of type array"),
         (spec(json!({"workingDir": "data"})), "workingDir is an absolute path"),
         (spec(json!({"workingDir": "~/data"})), "a script can cd"),
+        (spec(json!({"image": ""})), "leave it out to run on the host itself"),
+        (spec(json!({"image": "a b"})), "one name without spaces"),
+        (spec(json!({"resources": {"limits": {"cpu": "1 Gi"}}})), "spec.resources.limits.cpu"),
+        (spec(json!({"resources": {"limits": {"ephemeral-storage": 1}}})), "leave the other limits out"),
+        (spec(json!({"resources": {"limits": {"nvidia.com/gpu": 1}}})), "leave the limit out, or name an image"),
+        (
+            spec(json!({"volumes": [data("/v")], "volumeMounts": [{"name": "data", "mountPath": "/v"}]})),
+            "volumeMounts belong to image",
+        ),
+        (
+            spec(json!({"image": "a", "volumeMounts": [{"name": "data", "mountPath": "/v"}]})),
+            "names a volume that is not among spec.volumes",
+        ),
+        (spec(json!({"image": "a", "volumes": [data("v")]})), "absolute and without .."),
+        (spec(json!({"image": "a", "volumes": [data("/v"), data("/w")]})), "Duplicate value"),
+        (spec(json!({"image": "a", "volumes": [{"name": "v", "emptyDir": {}}]})), "hostPath: Required value"),
         (spec(json!({"env": [{"name": "A=B"}]})), "printable ASCII characters other than '='"),
         (spec(json!({"env": [{"name": ""}]})), "printable ASCII characters other than '='"),
         (spec(json!({"env": [{"value": "x"}]})), "spec.env[0].name: Required value"),
@@ -119,6 +136,14 @@ async fn good_objects_are_taken_and_filled_in() {
         ("nulls", json!({"command": null, "args": null, "shell": null, "env": null})),
         ("command", json!({"script": null, "command": ["hostname"], "args": ["-f"], "workingDir": "/tmp"})),
         ("env", json!({"env": [{"name": "odd.name (1)", "value": "two\nlines"}, {"name": "A"}]})),
+        (
+            "image",
+            json!({
+                "image": "docker://godlovedc/lolcow", "resources": {"limits": {"cpu": 2, "memory": "4Gi", "nvidia.com/gpu": "1"}},
+                "volumes": [{"name": "data", "hostPath": {"path": "/scratch/me"}}],
+                "volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": true}],
+            }),
+        ),
         ("limits", json!({"backoffLimit": 6, "activeDeadlineSeconds": 1, "ttlSecondsAfterFinished": 0})),
     ] {
         let object = object(name, spec(changes));
@@ -148,6 +173,9 @@ async fn what_may_have_run_cannot_be_changed() {
         (json!({"env": [{"name": "A", "value": "2"}]}), "env"),
         (json!({"envFrom": [{"configMapRef": {"name": "x"}}]}), "envFrom"),
         (json!({"workingDir": "/tmp"}), "workingDir"),
+        (json!({"image": "a"}), "image"),
+        (json!({"resources": {"limits": {"cpu": 1}}}), "resources"),
+        (json!({"volumes": [{"name": "v", "hostPath": {"path": "/v"}}]}), "volumes"),
         (json!({"terminationGracePeriodSeconds": 5}), "terminationGracePeriodSeconds"),
     ] {
         let said = change(spec.clone()).await.unwrap_err();

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Toleration};
+use k8s_openapi::api::core::v1::{
+    Container, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration, Volume, VolumeMount,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels::{self, ScriptForm};
@@ -52,6 +54,11 @@ pub fn build(job: &ValidJob<'_>, attempt: u32) -> Pod {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             containers: vec![container(job)],
+            volumes: list(job.volumes, |volume| Volume {
+                name: volume.name.clone(),
+                host_path: Some(HostPathVolumeSource { path: volume.host_path.path.clone(), type_: None }),
+                ..Volume::default()
+            }),
             ..PodSpec::default()
         }),
         status: None,
@@ -97,14 +104,30 @@ fn container(job: &ValidJob<'_>) -> Container {
     };
     Container {
         name: labels::MAIN_CONTAINER.to_owned(),
-        image: Some(labels::HOST_IMAGE.to_owned()),
+        image: Some(job.image.unwrap_or(labels::HOST_IMAGE).to_owned()),
         command: Some(command),
         args,
         env: (!job.env.is_empty()).then(|| job.env.to_vec()),
         env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
         working_dir: job.working_dir.map(str::to_owned),
+        resources: job.resources.map(|resources| ResourceRequirements {
+            limits: resources.limits.clone(),
+            requests: resources.requests.clone(),
+            claims: None,
+        }),
+        volume_mounts: list(job.volume_mounts, |mount| VolumeMount {
+            name: mount.name.clone(),
+            mount_path: mount.mount_path.clone(),
+            read_only: mount.read_only.then_some(true),
+            ..VolumeMount::default()
+        }),
         ..Container::default()
     }
+}
+
+/// A list of an object of Kubernetes: one without entries is left out.
+fn list<A, B>(from: &[A], each: impl Fn(&A) -> B) -> Option<Vec<B>> {
+    (!from.is_empty()).then(|| from.iter().map(each).collect())
 }
 
 /// The command of a script, see [`labels::SCRIPT`].
@@ -183,5 +206,18 @@ mod tests {
         let job = job("hello", "command: [echo, $(A)], args: [b], env: [{name: A, value: x}], workingDir: /tmp");
         let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 3)).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod.yaml"), "{yaml}");
+    }
+
+    #[test]
+    fn the_whole_pod_with_an_image() {
+        let job = job(
+            "hello",
+            "script: cowsay, image: 'docker://godlovedc/lolcow', \
+             resources: {limits: {cpu: 2, memory: 4Gi, nvidia.com/gpu: 1}, requests: {cpu: 500m}}, \
+             volumes: [{name: data, hostPath: {path: /scratch/me}}], \
+             volumeMounts: [{name: data, mountPath: /in, readOnly: true}, {name: data, mountPath: /out}]",
+        );
+        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0)).unwrap();
+        assert_eq!(yaml, include_str!("../tests/golden/pod_with_image.yaml"), "{yaml}");
     }
 }

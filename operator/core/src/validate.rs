@@ -8,7 +8,7 @@ use std::fmt;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
-use vk_cmd_crds::{CmdJob, NameError, NodeName};
+use vk_cmd_crds::{CmdJob, NameError, NodeName, Resources, Volume, VolumeMount};
 
 /// How many hexadecimal digits of a CmdJob's UID go into the names of its pods.
 pub const UID_DIGITS: usize = 10;
@@ -38,6 +38,14 @@ pub struct ValidJob<'a> {
     pub env_from: &'a [EnvFromSource],
     /// The directory to run in.
     pub working_dir: Option<&'a str>,
+    /// The image to run it in; none runs it on the host itself.
+    pub image: Option<&'a str>,
+    /// What it may use, and what the node must have free for it.
+    pub resources: Option<&'a Resources>,
+    /// Paths of the host.
+    pub volumes: &'a [Volume],
+    /// Where the image sees them.
+    pub volume_mounts: &'a [VolumeMount],
     /// How many failed attempts are followed by another one.
     pub backoff_limit: u32,
     /// How long the job may be active.
@@ -131,6 +139,12 @@ pub enum Problem {
     /// The name of an environment variable.
     #[error("spec.env: {0:?} is no name of an environment variable: use printable ASCII characters other than '='")]
     EnvName(String),
+    /// A mount without an image.
+    #[error("spec.volumeMounts belong to spec.image: a command on the host sees the host's files where they are")]
+    MountWithoutImage,
+    /// A mount of a volume that is not there.
+    #[error("spec.volumeMounts names the volume {0:?}, which is not among spec.volumes")]
+    NoVolume(String),
     /// A number below its least value.
     #[error("{field} is {value}: the least value is {least}")]
     TooSmall {
@@ -168,6 +182,8 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
         problems.path("spec.workingDir", dir);
     }
 
+    image(job, &mut problems);
+
     problems.least("spec.backoffLimit", spec.backoff_limit.into(), 0);
     // A pod with 0 is removed by the API server at once, before its node has ended the process.
     problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 1);
@@ -195,6 +211,10 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 env,
                 env_from: spec.env_from.as_deref().unwrap_or_default(),
                 working_dir: spec.working_dir.as_deref(),
+                image: spec.image.as_deref(),
+                resources: spec.resources.as_ref(),
+                volumes: spec.volumes.as_deref().unwrap_or_default(),
+                volume_mounts: spec.volume_mounts.as_deref().unwrap_or_default(),
                 backoff_limit,
                 deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
                 ttl: spec.ttl_seconds_after_finished.map(|s| SignedDuration::from_secs(s.into())),
@@ -290,6 +310,27 @@ fn run<'a>(job: &'a CmdJob, problems: &mut Problems) -> Option<Run<'a>> {
     }
 }
 
+fn image(job: &CmdJob, problems: &mut Problems) {
+    let spec = &job.spec;
+    if spec.image.as_deref().is_some_and(str::is_empty) {
+        problems.0.push(Problem::Empty("spec.image"));
+    }
+    let (volumes, mounts) =
+        (spec.volumes.as_deref().unwrap_or_default(), spec.volume_mounts.as_deref().unwrap_or_default());
+    if spec.image.is_none() && !mounts.is_empty() {
+        problems.0.push(Problem::MountWithoutImage);
+    }
+    for volume in volumes {
+        problems.path("spec.volumes[].hostPath.path", &volume.host_path.path);
+    }
+    for mount in mounts {
+        problems.path("spec.volumeMounts[].mountPath", &mount.mount_path);
+        if !volumes.iter().any(|volume| volume.name == mount.name) {
+            problems.0.push(Problem::NoVolume(mount.name.clone()));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,6 +373,12 @@ mod tests {
                 "target: {node: vk-a}, script: \"\\0\", env: [{name: A, value: \"\\0\"}]",
                 vec!["spec.script contains a NUL", "value of A"],
             ),
+            (
+                "target: {node: vk-a}, script: x, volumes: [{name: v, hostPath: {path: v}}], \
+                 volumeMounts: [{name: w, mountPath: w}]",
+                vec!["belong to spec.image", "path \"v\"", "mountPath \"w\"", "the volume \"w\""],
+            ),
+            ("target: {node: vk-a}, script: x, image: ''", vec!["spec.image is empty"]),
             (
                 "target: {node: vk-a}, script: x, backoffLimit: -1, activeDeadlineSeconds: 0, ttlSecondsAfterFinished: -1, \
                  terminationGracePeriodSeconds: 0",
