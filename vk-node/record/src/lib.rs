@@ -44,10 +44,12 @@ mod error;
 pub mod faults;
 #[cfg(not(feature = "testing"))]
 mod faults;
+pub mod lingering;
 mod lock;
 mod log_files;
 pub mod points;
 pub mod process;
+pub mod runtime;
 mod task;
 pub mod terminal;
 mod version;

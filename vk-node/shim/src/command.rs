@@ -5,7 +5,10 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use vk_task::{ContainerRun, Origin, Program, RUN_VARIABLE, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec};
+use vk_record::runtime::environment;
+use vk_task::{
+    ContainerRun, Origin, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec,
+};
 
 use crate::ShimError;
 use crate::limits::Confinement;
@@ -41,21 +44,41 @@ pub(crate) fn command(
 ) -> Result<Command, ShimError> {
     let mut env: BTreeMap<OsString, OsString> = base.into_iter().collect();
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    for (name, value) in own_variables(id, run, &spec.origin) {
+    for (name, value) in own_variables(&spec.origin) {
         env.insert(name.into(), value.into());
     }
     for (name, value) in &spec.env {
         env.insert(name.as_str().into(), value.into());
     }
+    // Last: by these its processes are known to be the task's.
+    env.insert(TASK_VARIABLE.into(), id.as_str().into());
+    env.insert(RUN_VARIABLE.into(), run.into());
 
     let argv: Vec<OsString> = match &spec.program {
         Program::Exec { argv } => argv.iter().map(OsString::from).collect(),
         Program::Script { runner: ScriptRunner::Shebang, .. } => vec![script.into()],
         Program::Script { runner: ScriptRunner::Shell { path }, .. } => vec![path.into(), script.into()],
     };
-    let program = argv.first().cloned().unwrap_or_default();
     let dir = spec.working_dir.as_ref().map_or(home.clone(), |d| home.join(d));
+    assemble(&argv, &env, &dir)
+}
 
+/// The command of a container runtime's client, which has the program run: in the home directory, for the task's own
+/// environment and working directory are the container's.
+pub(crate) fn client_command(
+    launch: &RuntimeLaunch,
+    id: &TaskId,
+    run: &str,
+    base: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Command, ShimError> {
+    let env = environment(launch, id, run, base);
+    let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
+    let argv: Vec<OsString> = launch.argv.iter().map(OsString::from).collect();
+    assemble(&argv, &env, &home)
+}
+
+fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -> Result<Command, ShimError> {
+    let program = argv.first().cloned().unwrap_or_default();
     Ok(Command {
         files: files(&program, env.get(OsStr::new("PATH")))
             .iter()
@@ -100,13 +123,12 @@ impl Command {
 }
 
 /// What a task is told of itself.
-fn own_variables(id: &TaskId, run: &str, origin: &Origin) -> Vec<(&'static str, String)> {
-    let mut variables = vec![(TASK_VARIABLE, id.to_string()), (RUN_VARIABLE, run.to_owned())];
+fn own_variables(origin: &Origin) -> Vec<(&'static str, String)> {
     if let Some(ContainerRun { namespace, pod, uid, container, .. }) = origin.run() {
         let values = [namespace, pod, uid, container].map(Clone::clone);
-        variables.extend(vk_task::POD_VARIABLES.into_iter().zip(values));
+        return vk_task::POD_VARIABLES.into_iter().zip(values).collect();
     }
-    variables
+    Vec::new()
 }
 
 /// The files that `program` may mean, as execvp(3) looks it up.
@@ -129,7 +151,7 @@ fn c_string(what: &str, text: &OsStr) -> Result<CString, ShimError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vk_task::{EnvName, Leftovers};
+    use vk_task::{EnvName, ExecVia, Leftovers};
 
     fn spec(program: Program) -> TaskSpec {
         TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill)
@@ -191,6 +213,32 @@ mod tests {
         let other = main.beside(vec!["ps".into()], Some(env.clone())).unwrap();
         assert_eq!((texts(&other.files), &other.env), (vec!["/c/ps"], &env));
         assert!(main.beside(vec!["a\0".into()], None).is_err());
+    }
+
+    #[test]
+    fn a_mark_cannot_be_forged() {
+        let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
+        for name in [RUN_VARIABLE, TASK_VARIABLE] {
+            asked.env.insert(EnvName::new(name).unwrap(), "forged".into());
+        }
+        let made = make(&asked);
+        assert!(texts(&made.env).ends_with(&["VK_CMD_RUN=r", "VK_CMD_TASK=t"]));
+    }
+
+    #[test]
+    fn a_client_is_given_what_the_launch_says() {
+        let launch = RuntimeLaunch {
+            runtime: "podman".into(),
+            argv: ["podman", "run", "-e", "X=1", "image"].map(str::to_owned).into(),
+            env: [("X", "1"), (RUN_VARIABLE, "forged")].map(|(n, v)| (EnvName::new(n).unwrap(), v.into())).into(),
+            remove: vec![],
+            exec: ExecVia::Namespaces,
+        };
+        let made = client_command(&launch, &TaskId::new("t").unwrap(), "r", base()).unwrap();
+        assert_eq!(texts(&made.files), ["/a/podman", "./podman", "/b/podman"]);
+        assert_eq!(texts(&made.argv), ["podman", "run", "-e", "X=1", "image"]);
+        assert_eq!(texts(&made.env), ["HOME=/home/u", "PATH=/a::/b", "VK_CMD_RUN=r", "VK_CMD_TASK=t", "X=1"]);
+        assert_eq!(made.dir.to_str().unwrap(), "/home/u");
     }
 
     #[test]

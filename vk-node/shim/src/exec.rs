@@ -109,9 +109,9 @@ impl HangUp {
         if self.kill_at.is_some_and(|at| at <= now) {
             self.kill_at = None;
             let proof = self.proof();
-            tree::kill_those(|stat| proof.holds(stat)).unwrap_or_else(|e| {
+            if let Err(e) = tree::kill_those(|stat| proof.holds(stat)) {
                 say(format_args!("cannot kill what is left of a program whose caller has hung up: {e}"));
-            });
+            }
         }
         self.kill_at.is_none()
     }

@@ -12,21 +12,25 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit};
 use vk_record::points::{Point, reach};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
+use vk_record::runtime::Removal;
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
-use vk_task::{End, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest};
+use vk_task::{
+    End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest,
+};
 
 use crate::clock::{self, Alarm};
-use crate::command::{Command, command};
+use crate::command::{Command, client_command, command};
 use crate::control::{self, Control};
 use crate::error::say;
 use crate::gate::{Failure, Gated, Report};
 use crate::life::{self, Seen, Step};
 use crate::limits::Confinement;
+use crate::linger::Lingerers;
 use crate::log::Log;
 use crate::notify::Notifier;
 use crate::relay::Relay;
 use crate::watchdog::Watchdog;
-use crate::{ShimError, memory, signals, stdio, tree};
+use crate::{ShimError, memory, remove, signals, stdio, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
 const EXEC_PAUSE: Duration = Duration::from_millis(20);
@@ -36,7 +40,7 @@ const PARTIAL_LINE_PAUSE: Duration = Duration::from_millis(100);
 const RING_PAUSE: Duration = Duration::from_millis(5);
 /// How soon a tree that was killed is looked at again, at first and at last.
 const KILL_PAUSE: Duration = Duration::from_millis(2);
-const KILL_PAUSE_MAX: Duration = Duration::from_secs(1);
+const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How soon an end that could not be written down is written again, at first and at last.
 const RECORD_PAUSE: Duration = Duration::from_millis(50);
 const RECORD_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -64,13 +68,17 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     }
     let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
-    let command = plan(path, &run, intent)?;
+    let (command, removal) = plan(path, &run, intent)?;
     let exit = match start(&task, run, &command, stdio, &limits)? {
         Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
         Err(Failure { kind, message }) => never_started(Timestamp::now(), kind, message),
     };
     // Who connects from now on is told that nobody listens.
     let _ = task.dir.remove_file(names::CONTROL);
+    // What was never executed has left nothing behind.
+    if let Some(removal) = removal.filter(|_| !matches!(exit.end, End::NotStarted { .. })) {
+        remove::remove(&removal, &task, &mut notifier);
+    }
     record_end(&task, exit);
     notifier.ring();
     reach(Point::Rung);
@@ -111,11 +119,17 @@ fn lower_open_files() {
     }
 }
 
-/// What `execve` will be given. The intent, which may hold a long script, is not needed after that.
-fn plan(path: &Path, run: &str, intent: Intent) -> Result<Command, ShimError> {
-    let base = std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
-    let command = command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base)?;
-    Ok(Command { confinement: Confinement::new(&intent.spec.limits, true, run), ..command })
+/// What `execve` will be given, and what is to be run when all of that is over. The intent, which may hold a long script,
+/// is not needed after that.
+fn plan(path: &Path, run: &str, intent: Intent) -> Result<(Command, Option<Removal>), ShimError> {
+    let base = || std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
+    let (command, removal) = match &intent.launch {
+        Launch::Direct => (command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base())?, None),
+        Launch::Runtime(launch) => {
+            (client_command(launch, &intent.id, run, base())?, Removal::new(launch, &intent.id, run, base()))
+        }
+    };
+    Ok((Command { confinement: Confinement::new(&intent.spec.limits, true, run), ..command }, removal))
 }
 
 /// A task whose program has been let go.
@@ -202,6 +216,7 @@ struct Watch<'a> {
     end: Option<(Timestamp, WaitStatus)>,
     seen: Seen,
     kill_pause: Duration,
+    lingerers: Lingerers,
 }
 
 impl<'a> Watch<'a> {
@@ -240,6 +255,7 @@ impl<'a> Watch<'a> {
             end: None,
             seen,
             kill_pause: KILL_PAUSE,
+            lingerers: Lingerers::default(),
         }
     }
 
@@ -261,10 +277,23 @@ impl<'a> Watch<'a> {
                     self.seen.terminated = true;
                 }
                 Step::Kill => {
-                    complain("kill the task's processes", tree::kill());
+                    self.kill();
                     self.wait(Some(self.kill_pause));
-                    self.kill_pause = (self.kill_pause * 2).min(KILL_PAUSE_MAX);
                 }
+            }
+        }
+    }
+
+    /// Kills the tree, and settles when it is looked at again: soon, as long as it grows.
+    fn kill(&mut self) {
+        match tree::kill() {
+            Ok(killed) => {
+                let grows = self.lingerers.note(&killed, clock::boot(), self.task, self.notifier);
+                self.kill_pause = if grows { KILL_PAUSE } else { (self.kill_pause * 2).min(KILL_PAUSE_MAX) };
+            }
+            Err(e) => {
+                say(format_args!("cannot kill the task's processes: {e}"));
+                self.kill_pause = (self.kill_pause * 2).min(KILL_PAUSE_MAX);
             }
         }
     }
@@ -383,6 +412,7 @@ impl<'a> Watch<'a> {
     }
 
     fn finish(mut self) -> Exit {
+        self.lingerers.tell(Vec::new(), self.task, self.notifier);
         self.relay.drain();
         reach(Point::OutputDrained);
         self.read_report();

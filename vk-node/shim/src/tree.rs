@@ -28,14 +28,15 @@ pub(crate) fn tell_those(signals: &[Signal], wanted: impl Fn(&Stat) -> bool) -> 
     Ok(those)
 }
 
-/// Sends `SIGKILL` to all, frozen before, so that none can outrun it by forking.
-pub(crate) fn kill() -> io::Result<()> {
+/// Sends `SIGKILL` to all, frozen before, so that none can outrun it by forking. Gives those that there were.
+pub(crate) fn kill() -> io::Result<Vec<(Stat, Sent)>> {
     kill_those(|_| true)
 }
 
 /// The same, for those that are `wanted`.
-pub(crate) fn kill_those(wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
+pub(crate) fn kill_those(wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<(Stat, Sent)>> {
     let mut frozen = BTreeSet::new();
+    let mut failure = None;
     for _ in 0..FREEZE_PASSES {
         let is_fresh = |s: &Stat| wanted(s) && !frozen.contains(&(s.pid, s.start_ticks));
         let fresh: Vec<Stat> = members()?.into_iter().filter(is_fresh).collect();
@@ -43,14 +44,26 @@ pub(crate) fn kill_those(wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
             break;
         }
         for stat in fresh {
-            tell(&stat, Signal::STOP)?;
+            // One that cannot be frozen may still be killed.
+            let _ = tell(&stat, Signal::STOP);
             frozen.insert((stat.pid, stat.start_ticks));
         }
     }
-    for stat in members()?.iter().filter(|s| wanted(s)) {
-        tell(stat, Signal::KILL)?;
+    let mut killed = Vec::new();
+    for stat in members()?.into_iter().filter(|s| wanted(s)) {
+        // That one cannot be told is no reason to spare the others.
+        match tell(&stat, Signal::KILL) {
+            Ok(sent) => killed.push((stat, sent)),
+            Err(e) => failure = Some(e),
+        }
     }
-    Ok(())
+    failure.map_or(Ok(killed), Err)
+}
+
+/// This process's children that have ended and have not been waited for.
+pub(crate) fn ended_children() -> Vec<Stat> {
+    let all = process::all().unwrap_or_default();
+    all.into_values().filter(|s| s.zombie && s.parent == own_pid()).collect()
 }
 
 fn members() -> io::Result<Vec<Stat>> {

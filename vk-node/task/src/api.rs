@@ -92,13 +92,13 @@ pub struct TaskView {
     pub reported: bool,
 }
 
-/// A process that has been killed and does not end.
+/// A process that has been killed and does not end, or a container that cannot be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lingering {
-    /// Its number on its host.
+    /// Its number on its host; 0 for a container.
     pub pid: i32,
-    /// The name that it gives itself.
+    /// The name that it gives itself; for a container, its runtime's.
     pub name: String,
     /// Why it is still there, for people: another user's, or waiting in the kernel.
     pub why: String,

@@ -25,12 +25,14 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 use vk_record::points::{Point, reach};
 use vk_record::{
-    Dir, Exit, Facts, IntentHead, Lock, LockHolder, Lost, RecordError, TaskDir, Version, chain, names, view_of,
+    Dir, Exit, Facts, IntentHead, Lock, LockHolder, RecordError, TaskDir, Version, chain, names, runtime, view_of,
 };
 use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
+use super::blocking::Blocking;
 use super::decide::{self, Next};
-use super::{Pipe, leftovers, start};
+use super::lose::{self, Round};
+use super::{Pipe, start};
 
 /// How soon a record that could not be read or written is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -95,12 +97,14 @@ pub(super) struct Keeper {
     shim: Option<Shim>,
     /// How many shims have ended without having started the task.
     failures: u32,
+    /// How often something was left of the task after its shim was gone.
+    rounds: u32,
 }
 
 impl Keeper {
     /// Of the task `id`, with the shim that was started for it, if one was.
     pub(super) fn new(pipe: Arc<Pipe>, id: TaskId, head: IntentHead, nudge: Arc<Notify>, shim: Option<Shim>) -> Self {
-        Self { pipe, id, head: Arc::new(head), nudge, shim, failures: 0 }
+        Self { pipe, id, head: Arc::new(head), nudge, shim, failures: 0, rounds: 0 }
     }
 
     /// Cares for the task until it is final.
@@ -230,28 +234,16 @@ impl Keeper {
         .await
     }
 
-    /// Kills what is left of a task whose shim is gone, and writes down that nobody saw its end.
+    /// Clears away what is left of a task whose shim is gone, and writes down that nobody saw its end.
     async fn lose(&mut self) -> Result<(), RecordError> {
         let id = self.id.clone();
-        self.with_dir(move |task| {
-            let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
-            let facts = task.facts()?;
-            let (Some(start), None, None) = (facts.start, facts.exit, facts.lost) else { return Ok(()) };
-            let message = leftovers::clear_away(&start).map_err(|source| RecordError::Io {
-                action: "end all processes of the lost task in",
-                path: task.dir.path().to_owned(),
-                source,
-            })?;
-            warn!("the end of task {id} is unknown: {message}");
-            reach(Point::LossFound);
-            task.write_lost(&Lost {
-                version: Version,
-                started_at: start.started_at,
-                noticed_at: Timestamp::now(),
-                message,
-            })
-        })
-        .await
+        if self.with_dir_by(&self.pipe.losing, move |task| lose::lose(&id, task)).await? == Round::Left {
+            self.rounds += 1;
+            let facts = self.with_dir(|task| task.facts()).await?;
+            self.pipe.table.publish(view_of(&self.id, &self.head, &facts));
+            tokio::time::sleep(runtime::pause(self.rounds)).await;
+        }
+        Ok(())
     }
 
     /// A record makes no sense. While the task's shim lives, that changes nothing; after that, its end is unknown. Says
@@ -289,9 +281,16 @@ impl Keeper {
         &self,
         work: impl FnOnce(&TaskDir) -> Result<T, RecordError> + Send + 'static,
     ) -> Result<T, RecordError> {
+        self.with_dir_by(&self.pipe.blocking, work).await
+    }
+
+    async fn with_dir_by<T: Send + 'static>(
+        &self,
+        blocking: &Blocking,
+        work: impl FnOnce(&TaskDir) -> Result<T, RecordError> + Send + 'static,
+    ) -> Result<T, RecordError> {
         let (pipe, id) = (Arc::clone(&self.pipe), self.id.clone());
-        self.pipe
-            .blocking
+        blocking
             .run(move || {
                 let task = TaskDir { dir: pipe.tasks.open_dir(id.as_str())? };
                 work(&task)

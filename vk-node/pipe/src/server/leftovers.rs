@@ -11,41 +11,55 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use vk_record::Start;
+use vk_record::lingering::Left;
 use vk_record::process::{self, Sent, Stat};
-use vk_task::RUN_VARIABLE;
+use vk_task::{Lingering, RUN_VARIABLE};
 
-/// How long they may take to be gone before this counts as a failure (and is tried again).
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long they may take to be gone before they are told of (and killed again).
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 /// So many times in a row nothing must be found: a process that is just becoming another program shows no environment
 /// for that moment.
 const QUIET_LOOKS: u32 = 4;
 
-/// Kills them all; says what happened, for people.
-pub(super) fn clear_away(start: &Start) -> io::Result<String> {
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Cleared {
+    /// None is left; what happened, for people.
+    Gone(String),
+    /// These do not end, though they were killed.
+    Left(Vec<Lingering>),
+}
+
+/// Kills them all.
+pub(super) fn clear_away(start: &Start) -> io::Result<Cleared> {
     if process::boot_id()? != start.process.boot_id {
-        return Ok("the host was started anew while it ran".to_owned());
+        return Ok(Cleared::Gone("the host was started anew while it ran".to_owned()));
     }
     let mark = format!("{RUN_VARIABLE}={}", start.run);
     let until = Instant::now() + PATIENCE;
     let mut killed = BTreeSet::new();
     let mut quiet_looks = 0;
     while quiet_looks < QUIET_LOOKS {
-        let left = members(&mark, start)?;
-        quiet_looks = if left.is_empty() { quiet_looks + 1 } else { 0 };
-        for stat in &left {
-            if process::send(stat, Signal::KILL, |_| true)? == Sent::Yes {
+        let members = members(&mark, start)?;
+        quiet_looks = if members.is_empty() { quiet_looks + 1 } else { 0 };
+        let mut left = Vec::new();
+        for stat in &members {
+            // One that cannot even be asked for at this moment is met again.
+            let sent = process::send(stat, Signal::KILL, |_| true).unwrap_or(Sent::Gone);
+            if sent == Sent::Yes {
                 killed.insert(stat.pid);
             }
+            left.push((stat, sent));
         }
         if !left.is_empty() && Instant::now() > until {
-            let pids: Vec<String> = left.iter().map(|s| s.pid.to_string()).collect();
-            let message = format!("these do not end, though they were killed: {}", pids.join(", "));
-            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+            let own = rustix::process::geteuid().as_raw();
+            let left = left.into_iter().filter_map(|(stat, sent)| Some(Left::of(stat, sent)?.explain(own)));
+            return Ok(Cleared::Left(left.collect()));
         }
         std::thread::sleep(PAUSE);
     }
-    Ok(match killed.len() {
+    Ok(Cleared::Gone(match killed.len() {
         0 => {
             "the process that watched over it (the shim) ended without a word, and the task's processes with it".into()
         }
@@ -53,7 +67,7 @@ pub(super) fn clear_away(start: &Start) -> io::Result<String> {
             "the process that watched over it (the shim) ended without a word; {n} of the task's processes were still \
              there and have been killed"
         ),
-    })
+    }))
 }
 
 /// The processes that are proven to be the task's.

@@ -23,6 +23,7 @@ mod log_stream;
 mod log_text;
 mod log_watch;
 mod logs;
+mod lose;
 mod remove;
 mod retention;
 mod start;
@@ -85,6 +86,8 @@ struct Pipe {
     collection: Collection,
     table: Arc<Table>,
     blocking: Blocking,
+    /// For what waits for processes and containers to be gone, which may take long: others do not wait for that.
+    losing: Blocking,
     log_watch: LogWatch,
     /// Cancelled when the pipe ends.
     closing: CancellationToken,
@@ -114,6 +117,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         collection: Collection::default(),
         table: Arc::default(),
         blocking: Blocking::default(),
+        losing: Blocking::default(),
         log_watch: LogWatch::new(),
         closing: CancellationToken::new(),
     });

@@ -12,6 +12,7 @@
 
 mod basics;
 mod crash;
+mod ends;
 mod fifo;
 mod figures;
 mod limits;
@@ -30,11 +31,13 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os();
     match args.nth(1).as_ref().and_then(|a| a.to_str()) {
         Some("shim") => return vk_shim::main(args),
+        Some("become-root") => return ends::become_root(),
         Some("threads") => return limits::be_threads(args),
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
-    let tests = [basics::TESTS, crash::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS, records::TESTS].concat();
+    let tests =
+        [basics::TESTS, crash::TESTS, ends::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS, records::TESTS].concat();
     let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();

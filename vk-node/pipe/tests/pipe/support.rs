@@ -233,13 +233,22 @@ pub(crate) async fn until(
     id: &TaskId,
     wanted: impl Fn(&TaskState) -> bool,
 ) -> TaskView {
+    until_view(events, id, |view| wanted(&view.state)).await
+}
+
+/// Waits until what is known of a task is as wanted.
+pub(crate) async fn until_view(
+    events: &mut (impl Stream<Item = Result<WatchEvent, ClientError>> + Unpin),
+    id: &TaskId,
+    wanted: impl Fn(&TaskView) -> bool,
+) -> TaskView {
     while let Some(event) = events.next().await {
         let views = match event.unwrap() {
             WatchEvent::Snapshot { tasks } => tasks,
             WatchEvent::Changed { task } => vec![task],
             WatchEvent::Removed { .. } => vec![],
         };
-        if let Some(view) = views.into_iter().find(|v| v.id == *id && wanted(&v.state)) {
+        if let Some(view) = views.into_iter().find(|v| v.id == *id && wanted(v)) {
             return view;
         }
     }
