@@ -110,13 +110,20 @@ async fn put(
     Json(spec): Json<TaskSpec>,
 ) -> Result<(StatusCode, Json<TaskView>), Refusal> {
     let id = task_id(id)?;
-    // On its own, so that a caller who hangs up does not leave a task that is half made.
-    let started = tokio::spawn(async move { start::start(&pipe, id, spec).await }).await;
-    match started {
-        Ok(Ok(Started::New(view))) => Ok((StatusCode::CREATED, Json(view))),
-        Ok(Ok(Started::Known(view))) => Ok((StatusCode::OK, Json(view))),
-        Ok(Err(e)) => Err(e.into()),
-        Err(e) => Err(Refusal::new(ErrorReason::Internal, format!("the pipe failed in starting the task: {e}"))),
+    match to_the_end(async move { start::start(&pipe, id, spec).await }).await? {
+        Started::New(view) => Ok((StatusCode::CREATED, Json(view))),
+        Started::Known(view) => Ok((StatusCode::OK, Json(view))),
+    }
+}
+
+/// Does what changes a task on its own, so that a caller who hangs up does not leave it half done: the records changed,
+/// and nobody told.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, Refusal> {
+    match tokio::spawn(work).await {
+        Ok(done) => Ok(done?),
+        Err(e) => Err(Refusal::new(ErrorReason::Internal, format!("the pipe failed in what was asked: {e}"))),
     }
 }
 
@@ -126,20 +133,11 @@ async fn stop(
     Json(request): Json<StopRequest>,
 ) -> Result<Json<TaskView>, Refusal> {
     let id = task_id(id)?;
-    let _busy = pipe.table.busy_with(&id).await;
-    let mut view = pipe.table.get(&id).ok_or_else(|| Refusal::no_task(&id))?;
-    if view.state.is_final() {
-        return Ok(Json(view));
-    }
-    let written = {
-        let (pipe, id, request) = (Arc::clone(&pipe), id.clone(), request.clone());
-        pipe.clone().blocking.run(move || write_stop(&pipe, &id, &request)).await
+    let stopping = {
+        let id = id.clone();
+        to_the_end(async move { pipe.stop(&id, request).await })
     };
-    let in_force = written.map_err(|e| failure("the request to stop is not on disk, so the task goes on", &e))?;
-    // The keeper reads it, tells the shim and the watchers.
-    pipe.table.nudge(&id);
-    view.stop = Some(in_force);
-    Ok(Json(view))
+    stopping.await?.map(Json).ok_or_else(|| Refusal::no_task(&id))
 }
 
 /// Writes a request to stop down, unless there is one that comes to its end sooner; gives the one that is in force.
@@ -176,9 +174,33 @@ async fn reported(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Resu
 
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let id = task_id(id)?;
-    match pipe.remove(&id).await? {
+    let removing = {
+        let id = id.clone();
+        to_the_end(async move { pipe.remove(&id).await })
+    };
+    match removing.await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refusal::no_task(&id)),
+    }
+}
+
+impl Pipe {
+    /// Asks for the end of a task; gives what is then known of it, if there is one.
+    async fn stop(self: &Arc<Self>, id: &TaskId, request: StopRequest) -> Result<Option<TaskView>, ApiError> {
+        let _busy = self.table.busy_with(id).await;
+        let Some(mut view) = self.table.get(id) else { return Ok(None) };
+        if view.state.is_final() {
+            return Ok(Some(view));
+        }
+        let written = {
+            let (pipe, id) = (Arc::clone(self), id.clone());
+            self.blocking.run(move || write_stop(&pipe, &id, &request)).await
+        };
+        let in_force = written.map_err(|e| failure("the request to stop is not on disk, so the task goes on", &e))?;
+        // The keeper reads it, tells the shim and the watchers.
+        self.table.nudge(id);
+        view.stop = Some(in_force);
+        Ok(Some(view))
     }
 }
 

@@ -17,7 +17,9 @@ mod fifo;
 mod figures;
 mod limits;
 mod logs;
+mod matrix;
 mod records;
+mod small_node;
 mod support;
 
 use std::process::ExitCode;
@@ -33,11 +35,21 @@ fn main() -> ExitCode {
         Some("shim") => return vk_shim::main(args),
         Some("become-root") => return ends::become_root(),
         Some("threads") => return limits::be_threads(args),
+        Some("node") => return small_node::be_the_node(args),
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
-    let tests =
-        [basics::TESTS, crash::TESTS, ends::TESTS, fifo::TESTS, limits::TESTS, logs::TESTS, records::TESTS].concat();
+    let tests = [
+        basics::TESTS,
+        crash::TESTS,
+        ends::TESTS,
+        fifo::TESTS,
+        limits::TESTS,
+        logs::TESTS,
+        matrix::TESTS,
+        records::TESTS,
+    ]
+    .concat();
     let trial = |(name, test): Test| {
         Trial::test(name, move || {
             test();
