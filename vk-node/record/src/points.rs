@@ -31,7 +31,7 @@
 //!                                             ExitDurable
 //!                  ExitRead ◀──────────────── Rung
 //!  EndReceived ◀── EndTold
-//!  EndReported
+//!  EndReported ──▶ ReportedMarked
 //!  remove ───────▶ RemoveRequested
 //!                  MovedToTrash
 //!                  IntentGone
@@ -125,6 +125,8 @@ pub enum Point {
     EndReceived,
     /// Node: it has reported the end, durably.
     EndReported,
+    /// Pipe: that the end was reported is written down.
+    ReportedMarked,
     /// Pipe: a request to remove the records was read and found good.
     RemoveRequested,
     /// Pipe: the records are in the trash.

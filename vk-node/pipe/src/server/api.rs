@@ -14,6 +14,7 @@ use futures::{Stream, StreamExt, stream};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
 use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
 
@@ -154,22 +155,14 @@ fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<StopReq
 
 async fn reported(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let id = task_id(id)?;
-    let _busy = pipe.table.busy_with(&id).await;
-    let view = pipe.table.get(&id).ok_or_else(|| Refusal::no_task(&id))?;
-    if !view.state.is_final() {
-        let message = format!("task {id} has not ended: there is no end of it that could have been told of");
-        return Err(Refusal::new(ErrorReason::Conflict, message));
+    let marking = {
+        let id = id.clone();
+        to_the_end(async move { pipe.mark_reported(&id).await })
+    };
+    match marking.await? {
+        true => Ok(StatusCode::NO_CONTENT),
+        false => Err(Refusal::no_task(&id)),
     }
-    if !view.reported {
-        let written = {
-            let (its, id) = (Arc::clone(&pipe), id.clone());
-            pipe.blocking.run(move || TaskDir { dir: its.tasks.open_dir(id.as_str())? }.write_reported()).await
-        };
-        written.map_err(|e| failure("that the end was told of could not be written down; the records stay", &e))?;
-        pipe.table.publish(TaskView { reported: true, ..view });
-        pipe.collection.hint();
-    }
-    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
@@ -201,6 +194,27 @@ impl Pipe {
         self.table.nudge(id);
         view.stop = Some(in_force);
         Ok(Some(view))
+    }
+
+    /// Writes down that the end of a task was told of; says whether there is such a task.
+    async fn mark_reported(self: &Arc<Self>, id: &TaskId) -> Result<bool, ApiError> {
+        let _busy = self.table.busy_with(id).await;
+        let Some(view) = self.table.get(id) else { return Ok(false) };
+        if !view.state.is_final() {
+            let message = format!("task {id} has not ended: there is no end of it that could have been told of");
+            return Err(ApiError { reason: ErrorReason::Conflict, message });
+        }
+        if !view.reported {
+            let written = {
+                let (pipe, id) = (Arc::clone(self), id.clone());
+                self.blocking.run(move || TaskDir { dir: pipe.tasks.open_dir(id.as_str())? }.write_reported()).await
+            };
+            written.map_err(|e| failure("that the end was told of could not be written down; the records stay", &e))?;
+            reach(Point::ReportedMarked);
+            self.table.publish(TaskView { reported: true, ..view });
+            self.collection.hint();
+        }
+        Ok(true)
     }
 }
 

@@ -65,7 +65,7 @@ impl SmallNode {
         // What was reported before is never started again; it may only have to be removed.
         for Report { id, .. } in reports(&self.reports) {
             if self.open.remove(&id).is_some() {
-                self.remove(&id).await;
+                self.let_go(&id).await;
             }
         }
         while !self.open.is_empty() {
@@ -106,7 +106,7 @@ impl SmallNode {
             self.report(&view);
             reach(Point::EndReported);
             self.open.remove(&view.id);
-            self.remove(&view.id).await;
+            self.let_go(&view.id).await;
         } else if let (TaskState::Running { .. }, Some(sign), None) = (&view.state, &job.stop_when, &view.stop) {
             let until = Instant::now() + STOP_PATIENCE;
             while !sign.exists() && Instant::now() < until {
@@ -128,10 +128,14 @@ impl SmallNode {
         file.sync_all().unwrap();
     }
 
-    /// Removes the records, however often that must be asked for.
-    async fn remove(&self, id: &TaskId) {
+    /// Says that the end is reported and removes the records, however often that must be asked for.
+    async fn let_go(&self, id: &TaskId) {
         loop {
-            match self.client.remove(id).await {
+            let done = match self.client.reported(id).await {
+                Ok(()) => self.client.remove(id).await,
+                Err(e) => Err(e),
+            };
+            match done {
                 Ok(()) => break,
                 Err(e) if e.refusal().is_some_and(|r| r.reason == ErrorReason::NotFound) => break,
                 Err(_) => tokio::time::sleep(PAUSE).await,
