@@ -21,6 +21,10 @@ pub mod names {
     pub const SOCKET: &str = "vk-cmd.sock";
     /// The socket that shims ring at.
     pub const EVENTS: &str = "events.sock";
+    /// What lines of the FIFO write to standard output, as in the original.
+    pub const PIPELINE_OUT: &str = "pipeline.out";
+    /// What they write to standard error.
+    pub const PIPELINE_ERR: &str = "pipeline.err";
     /// The lock of the pipe.
     pub const PIPE_LOCK: &str = "pipe.lock";
     /// The directory of the tasks' directories.

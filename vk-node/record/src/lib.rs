@@ -5,6 +5,7 @@
 //!   vk-cmd                   the FIFO of the original
 //!   vk-cmd.sock              the structured way in
 //!   events.sock              shims ring here after each durable change
+//!   pipeline.out, .err       what the FIFO's lines write, besides their logs; added by their shims
 //!   pipe.lock                held by the one pipe of this directory
 //!   tasks/<id>/
 //!     intent.json            what was asked, and when       written by the pipe

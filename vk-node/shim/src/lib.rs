@@ -29,6 +29,7 @@ mod linger;
 mod log;
 mod memory;
 mod notify;
+mod pipeline;
 mod relay;
 mod remove;
 mod run;

@@ -275,6 +275,8 @@ pub(crate) mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
         /// What goes in comes out, over all the files there are, up to the oldest that is kept.
         #[test]
         fn the_end_of_the_output_is_in_the_files(

@@ -3,12 +3,15 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use vk_record::cri::{Encoder, Stream, note, stamp};
+use vk_record::{Dir, names};
 
 use crate::log::{BUFFER_BYTES, Log, Sink};
+use crate::pipeline::Copy;
 
 /// How much is read at once: what a pipe holds.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -26,6 +29,8 @@ struct Source {
     /// The reading end; `None` once all writers are gone.
     pipe: Option<File>,
     encoder: Encoder,
+    /// Where else it goes.
+    copy: Option<Copy>,
 }
 
 /// Where the output goes.
@@ -52,13 +57,24 @@ impl Relay {
     /// From the reading ends of the task's pipes, which must not block, to `log`; `limit` bytes at most. (A terminal has
     /// only one.)
     pub(crate) fn new(stdout: OwnedFd, stderr: Option<OwnedFd>, log: Log, limit: Option<u64>) -> Self {
-        let source =
-            |pipe: Option<OwnedFd>, stream| Source { pipe: pipe.map(File::from), encoder: Encoder::new(stream) };
+        let source = |pipe: Option<OwnedFd>, stream| Source {
+            pipe: pipe.map(File::from),
+            encoder: Encoder::new(stream),
+            copy: None,
+        };
         Self {
             sources: [source(Some(stdout), Stream::Stdout), source(stderr, Stream::Stderr)],
             drain: Drain { sink: Sink::new(log), limit: limit.map(|n| (n, n)), exceeded: false },
             chunk: Vec::new(),
             last: None,
+        }
+    }
+
+    /// Has what is written also added to `pipeline.out` and `pipeline.err` in `dir`.
+    pub(crate) fn copy_to(&mut self, dir: Dir) {
+        let dir = Rc::new(dir);
+        for (source, name) in self.sources.iter_mut().zip([names::PIPELINE_OUT, names::PIPELINE_ERR]) {
+            source.copy = Some(Copy::new(Rc::clone(&dir), name));
         }
     }
 
@@ -108,6 +124,9 @@ impl Relay {
         self.drain.sink.rest();
         for source in &mut self.sources {
             source.encoder.rest();
+            if let Some(copy) = &mut source.copy {
+                copy.rest();
+            }
         }
     }
 
@@ -115,6 +134,9 @@ impl Relay {
     pub(crate) fn drain(&mut self) {
         self.take(CHUNKS_AT_LAST);
         self.flush_pending();
+        for copy in self.sources.iter_mut().filter_map(|s| s.copy.as_mut()) {
+            copy.finish();
+        }
     }
 
     fn take(&mut self, chunks: usize) {
@@ -146,7 +168,10 @@ impl Source {
                     return came;
                 }
                 Ok(n) => {
-                    drain.put(&mut self.encoder, chunk.get(..n).unwrap_or_default());
+                    let kept = drain.put(&mut self.encoder, chunk.get(..n).unwrap_or_default());
+                    if let Some(copy) = &mut self.copy {
+                        copy.put(kept);
+                    }
                     came = true;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -169,10 +194,12 @@ fn is_empty(pipe: &File) -> bool {
 }
 
 impl Drain {
-    fn put(&mut self, encoder: &mut Encoder, bytes: &[u8]) {
+    /// Takes bytes; gives those of them that are kept.
+    fn put<'a>(&mut self, encoder: &mut Encoder, bytes: &'a [u8]) -> &'a [u8] {
         let now = stamp(Timestamp::now());
-        let mut left = self.allowed(bytes);
-        let cut_off = left.len() < bytes.len();
+        let kept = self.allowed(bytes);
+        let cut_off = kept.len() < bytes.len();
+        let mut left = kept;
         while !left.is_empty() {
             left = encoder.push(&now, left, &mut self.sink.buffer, BUFFER_BYTES);
             self.sink.flush_if_full();
@@ -186,6 +213,7 @@ impl Drain {
             let text = format!("the output is longer than its limit of {limit} bytes; what follows is not kept");
             self.sink.buffer.extend_from_slice(note(&now, &text).as_bytes());
         }
+        kept
     }
 
     /// What of the bytes may be, after all that came before.

@@ -15,7 +15,7 @@ use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::runtime::Removal;
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
 use vk_task::{
-    End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Signal, StartFailure, Stdio, StopRequest,
+    End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Origin, Signal, StartFailure, Stdio, StopRequest,
 };
 
 use crate::clock::{self, Alarm};
@@ -59,6 +59,8 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     }
     let intent = task.intent()?.ok_or_else(|| ShimError::NoIntent(path.to_owned()))?;
     reach(Point::IntentRead);
+    // What a line of the FIFO writes also goes where the original had it.
+    let copies = if matches!(intent.spec.origin, Origin::Fifo { .. }) { Some(root.try_clone()?) } else { None };
     let mut notifier = Notifier::new(root, intent.id.to_string());
 
     if let Some(stop) = facts.stop {
@@ -70,7 +72,12 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
     let (command, removal) = plan(path, &run, intent)?;
     let exit = match start(&task, run, &command, stdio, &limits)? {
-        Ok(started) => Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend(),
+        Ok(mut started) => {
+            if let Some(dir) = copies {
+                started.relay.copy_to(dir);
+            }
+            Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend()
+        }
         Err(Failure { kind, message }) => never_started(Timestamp::now(), kind, message),
     };
     // Who connects from now on is told that nobody listens.

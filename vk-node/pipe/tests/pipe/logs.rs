@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_follower_loses_and_doubles_nothing_over_rotations", follow_rotation),
     ("a_follower_that_is_too_slow_is_told_what_is_missing", slow_follower),
     ("a_task_that_writes_too_much_is_killed", output_limit),
+    ("what_lines_of_the_fifo_write_is_in_pipeline_out", pipeline),
 ];
 
 async fn read(host: &Host, id: &TaskId, query: &LogQuery) -> Vec<u8> {
@@ -300,5 +301,29 @@ fn output_limit() {
         let got = String::from_utf8(all(&host, &id).await).unwrap();
         let told = "vk-cmd: the output is longer than its limit of 1000001 bytes; what follows is not kept\n";
         assert!(got == format!("{}y{told}", "y\n".repeat(500_000)));
+    });
+}
+
+fn pipeline() {
+    block_on(async {
+        let host = Host::new().await;
+        let line = |name| format!("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo {name} $i; echo {name} >&2; done\n");
+        fs::write(host.directory().join("vk-cmd"), line("a") + &line("b") + "printf 'no newline'\n").unwrap();
+        loop {
+            let tasks = host.client.list().await.unwrap();
+            if tasks.len() == 3 && tasks.iter().all(|t| t.state.is_final()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let read = |name| fs::read_to_string(host.directory().join(name)).unwrap();
+        let out = read("pipeline.out");
+        for name in ["a", "b"] {
+            let lines: Vec<_> = out.lines().filter(|l| l.starts_with(name)).collect();
+            assert!(lines == (1..=3000).map(|n| format!("{name} {n}")).collect::<Vec<_>>(), "all of it, in order");
+            assert_eq!(read("pipeline.err").lines().filter(|l| *l == name).count(), 3000);
+        }
+        assert_eq!(out.lines().filter(|l| *l == "no newline").count(), 1);
+        assert_eq!(out.lines().count(), 6001);
     });
 }
