@@ -49,6 +49,16 @@ struct Pipe {
     /// The directory by which the pipe is reached [default: $HOME/hostpipe].
     #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
     hostpipe: Option<PathBuf>,
+    #[command(flatten)]
+    site: SiteFile,
+}
+
+/// The site's file.
+#[derive(Debug, Args)]
+struct SiteFile {
+    /// What the site allows [default: /etc/vk-cmd/site.yaml, or else site.yaml in the pipe's directory, if there].
+    #[arg(long = "site", env = "VK_NODE_SITE", value_name = "FILE")]
+    path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -65,6 +75,8 @@ struct Run {
     /// Who runs the pipe.
     #[arg(long, value_enum, default_value_t = PipeOwner::Node)]
     pipe: PipeOwner,
+    #[command(flatten)]
+    site: SiteFile,
     /// The address at which the API server reaches this node [default: the one used to reach the API server].
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
@@ -135,7 +147,8 @@ fn start(part: Part) -> anyhow::Result<()> {
     match part {
         Part::Run(run) => runtime.block_on(node::run(options(run)?)),
         Part::Pipe(pipe) => {
-            let options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
+            let mut options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
+            options.site_file = pipe.site.path;
             runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
         }
         Part::Shim => anyhow::bail!("the shim is started by the pipe: run `vk-node pipe`"),
@@ -148,6 +161,7 @@ fn options(run: Run) -> anyhow::Result<node::Options> {
         kubeconfig: run.kubeconfig,
         hostpipe: hostpipe(run.hostpipe)?,
         starts_pipe: run.pipe == PipeOwner::Node,
+        site_file: run.site.path,
         address: run.address,
         kubelet_port: run.kubelet_port,
         client_ca_file: run.client_ca_file,

@@ -15,4 +15,4 @@ pub mod client;
 pub mod server;
 
 pub use client::{ClientError, PipeClient};
-pub use server::{PipeOptions, Records};
+pub use server::PipeOptions;

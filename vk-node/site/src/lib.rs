@@ -49,13 +49,14 @@ pub struct Site {
 
 /// How long the records of tasks are kept whose end has been told of, and those of FIFO lines that have ended. What has
 /// not been told of is never removed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
     /// Seconds after the end.
     pub keep_seconds: u64,
     /// How many at most; the oldest go first.
     pub keep_tasks: u64,
-    /// Bytes of all records and logs together; the oldest that may go are removed until it is kept.
+    /// Bytes on disk of all records and logs together. The oldest that may go are removed until there are fewer; if that
+    /// does not help, new tasks are refused.
     pub max_bytes: u64,
 }
 

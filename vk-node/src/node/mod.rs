@@ -46,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) hostpipe: PathBuf,
     /// Whether the node starts a pipe where none answers.
     pub(crate) starts_pipe: bool,
+    /// The site's file for that pipe, where it is not in one of the usual places.
+    pub(crate) site_file: Option<PathBuf>,
     /// The address at which the API server reaches this node.
     pub(crate) address: Option<IpAddr>,
     /// The port of the kubelet's API.
@@ -67,7 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     let (mirror, task_changes) = Mirror::new();
     let mirror = Arc::new(mirror);
     // Held to the end: dropping it ends the pipe that it started.
-    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(options.hostpipe.clone(), pipe.clone(), mirror.link()));
+    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(&options, pipe.clone(), mirror.link()));
     let host = own_pipe::await_pipe(&pipe, &options).await;
     // Held to the end too: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
     let _only = only_one::claim(&options.hostpipe)?;

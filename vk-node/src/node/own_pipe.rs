@@ -1,6 +1,6 @@
 //! The pipe that a node starts for itself, where nobody else has.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -30,12 +30,13 @@ impl Drop for OwnPipe {
 
 /// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is: while it is followed,
 /// nothing is done here.
-pub(super) fn keep(directory: PathBuf, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
+pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
+    let (directory, site_file) = (options.hostpipe.clone(), options.site_file.clone());
     OwnPipe(tokio::spawn(async move {
         // The mirror lives as long as the node.
         while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
             if pipe.info().await.is_err() {
-                run_one(&directory).await;
+                run_one(&directory, site_file.as_deref()).await;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -43,10 +44,13 @@ pub(super) fn keep(directory: PathBuf, pipe: PipeClient, mut link: watch::Receiv
 }
 
 /// Starts a pipe and waits for its end.
-async fn run_one(directory: &std::path::Path) {
+async fn run_one(directory: &Path, site_file: Option<&Path>) {
     // The name of the running file may be gone (an update replaces it); this link still leads to it.
     let mut command = Command::new("/proc/self/exe");
     command.arg("pipe").arg("--hostpipe").arg(directory).stdin(Stdio::null()).kill_on_drop(true);
+    if let Some(file) = site_file {
+        command.arg("--site").arg(file);
+    }
     // A Ctrl-C at the node's terminal is for the node; it ends its pipe itself.
     command.process_group(0);
     match command.spawn() {

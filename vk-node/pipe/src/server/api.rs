@@ -93,7 +93,11 @@ fn task_id(text: String) -> Result<TaskId, Refusal> {
 }
 
 async fn info(State(pipe): State<Arc<Pipe>>) -> Json<HostInfo> {
-    Json(pipe.info.clone())
+    let site = {
+        let pipe = Arc::clone(&pipe);
+        pipe.clone().blocking.run(move || pipe.site.info()).await
+    };
+    Json(HostInfo { site, ..pipe.info.clone() })
 }
 
 async fn list(State(pipe): State<Arc<Pipe>>) -> Json<Vec<TaskView>> {

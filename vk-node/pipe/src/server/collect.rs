@@ -83,7 +83,11 @@ async fn look(pipe: &Arc<Pipe>, anew: bool) {
         }
         records
     };
-    let verdict = decide(&records, pipe.records, Timestamp::now());
+    let limits = {
+        let pipe = Arc::clone(pipe);
+        pipe.clone().blocking.run(move || pipe.site.current().records).await
+    };
+    let verdict = decide(&records, limits, Timestamp::now());
     let removals = verdict.remove.iter().map(|id| async move {
         match pipe.remove(id).await {
             Ok(_) => {}

@@ -4,6 +4,7 @@
 //! - `table` knows all tasks and tells watchers of changes.
 //! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
 //!   lost. What it does next is decided in `decide`, which touches nothing.
+//! - `site` says what may be run, and how.
 //! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
 //! - `events` hears the shims ring.
 
@@ -26,6 +27,7 @@ mod logs;
 mod lose;
 mod remove;
 mod retention;
+mod site;
 mod start;
 mod table;
 
@@ -45,7 +47,7 @@ use vk_task::HostInfo;
 use blocking::Blocking;
 use collect::Collection;
 use log_watch::LogWatch;
-pub use retention::Records;
+use site::SiteRules;
 use table::Table;
 
 /// How long requests that are being answered may take when the pipe is asked to end.
@@ -58,8 +60,8 @@ pub struct PipeOptions {
     pub directory: PathBuf,
     /// The program that is run as `<program> shim <task-directory>`.
     pub shim_program: PathBuf,
-    /// How long records are kept.
-    pub records: Records,
+    /// The site's file; `None`: `/etc/vk-cmd/site.yaml`, or else `site.yaml` in the pipe's directory, if it is there.
+    pub site_file: Option<PathBuf>,
 }
 
 impl PipeOptions {
@@ -68,7 +70,7 @@ impl PipeOptions {
     /// # Errors
     /// When the program's own path cannot be found out.
     pub fn new(directory: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { directory, shim_program: std::env::current_exe()?, records: Records::default() })
+        Ok(Self { directory, shim_program: std::env::current_exe()?, site_file: None })
     }
 }
 
@@ -82,7 +84,7 @@ struct Pipe {
     /// The limit of open files that this pipe was started with, and that tasks are to have.
     open_files: Option<u64>,
     info: HostInfo,
-    records: Records,
+    site: SiteRules,
     collection: Collection,
     table: Arc<Table>,
     blocking: Blocking,
@@ -103,6 +105,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     let _lock = lock(&root)?;
     let (tasks, _) = root.create_dir(names::TASKS)?;
     let (trash, _) = root.create_dir(names::TRASH)?;
+    let site = SiteRules::open(options.site_file, &root, &tasks)?;
     // Before the tasks are read: what changes from now on rings here.
     let events = events::bind(&root).context("cannot listen to the shims")?;
     let info = host::info(options.directory.clone());
@@ -113,7 +116,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         shim_program: options.shim_program,
         open_files,
         info,
-        records: options.records,
+        site,
         collection: Collection::default(),
         table: Arc::default(),
         blocking: Blocking::default(),

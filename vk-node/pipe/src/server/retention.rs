@@ -12,25 +12,8 @@
 use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use vk_site::Records;
 use vk_task::{Origin, TaskId, TaskState, TaskView};
-
-/// How long records are kept of tasks whose end has been told of, and of FIFO lines that have ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Records {
-    /// Seconds after the end.
-    pub keep_seconds: u64,
-    /// How many at most; the oldest go first.
-    pub keep_tasks: u64,
-    /// Bytes on disk of all records and logs together. The oldest that may go are removed until there are fewer; if that
-    /// does not help, new tasks are refused.
-    pub max_bytes: u64,
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        Self { keep_seconds: 7 * 24 * 3600, keep_tasks: 1000, max_bytes: 20 << 30 }
-    }
-}
 
 /// What is known of a task's records.
 #[derive(Clone, Debug, PartialEq, Eq)]

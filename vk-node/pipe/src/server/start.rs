@@ -9,11 +9,12 @@ use jiff::Timestamp;
 use tracing::{error, info};
 use vk_record::points::{self, Point, reach};
 use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
-use vk_task::{ApiError, ErrorReason, Launch, TaskId, TaskSpec, TaskView};
+use vk_site::{Cleared, Denied};
+use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::remove::discard;
-use super::{Pipe, complain, host};
+use super::{Pipe, complain, host, site};
 
 /// How soon records that the kernel would not read are read again, at first and at last.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -42,11 +43,9 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
     if let Some(why) = pipe.collection.full() {
         return Err(ApiError { reason: ErrorReason::NoSpace, message: why });
     }
-    let intent =
-        Intent { version: Version, id: id.clone(), accepted_at: Timestamp::now(), spec, launch: Launch::Direct };
     let made = {
-        let pipe = Arc::clone(pipe);
-        pipe.clone().blocking.run(move || make(&pipe, &intent)).await
+        let (pipe, id) = (Arc::clone(pipe), id.clone());
+        pipe.clone().blocking.run(move || make(&pipe, id, &spec)).await
     };
     match made {
         Ok(Made::New(head, child)) => {
@@ -78,6 +77,8 @@ type Records = (IntentHead, Option<Facts>);
 /// Why a task's records were not made.
 #[derive(Debug)]
 enum NotMade {
+    /// The site does not run it.
+    Denied(Denied),
     /// Nothing of them is there.
     Nothing(RecordError),
     /// The intent may be there.
@@ -89,6 +90,7 @@ enum NotMade {
 impl NotMade {
     fn refusal(&self) -> ApiError {
         match self {
+            Self::Denied(denied) => site::refusal(denied),
             Self::Nothing(e) => failure("the task's intent is not on disk, so it will not be started", e),
             Self::InDoubt(e) => failure(
                 "the task's intent could not be made durable, and not be taken back either: ask again, for as it is the \
@@ -103,9 +105,10 @@ impl NotMade {
     }
 }
 
-/// Makes the intent durable and starts the first shim. (A shim that cannot be started is the keeper's to care for.)
-fn make(pipe: &Pipe, intent: &Intent) -> Result<Made, NotMade> {
-    let (dir, _) = pipe.tasks.create_dir(intent.id.as_str()).map_err(NotMade::Nothing)?;
+/// Asks the site, makes the intent durable and starts the first shim. (A shim that cannot be started is the keeper's to
+/// care for.)
+fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
+    let (dir, _) = pipe.tasks.create_dir(id.as_str()).map_err(NotMade::Nothing)?;
     let task = TaskDir { dir };
     reach(Point::TaskDirMade);
     // Before the script is touched.
@@ -114,7 +117,15 @@ fn make(pipe: &Pipe, intent: &Intent) -> Result<Made, NotMade> {
         Ok(None) => {}
         Err(e) => return Err(NotMade::Unreadable(e)),
     }
-    if let Err(e) = task.write_intent(intent).and_then(|()| pipe.tasks.sync()) {
+    // A task that is there was cleared when it came; what the site says now is for new ones.
+    let Cleared { spec, launch, told: _ } = pipe.site.clear(&id, asked).map_err(|denied| {
+        if let Err(e) = discard(&pipe.tasks, id.as_str()) {
+            complain(&format!("the empty directory of {id}, which is not run, is still there"), &e);
+        }
+        NotMade::Denied(denied)
+    })?;
+    let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch };
+    if let Err(e) = task.write_intent(&intent).and_then(|()| pipe.tasks.sync()) {
         // Nothing may be left by which a later pipe would start what its client is now told will not be.
         return Err(match discard(&pipe.tasks, intent.id.as_str()) {
             Ok(()) => NotMade::Nothing(e),
@@ -125,7 +136,7 @@ fn make(pipe: &Pipe, intent: &Intent) -> Result<Made, NotMade> {
         });
     }
     reach(Point::TaskDirDurable);
-    let head = IntentHead::of(intent);
+    let head = IntentHead::of(&intent);
     let shim = spawn_shim(pipe, &task.dir);
     reach(Point::ShimSpawned);
     if let Err(e) = &shim {

@@ -19,6 +19,7 @@ mod limits;
 mod logs;
 mod matrix;
 mod records;
+mod site;
 mod small_node;
 mod support;
 
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         logs::TESTS,
         matrix::TESTS,
         records::TESTS,
+        site::TESTS,
     ]
     .concat();
     let trial = |(name, test): Test| {

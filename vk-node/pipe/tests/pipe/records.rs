@@ -7,7 +7,7 @@ use std::time::Duration;
 use vk_task::{End, ErrorReason, TaskId};
 
 use crate::Test;
-use crate::support::{Host, RECORDS_VARIABLE, block_on, eventually, exec, id, script, stop_in};
+use crate::support::{Host, block_on, eventually, exec, id, script, stop_in};
 
 pub(crate) const TESTS: &[Test] = &[
     ("that_an_end_was_told_of_is_remembered", reported),
@@ -19,16 +19,10 @@ pub(crate) const TESTS: &[Test] = &[
 
 /// With a pipe that keeps records for so many seconds, of so many tasks, in so many bytes.
 async fn keeping(seconds: u64, tasks: u64, bytes: u64) -> Host {
-    let mut host = Host::without_pipe();
-    start_keeping(&mut host, seconds, tasks, bytes).await;
+    let site = format!("records: {{keepSeconds: {seconds}, keepTasks: {tasks}, maxBytes: {bytes}}}");
+    let mut host = Host::of_site(&site);
+    host.start_pipe().await;
     host
-}
-
-async fn start_keeping(host: &mut Host, seconds: u64, tasks: u64, bytes: u64) {
-    let mut command = host.pipe_command();
-    command.env(RECORDS_VARIABLE, format!("{seconds},{tasks},{bytes}"));
-    host.spawn_pipe_as(command);
-    host.wait_for_pipe().await;
 }
 
 fn is_there(host: &Host, id: &TaskId) -> bool {
@@ -115,7 +109,7 @@ fn quota() {
         assert!(refusal.message.contains("1 ends that have not been reported"), "{refusal}");
         // It is so for a pipe that is started anew, too; what is there is told of, and nothing of it is lost.
         host.kill_pipe();
-        start_keeping(&mut host, 1000, 1000, 1 << 20).await;
+        host.start_pipe().await;
         let refused = async || host.client.start(&id("other"), &script("exit 0")).await.is_err();
         while !refused().await {
             host.client.stop(&id("other"), &stop_in(Duration::ZERO)).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::future::Future;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -11,15 +12,12 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
-use vk_pipe::{ClientError, PipeClient, PipeOptions, Records};
+use vk_pipe::{ClientError, PipeClient, PipeOptions};
 use vk_record::process::{self, Stat};
 use vk_task::{
     ContainerRun, End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState,
     TaskView, WatchEvent,
 };
-
-/// By which a test tells its pipe how long to keep records: the numbers of [`Records`], with commas between them.
-pub(crate) const RECORDS_VARIABLE: &str = "VK_TEST_RECORDS";
 
 /// Longer than anything here takes, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,14 +29,6 @@ pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode 
     let mut options = PipeOptions::new(directory).unwrap();
     if let Some(shim) = args.next() {
         options.shim_program = shim.into();
-    }
-    if let Ok(records) = std::env::var(RECORDS_VARIABLE) {
-        let [keep_seconds, keep_tasks, max_bytes] =
-            records.split(',').map(|n| n.parse().unwrap()).collect::<Vec<_>>()[..]
-        else {
-            panic!("{records}")
-        };
-        options.records = Records { keep_seconds, keep_tasks, max_bytes };
     }
     match runtime.block_on(vk_pipe::server::run(options, std::future::pending())) {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,6 +76,26 @@ impl Host {
     /// The pipe's directory.
     pub(crate) fn directory(&self) -> PathBuf {
         self.dir.path().join(&self.name)
+    }
+
+    /// With a site's file that says this, and no pipe.
+    pub(crate) fn of_site(site: &str) -> Self {
+        let host = Self::without_pipe();
+        std::fs::DirBuilder::new().mode(0o700).create(host.directory()).unwrap();
+        host.write_site(site);
+        host
+    }
+
+    /// Writes the site's file, in one step, as an editor does it.
+    pub(crate) fn write_site(&self, site: &str) {
+        let new = self.directory().join(".site.yaml.new");
+        std::fs::write(&new, format!("version: 1\n{site}\n")).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::rename(new, self.site_file()).unwrap();
+    }
+
+    pub(crate) fn site_file(&self) -> PathBuf {
+        self.directory().join("site.yaml")
     }
 
     /// The home directory of its user.
