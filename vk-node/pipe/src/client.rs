@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
+use http::request::Builder;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
@@ -18,7 +19,12 @@ use tokio::net::UnixStream;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 use vk_record::names;
-use vk_task::{ApiError, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
+use vk_task::stream::{StreamRequest, UPGRADE};
+use vk_task::{
+    ApiError, HostInfo, LogQuery, Signal, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths,
+};
+
+use crate::StreamHandle;
 
 /// How long the pipe may take to answer. Starting a task waits for the disk, and disks can be slow.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -72,7 +78,7 @@ impl ClientError {
         }
     }
 
-    fn protocol(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+    pub(crate) fn protocol(e: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Protocol(e.into())
     }
 }
@@ -144,6 +150,67 @@ impl PipeClient {
         .await
     }
 
+    /// Sends a signal to a task's main process, once.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `Conflict` when the task does not run.
+    pub async fn signal(&self, id: &TaskId, signal: Signal) -> Result<()> {
+        let body = json(&SignalRequest { signal })?;
+        let work = async { checked(self.send(Method::POST, &paths::signal(id), Some(body)).await?).await.map(drop) };
+        self.within(ANSWER, work).await
+    }
+
+    /// Runs a program beside a task's own, in its environment, working directory, container and limits: `argv`, with
+    /// standard input if `stdin`, at a terminal if `terminal`, for `user`.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `Conflict` when the task does not run. What stands against it later is the stream's end.
+    pub async fn exec(
+        &self,
+        id: &TaskId,
+        argv: Vec<String>,
+        stdin: bool,
+        terminal: bool,
+        user: &str,
+    ) -> Result<StreamHandle> {
+        self.stream(id, &StreamRequest::Exec { argv, stdin, terminal, user: user.to_owned() }).await
+    }
+
+    /// Takes part in a task's own input and outputs, those that are wanted, from now on, for `user`.
+    ///
+    /// # Errors
+    /// As for [`Self::exec`].
+    pub async fn attach(
+        &self,
+        id: &TaskId,
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        user: &str,
+    ) -> Result<StreamHandle> {
+        self.stream(id, &StreamRequest::Attach { stdin, stdout, stderr, user: user.to_owned() }).await
+    }
+
+    /// A stream into a task.
+    ///
+    /// # Errors
+    /// As for [`Self::exec`].
+    pub async fn stream(&self, id: &TaskId, request: &StreamRequest) -> Result<StreamHandle> {
+        self.within(ANSWER, async {
+            let asked = request_for(Method::POST, &paths::stream(id))
+                .header(header::CONNECTION, "Upgrade")
+                .header(header::UPGRADE, UPGRADE);
+            let answer = self.send_request(asked, None).await?;
+            if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let status = checked(answer).await?.status();
+                return Err(ClientError::protocol(format!("it answered {status} instead of a stream")));
+            }
+            let upgraded = hyper::upgrade::on(answer).await.map_err(ClientError::protocol)?;
+            StreamHandle::new(upgraded, request).await
+        })
+        .await
+    }
+
     /// Removes the records of a task that has ended.
     ///
     /// # Errors
@@ -193,20 +260,18 @@ impl PipeClient {
             .unwrap_or_else(|_| Err(ClientError::TimedOut { directory: self.directory.clone(), after }))
     }
 
-    /// Sends a request on a connection of its own, which lasts as long as the answer.
     async fn send(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Response<Incoming>> {
+        self.send_request(request_for(method, path), body).await
+    }
+
+    /// Sends a request on a connection of its own, which lasts as long as the answer.
+    async fn send_request(&self, request: Builder, body: Option<Bytes>) -> Result<Response<Incoming>> {
         let stream = self.within(CONNECT, self.connect()).await?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(ClientError::protocol)?;
         // It ends with the answer, or when nobody wants the answer any more.
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "pipe")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.unwrap_or_default()))
-            .map_err(ClientError::protocol)?;
+        tokio::spawn(connection.with_upgrades());
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(ClientError::protocol)?;
         sender.send_request(request).await.map_err(ClientError::protocol)
     }
 
@@ -219,6 +284,14 @@ impl PipeClient {
         let path = format!("/proc/self/fd/{}/{}", dir.as_raw_fd(), names::SOCKET);
         UnixStream::connect(path).await.map_err(unreachable)
     }
+}
+
+fn request_for(method: Method, path: &str) -> Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "pipe")
+        .header(header::CONTENT_TYPE, "application/json")
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes> {

@@ -12,7 +12,10 @@
 //! [`vk_record`] for what stands there, and [`server`] for who does what.
 
 pub mod client;
+mod frames;
 pub mod server;
+mod stream_client;
 
 pub use client::{ClientError, PipeClient};
 pub use server::PipeOptions;
+pub use stream_client::{StreamEvent, StreamHandle, StreamInput, StreamOutput};

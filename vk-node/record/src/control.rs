@@ -105,8 +105,14 @@ pub fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<Received<T>
     let socket = socket.as_fd();
     // How long it is, before room is made for it.
     let peek = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
-    let len = match rustix::io::retry_on_intr(|| recv(socket, &mut [0_u8; 1], peek)) {
-        Ok((_, len)) => len,
+    let look = || rustix::io::retry_on_intr(|| recv(socket, &mut [0_u8; 1], peek)).map(|(_, len)| len);
+    let len = match look() {
+        // That the other side has closed without having read all is told once, before what it has sent.
+        Err(Errno::CONNRESET) => look(),
+        other => other,
+    };
+    let len = match len {
+        Ok(len) => len,
         Err(Errno::AGAIN) => return Ok(Received::Nothing),
         Err(Errno::CONNRESET) => return Ok(Received::Closed),
         Err(e) => return Err(e.into()),
@@ -202,6 +208,16 @@ mod tests {
         assert!(packet(&long).unwrap_err().to_string().contains("131072 is the most"));
         send(&client, &packet(&ControlRequest::Eager).unwrap(), &[]).unwrap();
         assert!(matches!(receive(&server), Ok(Received::Packet(ControlRequest::Eager, _))));
+    }
+
+    #[test]
+    fn the_last_word_of_one_who_does_not_listen_is_heard() {
+        let (_temporary, client, server) = pair();
+        send(&client, &packet(&ControlRequest::Eager).unwrap(), &[]).unwrap();
+        send(&server, &packet(&ControlRequest::Input).unwrap(), &[]).unwrap();
+        drop(server);
+        assert!(matches!(receive(&client), Ok(Received::Packet(ControlRequest::Input, _))));
+        assert!(matches!(receive::<ControlRequest>(&client), Ok(Received::Closed)));
     }
 
     #[test]

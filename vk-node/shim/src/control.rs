@@ -42,7 +42,7 @@ pub(crate) struct Control {
     deaf_until: Option<Instant>,
     connections: Vec<Connection>,
     input: Input,
-    /// Programs whose callers have hung up, until nothing is left of them.
+    /// Programs whose callers have hung up, until they are killed.
     hang_ups: Vec<HangUp>,
 }
 
@@ -93,7 +93,7 @@ impl Control {
 
     /// How long until [`Self::turn`] has something to do though nothing has come.
     pub(crate) fn pause(&self) -> Option<Duration> {
-        let next = self.hang_ups.iter().filter_map(HangUp::kill_at).chain(self.deaf_until).min()?;
+        let next = self.hang_ups.iter().map(|h| h.kill_at).chain(self.deaf_until).min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -118,14 +118,16 @@ impl Control {
             }
         }
         let now = Instant::now();
-        self.hang_ups.retain_mut(|h| !h.is_done(now));
+        self.kill_those_left(|h| h.kill_at <= now);
+    }
+
+    /// A child of the shim has ended, and has not been waited for.
+    pub(crate) fn ending(&mut self, pid: Pid) {
+        self.kill_those_left(|h| h.is_of(pid));
     }
 
     /// A child of the shim has ended, and has been waited for.
     pub(crate) fn ended(&mut self, pid: Pid, status: WaitStatus) {
-        for hang_up in &mut self.hang_ups {
-            hang_up.ended(pid);
-        }
         let is_its = |c: &Connection| matches!(&c.role, Role::Exec(exec) if exec.pid == pid);
         let Some(at) = self.connections.iter().position(is_its) else { return };
         let connection = self.connections.swap_remove(at);
@@ -133,6 +135,16 @@ impl Control {
             // If the other side is gone, nobody wants to know any more.
             let _ = answer(&connection.socket, &ControlAnswer::Ended { end: exec.end(status) }, &[]);
         }
+    }
+
+    fn kill_those_left(&mut self, due: impl Fn(&HangUp) -> bool) {
+        self.hang_ups.retain(|hang_up| {
+            let due = due(hang_up);
+            if due {
+                hang_up.kill();
+            }
+            !due
+        });
     }
 
     fn accept(&mut self) {

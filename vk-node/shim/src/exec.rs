@@ -4,13 +4,9 @@
 //!   Started ──its end──▶ Ended: told to the caller; what it has left in the background is the task's
 //!      │ the caller hangs up
 //!      ▼
-//!   SIGHUP to its session ──a moment──▶ SIGKILL to what is left of it
+//!   HangUp: SIGHUP to its session ──its end, or a moment later──▶ SIGKILL to what is left of its session
 //! ```
-//!
-//! Only processes of the program's own session are touched, and only while it is proven whose session it is: see
-//! [`HangUp`].
 
-use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -21,9 +17,8 @@ use vk_record::process::Stat;
 use vk_task::{ApiError, End, ErrorReason};
 
 use crate::command::Command;
-use crate::error::say;
 use crate::gate::{self, Failure, Report};
-use crate::run::end_of;
+use crate::run::{complain, end_of};
 use crate::stdio::Theirs;
 use crate::tree;
 
@@ -67,81 +62,39 @@ impl Exec {
 
     /// Its caller has hung up.
     pub(crate) fn hang_up(self) -> HangUp {
-        let mut hang_up = HangUp {
-            leader: self.pid,
-            leader_ended: false,
-            members: BTreeSet::new(),
-            kill_at: Some(Instant::now() + GRACE),
-        };
-        hang_up.tell();
+        let hang_up = HangUp { leader: self.pid, kill_at: Instant::now() + GRACE };
+        // As when a session ends; a process that is stopped could not hear it.
+        let told = tree::tell_those(&[Signal::HUP, Signal::CONT], |stat| hang_up.is_its(stat));
+        complain("tell a program that its caller has hung up", told);
         hang_up
     }
 }
 
-/// A program whose caller has hung up.
+/// A program whose caller has hung up, until its session has been killed.
 ///
-/// The number of a session is that of the process that began it, and is given to nobody else while that process has not
-/// been waited for, or a process is left in the session. So all processes of the task in session `leader` are of this
-/// one as long as either holds: the leader has not been waited for, or one that was in it before then still is.
+/// The session's number is that of the program's process, and can be given to nobody else before the shim has waited
+/// for that one. So until then, and no longer, it is proven which processes of the task are the program's.
 #[derive(Debug)]
 pub(crate) struct HangUp {
     leader: Pid,
-    leader_ended: bool,
-    /// Those that were in the session before the leader was waited for: number and time of start.
-    members: BTreeSet<(i32, u64)>,
-    /// `None` once they have been killed.
-    kill_at: Option<Instant>,
+    /// When what is left is killed, if the program is still there.
+    pub(crate) kill_at: Instant,
 }
 
 impl HangUp {
-    /// When what is left is killed.
-    pub(crate) fn kill_at(&self) -> Option<Instant> {
-        self.kill_at
+    /// Whether it is this program's process.
+    pub(crate) fn is_of(&self, pid: Pid) -> bool {
+        self.leader == pid
     }
 
-    /// A child of the shim has been waited for.
-    pub(crate) fn ended(&mut self, pid: Pid) {
-        self.leader_ended |= pid == self.leader;
+    /// Kills what is left, before the program has been waited for.
+    pub(crate) fn kill(&self) {
+        let killed = tree::kill_those(|stat| self.is_its(stat)).map(drop);
+        complain("kill what is left of a program whose caller has hung up", killed);
     }
 
-    /// Does what the time has come for; says whether there is nothing left to do.
-    pub(crate) fn is_done(&mut self, now: Instant) -> bool {
-        if self.kill_at.is_some_and(|at| at <= now) {
-            self.kill_at = None;
-            let proof = self.proof();
-            if let Err(e) = tree::kill_those(|stat| proof.holds(stat)) {
-                say(format_args!("cannot kill what is left of a program whose caller has hung up: {e}"));
-            }
-        }
-        self.kill_at.is_none()
-    }
-
-    /// Says goodbye, as the end of a session does.
-    fn tell(&mut self) {
-        let leader = self.leader.as_raw_nonzero().get();
-        let told = tree::tell_those(&[Signal::HUP, Signal::CONT], |stat| stat.session == leader);
-        match told {
-            Ok(members) => self.members = members.iter().map(|s| (s.pid, s.start_ticks)).collect(),
-            Err(e) => say(format_args!("cannot tell a program that its caller has hung up: {e}")),
-        }
-    }
-
-    fn proof(&self) -> Proof {
-        let session = self.leader.as_raw_nonzero().get();
-        let still =
-            |(pid, ticks): &(i32, u64)| Stat::of(*pid).is_some_and(|s| s.start_ticks == *ticks && s.session == session);
-        Proof { session: (!self.leader_ended || self.members.iter().any(still)).then_some(session) }
-    }
-}
-
-/// Which processes are of the program's session, if that can be known.
-struct Proof {
-    session: Option<i32>,
-}
-
-impl Proof {
-    fn holds(&self, stat: &Stat) -> bool {
-        self.session == Some(stat.session)
+    fn is_its(&self, stat: &Stat) -> bool {
+        stat.session == self.leader.as_raw_nonzero().get()
     }
 }
 

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, WaitOptions, WaitStatus, getrlimit, pidfd_open, setrlimit, waitpid,
+};
 use vk_record::points::{Point, reach};
 use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::runtime::Removal;
@@ -359,7 +361,9 @@ impl<'a> Watch<'a> {
             self.seen.exceeded.get_or_insert(LimitKind::Output);
         }
         if asked || self.control.is_due() {
-            let ending = self.seen.terminated || (self.seen.main_ended && self.leftovers == Leftovers::Kill);
+            let ending = self.seen.terminated
+                || self.seen.exceeded.is_some()
+                || (self.seen.main_ended && self.leftovers == Leftovers::Kill);
             let main = self.main_fd.as_ref().map(AsFd::as_fd);
             self.control.turn(control::Task { command: self.command, main, ending });
         }
@@ -374,19 +378,24 @@ impl<'a> Watch<'a> {
     /// Takes in the children that have ended.
     fn reap(&mut self) {
         loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some((pid, status))) if pid == self.main => {
-                    self.end = Some((Timestamp::now(), status));
-                    self.seen.main_ended = true;
-                    self.main_fd = None;
-                    reach(Point::MainExitSeen);
-                }
-                Ok(Some((pid, status))) => self.control.ended(pid, status),
-                Ok(None) => return,
-                Err(_) => {
+            let pid = match next_ended() {
+                Ok(Some(pid)) => pid,
+                Err(Errno::CHILD) => {
                     self.seen.children_left = false;
                     return;
                 }
+                Ok(None) | Err(_) => return,
+            };
+            // Before it is waited for: from then on its number may be another's.
+            self.control.ending(pid);
+            let Ok(Some((_, status))) = waitpid(Some(pid), WaitOptions::NOHANG) else { return };
+            if pid == self.main {
+                self.end = Some((Timestamp::now(), status));
+                self.seen.main_ended = true;
+                self.main_fd = None;
+                reach(Point::MainExitSeen);
+            } else {
+                self.control.ended(pid, status);
             }
         }
     }
@@ -443,6 +452,21 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// A child that has ended and has not been waited for; an error when there is no child at all.
+#[allow(unsafe_code)]
+fn next_ended() -> Result<Option<Pid>, Errno> {
+    use nix::libc;
+    // SAFETY: all zeros are a value of this C structure, and the one that "none" is told from.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: the pointer is to a structure that lives for longer than the call.
+    if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut info, options) } != 0 {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::CHILD));
+    }
+    // SAFETY: waitid(2) fills this field in, or leaves it zero.
+    Ok(Pid::from_raw(unsafe { info.si_pid() }))
+}
+
 /// What the kernel says of a process that has ended.
 pub(crate) fn end_of(status: WaitStatus) -> End {
     // WCOREDUMP of wait(2).
@@ -485,7 +509,7 @@ fn record_end(task: &TaskDir, exit: Exit) {
     }
 }
 
-fn complain(what: &str, result: io::Result<()>) {
+pub(crate) fn complain(what: &str, result: io::Result<()>) {
     if let Err(e) = result {
         say(format_args!("cannot {what}: {e}"));
     }

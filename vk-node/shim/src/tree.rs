@@ -14,18 +14,17 @@ const FREEZE_PASSES: u32 = 16;
 
 /// Sends `SIGTERM` to all, and `SIGCONT`, for a process that is stopped cannot end.
 pub(crate) fn terminate() -> io::Result<()> {
-    tell_those(&[Signal::TERM, Signal::CONT], |_| true).map(drop)
+    tell_those(&[Signal::TERM, Signal::CONT], |_| true)
 }
 
-/// Sends these signals to those that are `wanted`; gives them.
-pub(crate) fn tell_those(signals: &[Signal], wanted: impl Fn(&Stat) -> bool) -> io::Result<Vec<Stat>> {
-    let those: Vec<Stat> = members()?.into_iter().filter(wanted).collect();
-    for stat in &those {
+/// Sends these signals to those that are `wanted`.
+pub(crate) fn tell_those(signals: &[Signal], wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
+    for stat in members()?.iter().filter(|s| wanted(s)) {
         for signal in signals {
             tell(stat, *signal)?;
         }
     }
-    Ok(those)
+    Ok(())
 }
 
 /// Sends `SIGKILL` to all, frozen before, so that none can outrun it by forking. Gives those that there were.

@@ -10,16 +10,21 @@ use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use futures::{Stream, StreamExt, stream};
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
-use vk_task::{ApiError, ErrorReason, HostInfo, LogQuery, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths};
+use vk_task::control::ControlRequest;
+use vk_task::{
+    ApiError, ErrorReason, HostInfo, LogQuery, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent,
+    paths,
+};
 
+use super::control::Control;
 use super::start::{self, Started, failure};
-use super::{Pipe, logs};
+use super::{Pipe, logs, stream};
 
 /// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -34,6 +39,8 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(&task, get(view).put(put).delete(remove))
         .route(&format!("{task}/stop"), post(stop))
         .route(&format!("{task}/reported"), post(reported))
+        .route(&format!("{task}/signal"), post(signal))
+        .route(&format!("{task}/stream"), post(open_stream))
         .route(&format!("{task}/logs"), get(read_logs))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -169,6 +176,25 @@ async fn reported(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Resu
     }
 }
 
+async fn signal(
+    State(pipe): State<Arc<Pipe>>,
+    Path(id): Path<String>,
+    Json(request): Json<SignalRequest>,
+) -> Result<StatusCode, Refusal> {
+    let id = task_id(id)?;
+    let control = Control::connect(&pipe, &id).await?;
+    control.request(&ControlRequest::Signal { signal: request.signal }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn open_stream(
+    State(pipe): State<Arc<Pipe>>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    Ok(stream::open(&pipe, task_id(id)?, request)?)
+}
+
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {
     let id = task_id(id)?;
     let removing = {
@@ -238,7 +264,7 @@ fn or_cut_off(
     closing: CancellationToken,
     bytes: impl Stream<Item = io::Result<Bytes>>,
 ) -> impl Stream<Item = io::Result<Bytes>> {
-    stream::unfold(Some((closing, Box::pin(bytes))), |reading| async move {
+    futures::stream::unfold(Some((closing, Box::pin(bytes))), |reading| async move {
         let (closing, mut bytes) = reading?;
         tokio::select! {
             // Cancel-safe: it only waits.

@@ -64,7 +64,6 @@ pub(super) enum Output {
 ///
 /// # Errors
 /// When the log cannot be read; an error in the stream ends it.
-#[expect(dead_code, reason = "attach is being built on it")]
 pub(super) async fn output_from_now(
     pipe: Arc<Pipe>,
     id: TaskId,

@@ -1,6 +1,7 @@
 //! The pipe itself.
 //!
-//! - `api` answers requests on the socket; `fifo` turns lines into tasks; `logs` reads output.
+//! - `api` answers requests on the socket; `fifo` turns lines into tasks; `logs` reads output; `stream` is exec and
+//!   attach; `control` speaks to the shims.
 //! - `table` knows all tasks and tells watchers of changes.
 //! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
 //!   lost. What it does next is decided in `decide`, which touches nothing.
@@ -11,6 +12,7 @@
 mod api;
 mod blocking;
 mod collect;
+mod control;
 mod decide;
 mod events;
 mod fifo;
@@ -29,6 +31,7 @@ mod remove;
 mod retention;
 mod site;
 mod start;
+mod stream;
 mod table;
 
 use std::future::Future;
@@ -40,6 +43,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use vk_record::{Dir, Lock, LockHolder, chain, names};
 use vk_task::HostInfo;
@@ -93,6 +97,8 @@ struct Pipe {
     log_watch: LogWatch,
     /// Cancelled when the pipe ends.
     closing: CancellationToken,
+    /// The connections that the HTTP server has given away.
+    streams: TaskTracker,
 }
 
 /// Runs the pipe until `shutdown` is done. Tasks go on without it.
@@ -123,6 +129,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         losing: Blocking::default(),
         log_watch: LogWatch::new(),
         closing: CancellationToken::new(),
+        streams: TaskTracker::new(),
     });
     let fifo = fifo::open(&pipe.root)?;
     start::recover(&pipe).await.context("the records of earlier tasks cannot be listed")?;
@@ -143,7 +150,9 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         () = shutdown => {}
     }
     pipe.closing.cancel();
-    if tokio::time::timeout(FAREWELL, served).await.is_err() {
+    pipe.streams.close();
+    let farewell = async { tokio::join!(served, pipe.streams.wait()) };
+    if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         warn!("a request took longer than {FAREWELL:?} and was cut off");
     }
     lines.abort();

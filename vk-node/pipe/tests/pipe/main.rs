@@ -21,6 +21,8 @@ mod matrix;
 mod records;
 mod site;
 mod small_node;
+mod streams;
+mod streams_attach;
 mod support;
 
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ fn main() -> ExitCode {
         matrix::TESTS,
         records::TESTS,
         site::TESTS,
+        streams::TESTS,
+        streams_attach::TESTS,
     ]
     .concat();
     let trial = |(name, test): Test| {

@@ -22,7 +22,7 @@ use vk_task::{
 /// Longer than anything here takes, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What `<this program> pipe <directory>` does.
+/// What `<this program> pipe <directory>` does; `SIGUSR1` has it end.
 pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let directory = PathBuf::from(args.next().unwrap());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -30,7 +30,10 @@ pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode 
     if let Some(shim) = args.next() {
         options.shim_program = shim.into();
     }
-    match runtime.block_on(vk_pipe::server::run(options, std::future::pending())) {
+    let shutdown = async {
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1()).unwrap().recv().await;
+    };
+    match runtime.block_on(vk_pipe::server::run(options, shutdown)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("{e:#}");

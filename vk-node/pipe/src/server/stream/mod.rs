@@ -1,0 +1,116 @@
+//! Streams into tasks that run: `exec` and `attach`. What goes over the connection is in [`vk_task::stream`].
+//!
+//! ```text
+//!   caller ◀─frames─▶ pipe ◀──pipes, or a terminal──▶ program      exec: the shim has only been handed the descriptors
+//!                      │  ──────its input───────────▶ task         attach: the shim has handed out the input
+//!                      └──follows the log◀───────────  shim ◀ task
+//! ```
+//!
+//! Nothing is read ahead of the one who takes it: a slow caller makes the program wait (exec), or leaves the rest in
+//! the log (attach); a program that does not read makes the caller wait.
+
+mod attach;
+mod caller;
+mod descriptor;
+mod exec;
+mod input;
+mod via;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use tracing::debug;
+use vk_task::stream::{StreamEnd, StreamRequest, UPGRADE};
+use vk_task::{ApiError, ErrorReason, TaskId};
+
+use super::{Pipe, control};
+use caller::{FromCaller, ToCaller};
+
+/// A stream is over.
+#[derive(Debug)]
+enum Over {
+    /// The caller is to be told this.
+    Said(StreamEnd),
+    /// There is nobody to be told.
+    HungUp,
+}
+
+impl Over {
+    fn failed(reason: ErrorReason, message: impl Into<String>) -> Self {
+        Self::Said(StreamEnd::Failed { error: ApiError { reason, message: message.into() } })
+    }
+
+    fn invalid(message: impl Into<String>) -> Self {
+        Self::failed(ErrorReason::Invalid, message)
+    }
+}
+
+/// Answers the request for a stream; it goes on when the connection has been upgraded.
+pub(super) fn open(pipe: &Arc<Pipe>, id: TaskId, mut request: Request) -> Result<Response, ApiError> {
+    check_upgrade(request.headers())?;
+    control::check_running(pipe, &id)?;
+    let upgraded = hyper::upgrade::on(&mut request);
+    let pipe = Arc::clone(pipe);
+    let streams = pipe.streams.clone();
+    streams.spawn(async move {
+        let taken = match upgraded.await {
+            Ok(upgraded) => caller::take_over(upgraded).map_err(|e| e.to_string()),
+            Err(e) => Err(e.to_string()),
+        };
+        match taken {
+            Ok((from, to)) => serve(&pipe, &id, from, to).await,
+            Err(e) => debug!("a stream into task {id} did not come about: {e}"),
+        }
+    });
+    let headers = [(header::CONNECTION, "Upgrade"), (header::UPGRADE, UPGRADE)];
+    Ok((StatusCode::SWITCHING_PROTOCOLS, headers).into_response())
+}
+
+fn check_upgrade(headers: &HeaderMap<HeaderValue>) -> Result<(), ApiError> {
+    let asked =
+        headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(UPGRADE.as_bytes()));
+    if asked {
+        return Ok(());
+    }
+    let message = format!("a stream needs the headers `Connection: Upgrade` and `Upgrade: {UPGRADE}`");
+    Err(ApiError { reason: ErrorReason::Invalid, message })
+}
+
+async fn serve(pipe: &Arc<Pipe>, id: &TaskId, mut from: FromCaller, to: ToCaller) {
+    let work = async {
+        let request = from.request().await?;
+        permitted(pipe, id, &request)?;
+        match request {
+            StreamRequest::Exec { argv, stdin, terminal, user: _ } => {
+                let wanted = exec::Wanted { argv, stdin, terminal };
+                exec::run(pipe, id, wanted, &mut from, &to).await
+            }
+            StreamRequest::Attach { stdin, stdout, stderr, user: _ } => {
+                let wanted = attach::Wanted { stdin, stdout, stderr };
+                attach::run(pipe, id, wanted, &mut from, &to).await
+            }
+        }
+    };
+    let over = tokio::select! {
+        // Cancel-safe: if the pipe ends, so does all that this holds open, and with it what was begun.
+        ended = work => ended.map_or_else(|over| over, Over::Said),
+        // Cancel-safe: it only waits.
+        () = pipe.closing.cancelled() => Over::failed(
+            ErrorReason::Internal,
+            "the pipe ends, and with it this stream; the task goes on",
+        ),
+    };
+    match over {
+        Over::Said(end) => to.say(&end).await,
+        Over::HungUp => {}
+    }
+}
+
+/// Whether the site allows it.
+// The one place where the site's policy is asked about streams, and where they go on record.
+#[expect(clippy::unnecessary_wraps, reason = "the policy has no say yet")]
+fn permitted(_pipe: &Pipe, _id: &TaskId, _request: &StreamRequest) -> Result<(), Over> {
+    Ok(())
+}
