@@ -122,6 +122,13 @@ impl Command {
     }
 }
 
+/// Whether an entry of the environment is one by which processes are known to be the task's.
+fn is_mark(entry: &CString) -> bool {
+    let value_of =
+        |name: &str| entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
+    value_of(RUN_VARIABLE) || value_of(TASK_VARIABLE)
+}
+
 /// What a task is told of itself.
 fn own_variables(origin: &Origin) -> Vec<(&'static str, String)> {
     if let Some(ContainerRun { namespace, pod, uid, container, .. }) = origin.run() {
@@ -209,9 +216,10 @@ mod tests {
         assert_eq!(texts(&beside.files), ["/a/ps", "./ps", "/b/ps"]);
         assert_eq!(texts(&beside.argv), ["ps", "-e"]);
         assert_eq!((&beside.env, &beside.dir), (&main.env, &main.dir));
-        let env = vec![c"PATH=/c".to_owned(), c"X=1".to_owned()];
-        let other = main.beside(vec!["ps".into()], Some(env.clone())).unwrap();
-        assert_eq!((texts(&other.files), &other.env), (vec!["/c/ps"], &env));
+        let env = ["PATH=/c", "X=1", "VK_CMD_RUN=other"].map(|entry| CString::new(entry).unwrap()).into();
+        let other = main.beside(vec!["ps".into()], Some(env)).unwrap();
+        assert_eq!(texts(&other.files), ["/c/ps"]);
+        assert_eq!(texts(&other.env), ["PATH=/c", "X=1", "VK_CMD_RUN=r", "VK_CMD_TASK=t"]);
         assert!(main.beside(vec!["a\0".into()], None).is_err());
     }
 

@@ -12,7 +12,8 @@ use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
 use vk_task::stream::{StreamEnd, TerminalSize};
 use vk_task::{
-    ApiError, End, ErrorReason, ExecVia, Launch, RuntimeLaunch, Signal, StartFailure, TaskId, TaskSpec, TaskState,
+    ApiError, End, ErrorReason, ExecVia, Launch, Rlimit, RuntimeLaunch, Signal, StartFailure, TaskId, TaskSpec,
+    TaskState,
 };
 
 use crate::Test;
@@ -31,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("exec_ends_with_the_pipe_and_the_task_goes_on", exec_pipe_dies),
     ("a_pipe_that_ends_says_so_on_its_streams", pipe_ends),
     ("exec_is_refused_where_nothing_runs", exec_refused),
+    ("a_site_may_forbid_streams", denied),
     ("exec_in_a_container_by_its_runtimes_command", exec_command),
     ("exec_in_a_container_by_its_namespaces", exec_namespaces),
     ("a_signal_reaches_the_main_process", signals),
@@ -191,6 +193,7 @@ fn exec_place() {
     block_on(async {
         let mut spec = with_env(exec(&["sleep", "1000"]), "COLOUR", "a\nb");
         spec.working_dir = Some("sub".into());
+        spec.limits.rlimits.insert(Rlimit::OpenFiles, 123);
         let host = Host::new().await;
         fs::create_dir(host.file("sub")).unwrap();
         let id = id("main");
@@ -198,6 +201,7 @@ fn exec_place() {
         host.running(&id).await;
         let got = run(&host, &id, &["sh", "-c", "pwd; printf '%s' \"$COLOUR $VK_CMD_TASK\""]).await;
         assert_eq!(got.text(), format!("{}\na\nb main", host.file("sub").display()));
+        assert_eq!(run(&host, &id, &["sh", "-c", "ulimit -n"]).await.text(), "123\n");
         // What the shim holds is not the program's, and its signals are a fresh program's.
         let text = "ls /proc/self/fd | tr '\\n' ' '; grep SigBlk /proc/self/status";
         let got = run(&host, &id, &["sh", "-c", text]).await;
@@ -424,6 +428,25 @@ fn exec_refused() {
         assert_eq!(refusal(attach(&done).await).reason, ErrorReason::Conflict);
         assert_eq!(refusal(host.client.signal(&nothing, Signal(10)).await).reason, ErrorReason::NotFound);
         assert_eq!(refusal(host.client.signal(&done, Signal(10)).await).reason, ErrorReason::Conflict);
+    });
+}
+
+fn denied() {
+    block_on(async {
+        let mut host = Host::of_site("policy: {exec: false, attach: {namespaces: {allow: [physics]}}}");
+        host.start_pipe().await;
+        let (id, witness) = (id("main"), host.file("witness"));
+        host.client.start(&id, &exec(&["sleep", "1000"])).await.unwrap();
+        host.running(&id).await;
+        let error = failure(run(&host, &id, &["touch", witness.to_str().unwrap()]).await.end);
+        assert!(error.reason == ErrorReason::Denied && error.message.contains("exec"), "{error:?}");
+        let (_input, mut output) = host.client.attach(&id, false, true, true, "").await.unwrap().split();
+        let error = failure(all(&mut output).await.end);
+        assert!(error.reason == ErrorReason::Denied && error.message.contains("default"), "{error:?}");
+        assert!(!witness.exists());
+        // What it allows from now on is allowed.
+        host.write_site("policy: {exec: true}");
+        assert_eq!(run(&host, &id, &["echo", "hi"]).await.text(), "hi\n");
     });
 }
 

@@ -64,7 +64,6 @@ impl SiteRules {
 
 impl Pipe {
     /// Whether a stream into a task is allowed. It is asked before anything of the stream is done.
-    #[expect(dead_code, reason = "streams ask it, as soon as there are any")]
     pub(super) async fn permit_stream(self: &Arc<Self>, id: &TaskId, request: &StreamRequest) -> Result<(), ApiError> {
         let Some(view) = self.table.get(id) else {
             let message = format!("there is no task {id} here");
