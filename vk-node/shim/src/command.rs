@@ -102,9 +102,16 @@ fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -
 
 impl Command {
     /// Another program in the same place: the same working directory and limits, and the same environment unless another
-    /// is given.
+    /// is given. The marks by which the task's processes are known are in either.
     pub(crate) fn beside(&self, argv: Vec<String>, env: Option<Vec<CString>>) -> Result<Self, ShimError> {
-        let env = env.unwrap_or_else(|| self.env.clone());
+        let env = match env {
+            None => self.env.clone(),
+            Some(mut env) => {
+                env.retain(|entry| !is_mark(entry));
+                env.extend(self.env.iter().filter(|entry| is_mark(entry)).cloned());
+                env
+            }
+        };
         let path = env.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
         let path = path.map(|p| OsStr::from_bytes(p).to_owned());
         let program = OsString::from(argv.first().cloned().unwrap_or_default());

@@ -109,14 +109,11 @@ impl Control {
 
     /// Takes what has come.
     pub(crate) fn turn(&mut self, task: Task<'_>) {
-        self.accept();
-        let connections = std::mem::take(&mut self.connections);
-        for mut connection in connections {
-            match connection.turn(&mut self.input, task) {
-                Open::Yes => self.connections.push(connection),
-                Open::No => self.close(connection.role),
-            }
+        // First those that are there, of whom some may have closed and so make room.
+        for connection in std::mem::take(&mut self.connections) {
+            self.serve(connection, task);
         }
+        self.accept(task);
         let now = Instant::now();
         self.kill_those_left(|h| h.kill_at <= now);
     }
@@ -147,19 +144,26 @@ impl Control {
         });
     }
 
-    fn accept(&mut self) {
-        let Some(listener) = &self.listener else { return };
+    fn serve(&mut self, mut connection: Connection, task: Task<'_>) {
+        match connection.turn(&mut self.input, task) {
+            Open::Yes => self.connections.push(connection),
+            Open::No => self.close(connection.role),
+        }
+    }
+
+    fn accept(&mut self, task: Task<'_>) {
         if self.deaf_until.is_some_and(|until| until > Instant::now()) {
             return;
         }
         self.deaf_until = None;
-        loop {
+        for _ in 0..MAX_CONNECTIONS {
+            let Some(listener) = &self.listener else { return };
             match control::accept(listener) {
                 Ok(socket) if self.connections.len() >= MAX_CONNECTIONS => {
                     let message = format!("{MAX_CONNECTIONS} streams into this task are open: close one of them");
                     let _ = answer(&socket, &refused(ErrorReason::Conflict, message), &[]);
                 }
-                Ok(socket) => self.connections.push(Connection { socket, role: Role::Idle }),
+                Ok(socket) => self.serve(Connection { socket, role: Role::Idle }, task),
                 // Turned away, or gone before it was its turn.
                 Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ConnectionAborted) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
