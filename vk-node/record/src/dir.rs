@@ -53,6 +53,8 @@ pub mod names {
     pub const SHIM_ERR: &str = "shim.err";
     /// Processes that were killed and do not end.
     pub const LINGERING: &str = "lingering.json";
+    /// That its end is in the audit log.
+    pub const AUDITED: &str = "audited";
     /// The socket at which the shim takes requests.
     pub const CONTROL: &str = "control.sock";
     /// That whoever asked for the task has told of its end.

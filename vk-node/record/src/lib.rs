@@ -19,6 +19,7 @@
 //!     control.sock           signals, input, exec           the shim listens here
 //!     exit.json              how it ended                   written by the shim
 //!     reported               its end has been told of       written by the pipe; only then may records be collected
+//!     audited                its end is in the audit log    written by the pipe; only then may records go
 //!     unknown.json           that nobody saw how it ended   written by the pipe, holding the lock
 //!     shim.err               what the shim has to complain of
 //!   trash/                   records on their way out

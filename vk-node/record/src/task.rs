@@ -259,6 +259,23 @@ impl TaskDir {
         Ok(bytes)
     }
 
+    /// Marks that the task's end is in the audit log. The mark need not be durable: without it, the end is written once
+    /// more.
+    ///
+    /// # Errors
+    /// When it could not be made.
+    pub fn mark_audited(&self) -> Result<(), RecordError> {
+        self.dir.append_to(names::AUDITED).map(drop)
+    }
+
+    /// Whether it was marked so.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub fn is_audited(&self) -> Result<bool, RecordError> {
+        Ok(self.dir.stat(names::AUDITED)?.is_some())
+    }
+
     fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, RecordError> {
         let Some(bytes) = self.dir.read(name)? else { return Ok(None) };
         serde_json::from_slice(&bytes)

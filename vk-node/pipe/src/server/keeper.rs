@@ -29,6 +29,7 @@ use vk_record::{
 };
 use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
+use super::audit::End as AuditedEnd;
 use super::blocking::Blocking;
 use super::decide::{self, Next};
 use super::lose::{self, Round};
@@ -99,12 +100,28 @@ pub(super) struct Keeper {
     failures: u32,
     /// How often something was left of the task after its shim was gone.
     rounds: u32,
+    /// The task was accepted before this pipe started.
+    found: bool,
+    /// That it was accepted is known to be in the audit log.
+    is_audited: bool,
 }
 
 impl Keeper {
-    /// Of the task `id`, with the shim that was started for it, if one was.
-    pub(super) fn new(pipe: Arc<Pipe>, id: TaskId, head: IntentHead, nudge: Arc<Notify>, shim: Option<Shim>) -> Self {
-        Self { pipe, id, head: Arc::new(head), nudge, shim, failures: 0, rounds: 0 }
+    /// Of the new task `id`, with the shim that was started for it, if one was.
+    pub(super) fn of_new(
+        pipe: Arc<Pipe>,
+        id: TaskId,
+        head: IntentHead,
+        nudge: Arc<Notify>,
+        shim: Option<Shim>,
+    ) -> Self {
+        Self { shim, found: false, is_audited: true, ..Self::of_found(pipe, id, head, nudge) }
+    }
+
+    /// Of the task `id`, whose records were found.
+    pub(super) fn of_found(pipe: Arc<Pipe>, id: TaskId, head: IntentHead, nudge: Arc<Notify>) -> Self {
+        let head = Arc::new(head);
+        Self { pipe, id, head, nudge, shim: None, failures: 0, rounds: 0, found: true, is_audited: false }
     }
 
     /// Cares for the task until it is final.
@@ -116,9 +133,11 @@ impl Keeper {
                     if is_final {
                         reach(Point::ExitRead);
                     }
-                    self.pipe.table.publish(view_of(&self.id, &self.head, &facts));
+                    let view = view_of(&self.id, &self.head, &facts);
+                    self.pipe.table.publish(view.clone());
                     if is_final {
                         reach(Point::EndTold);
+                        self.pipe.audit.end(AuditedEnd { view, found: self.found, tell: None });
                         break;
                     }
                     self.go_on(&facts).await;
@@ -197,6 +216,12 @@ impl Keeper {
     async fn start(&mut self, pause: Duration) -> Result<(), RecordError> {
         tokio::time::sleep(pause).await;
         let pipe = Arc::clone(&self.pipe);
+        if !self.is_audited {
+            // The pipe that accepted it may have died before it could write that down.
+            self.with_dir(move |task| pipe.audit_accepted_again(task)).await?;
+            self.is_audited = true;
+        }
+        let pipe = Arc::clone(&self.pipe);
         let spawned = self.with_dir(move |task| Ok(start::spawn_shim(&pipe, &task.dir))).await?;
         match spawned.and_then(Shim::of_child) {
             Ok(shim) => {
@@ -265,14 +290,9 @@ impl Keeper {
         let state =
             TaskState::Unknown { started_at: self.head.accepted_at, noticed_at: Timestamp::now(), message: chain(e) };
         let origin = self.head.origin().clone();
-        self.pipe.table.publish(TaskView {
-            id: self.id.clone(),
-            origin,
-            state,
-            stop: None,
-            lingering: Vec::new(),
-            reported: false,
-        });
+        let view = TaskView { id: self.id.clone(), origin, state, stop: None, lingering: Vec::new(), reported: false };
+        self.pipe.table.publish(view.clone());
+        self.pipe.audit.end(AuditedEnd { view, found: self.found, tell: None });
         true
     }
 

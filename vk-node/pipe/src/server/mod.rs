@@ -5,11 +5,12 @@
 //! - `table` knows all tasks and tells watchers of changes.
 //! - A `keeper` cares for each task that is not final: starts its shim, watches it, draws the conclusion when it is
 //!   lost. What it does next is decided in `decide`, which touches nothing.
-//! - `site` says what may be run, and how.
+//! - `site` says what may be run, and how; `audit` keeps a log of that, and of the ends.
 //! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
 //! - `events` hears the shims ring.
 
 mod api;
+mod audit;
 mod blocking;
 mod collect;
 mod control;
@@ -48,6 +49,7 @@ use tracing::{error, info, warn};
 use vk_record::{Dir, Lock, LockHolder, chain, names};
 use vk_task::HostInfo;
 
+use audit::AuditLog;
 use blocking::Blocking;
 use collect::Collection;
 use log_watch::LogWatch;
@@ -89,6 +91,7 @@ struct Pipe {
     open_files: Option<u64>,
     info: HostInfo,
     site: SiteRules,
+    audit: AuditLog,
     collection: Collection,
     table: Arc<Table>,
     blocking: Blocking,
@@ -112,6 +115,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     let (tasks, _) = root.create_dir(names::TASKS)?;
     let (trash, _) = root.create_dir(names::TRASH)?;
     let site = SiteRules::open(options.site_file, &root, &tasks)?;
+    let (audit, ends) = AuditLog::new(&root);
     // Before the tasks are read: what changes from now on rings here.
     let events = events::bind(&root).context("cannot listen to the shims")?;
     let info = host::info(options.directory.clone());
@@ -123,6 +127,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         open_files,
         info,
         site,
+        audit,
         collection: Collection::default(),
         table: Arc::default(),
         blocking: Blocking::default(),
@@ -132,6 +137,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         streams: TaskTracker::new(),
     });
     let fifo = fifo::open(&pipe.root)?;
+    let auditor = tokio::spawn(audit::run(Arc::clone(&pipe), ends));
     start::recover(&pipe).await.context("the records of earlier tasks cannot be listed")?;
     let listener = listen(&pipe.root).context("cannot listen for requests")?;
     info!(directory = %options.directory.display(), "the pipe is ready");
@@ -158,6 +164,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     lines.abort();
     collector.abort();
     ears.abort();
+    auditor.abort();
     info!("the pipe ends; tasks that run go on");
     Ok(())
 }

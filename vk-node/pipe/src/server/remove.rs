@@ -25,6 +25,7 @@ impl Pipe {
             let message = format!("task {id} has not ended: stop it, and remove it when it has");
             return Err(ApiError { reason: ErrorReason::Conflict, message });
         }
+        self.await_audit(&view).await?;
         reach(Point::RemoveRequested);
         // One that no earlier task of this name can have there still.
         let trash = format!("{id}.{}", Timestamp::now().as_nanosecond());

@@ -14,7 +14,7 @@ use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::remove::discard;
-use super::{Pipe, complain, host, site};
+use super::{Pipe, audit, complain, host, site};
 
 /// How soon records that the kernel would not read are read again, at first and at last.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
             let view = view_of(&id, &head, &Facts::default());
             let nudge = pipe.table.publish(view.clone());
             let shim = child.and_then(|child| Shim::of_child(child).ok());
-            tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, shim).keep());
+            tokio::spawn(Keeper::of_new(Arc::clone(pipe), id, head, nudge, shim).keep());
             reach(Point::StartAnswered);
             Ok(Started::New(view))
         }
@@ -79,6 +79,8 @@ type Records = (IntentHead, Option<Facts>);
 enum NotMade {
     /// The site does not run it.
     Denied(Denied),
+    /// It could not be written to the audit log; nothing is there.
+    NotAudited(RecordError),
     /// Nothing of them is there.
     Nothing(RecordError),
     /// The intent may be there.
@@ -91,10 +93,11 @@ impl NotMade {
     fn refusal(&self) -> ApiError {
         match self {
             Self::Denied(denied) => site::refusal(denied),
+            Self::NotAudited(e) => audit::not_written(e),
             Self::Nothing(e) => failure("the task's intent is not on disk, so it will not be started", e),
             Self::InDoubt(e) => failure(
-                "the task's intent could not be made durable, and not be taken back either: ask again, for as it is the \
-                 next pipe may start it",
+                "what must be written before a task is started could not be, and its intent not be taken back either: ask \
+                 again, for as it is the next pipe may start it",
                 e,
             ),
             Self::Unreadable(e) => failure(
@@ -118,24 +121,23 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
         Err(e) => return Err(NotMade::Unreadable(e)),
     }
     // A task that is there was cleared when it came; what the site says now is for new ones.
-    let Cleared { spec, launch, told: _ } = pipe.site.clear(&id, asked).map_err(|denied| {
+    let Cleared { spec, launch, told } = pipe.site.clear(&id, asked).map_err(|denied| {
         if let Err(e) = discard(&pipe.tasks, id.as_str()) {
             complain(&format!("the empty directory of {id}, which is not run, is still there"), &e);
         }
-        NotMade::Denied(denied)
+        match pipe.audit_denied(&id, asked, &denied) {
+            Ok(()) => NotMade::Denied(denied),
+            Err(e) => NotMade::NotAudited(e),
+        }
     })?;
     let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch };
     if let Err(e) = task.write_intent(&intent).and_then(|()| pipe.tasks.sync()) {
-        // Nothing may be left by which a later pipe would start what its client is now told will not be.
-        return Err(match discard(&pipe.tasks, intent.id.as_str()) {
-            Ok(()) => NotMade::Nothing(e),
-            Err(left) => {
-                complain(&format!("what was written of task {} is still there", intent.id), &left);
-                NotMade::InDoubt(e)
-            }
-        });
+        return Err(take_back(pipe, &intent.id, e, NotMade::Nothing));
     }
     reach(Point::TaskDirDurable);
+    if let Err(e) = pipe.audit_accepted(&intent, told, false) {
+        return Err(take_back(pipe, &intent.id, e, NotMade::NotAudited));
+    }
     let head = IntentHead::of(&intent);
     let shim = spawn_shim(pipe, &task.dir);
     reach(Point::ShimSpawned);
@@ -143,6 +145,17 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
         error!("the shim of task {} could not be started yet: {e}", intent.id);
     }
     Ok(Made::New(head, shim.ok()))
+}
+
+/// Sees to it that nothing is left by which a later pipe would start what its client is now told will not be.
+fn take_back(pipe: &Pipe, id: &TaskId, why: RecordError, refused: impl FnOnce(RecordError) -> NotMade) -> NotMade {
+    match discard(&pipe.tasks, id.as_str()).and_then(|()| pipe.tasks.sync()) {
+        Ok(()) => refused(why),
+        Err(left) => {
+            complain(&format!("what was written of task {id} is still there"), &left);
+            NotMade::InDoubt(why)
+        }
+    }
 }
 
 /// Starts a shim: with the base environment, which becomes the task's, and nothing else of the pipe's.
@@ -186,8 +199,10 @@ fn take_up(pipe: &Arc<Pipe>, id: TaskId, (head, facts): Records) -> TaskView {
     // Facts that make no sense are the keeper's to judge.
     let view = view_of(&id, &head, facts.as_ref().unwrap_or(&Facts::default()));
     let nudge = pipe.table.publish(view.clone());
-    if !view.state.is_final() {
-        tokio::spawn(Keeper::new(Arc::clone(pipe), id, head, nudge, None).keep());
+    if view.state.is_final() {
+        pipe.audit.end(audit::End { view: view.clone(), found: true, tell: None });
+    } else {
+        tokio::spawn(Keeper::of_found(Arc::clone(pipe), id, head, nudge).keep());
     }
     view
 }

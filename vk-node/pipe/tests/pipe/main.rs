@@ -10,6 +10,7 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod audit;
 mod basics;
 mod crash;
 mod ends;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         _ => {}
     }
     let tests = [
+        audit::TESTS,
         basics::TESTS,
         crash::TESTS,
         ends::TESTS,

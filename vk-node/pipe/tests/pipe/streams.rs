@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal as Sig, kill_process};
 use vk_pipe::{ClientError, StreamEvent, StreamHandle, StreamOutput};
 use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
+use vk_site::audit::Event;
 use vk_task::stream::{StreamEnd, TerminalSize};
 use vk_task::{
     ApiError, End, ErrorReason, ExecVia, Launch, Rlimit, RuntimeLaunch, Signal, StartFailure, TaskId, TaskSpec,
@@ -17,6 +18,7 @@ use vk_task::{
 };
 
 use crate::Test;
+use crate::audit;
 use crate::support::{Host, block_on, eventually, exec, id, script, stop_in, with_env};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -447,6 +449,26 @@ fn denied() {
         // What it allows from now on is allowed.
         host.write_site("policy: {exec: true}");
         assert_eq!(run(&host, &id, &["echo", "hi"]).await.text(), "hi\n");
+        // All three are in the audit log: who wanted in, what for, and what was said.
+        let streams: Vec<_> = audit::entries(&host)
+            .into_iter()
+            .filter_map(|entry| match entry.event {
+                Event::Stream { kind, argv, denied, .. } => Some((kind, argv, denied)),
+                _ => None,
+            })
+            .collect();
+        let said = |kind: &str, argv: &[&str], denied: &[&str]| {
+            let own = |texts: &[&str]| texts.iter().map(|&t| t.to_owned()).collect::<Vec<_>>();
+            (kind.to_owned(), own(argv), own(denied))
+        };
+        assert_eq!(
+            streams,
+            [
+                said("exec", &["touch", witness.to_str().unwrap()], &["exec is not allowed"]),
+                said("attach", &[], &["attach is not allowed for pods of the namespace default"]),
+                said("exec", &["echo", "hi"], &[]),
+            ]
+        );
     });
 }
 

@@ -11,9 +11,8 @@ use anyhow::Context;
 use tracing::{info, warn};
 use vk_record::Dir;
 use vk_site::{Cleared, Denied, Site, StreamKind, clear};
-use vk_task::{ApiError, ErrorReason, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
+use vk_task::{ApiError, ErrorReason, Origin, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
 
-use super::Pipe;
 use file::SiteFile;
 
 /// The site's file as it is in force. All that asks it waits for the disk for a moment.
@@ -54,31 +53,24 @@ impl SiteRules {
         verdict
     }
 
+    /// The verdict about a stream into a task.
+    pub(super) fn may_stream(&self, id: &TaskId, origin: &Origin, asked: &StreamRequest) -> Result<(), Denied> {
+        let kind = match asked {
+            StreamRequest::Exec { .. } => StreamKind::Exec,
+            StreamRequest::Attach { .. } => StreamKind::Attach,
+        };
+        let verdict = self.current().policy.may_stream(origin, kind);
+        if let Err(denied) = &verdict {
+            warn!("{} into task {id} is refused: {denied}", kind.word());
+        }
+        verdict
+    }
+
     /// What is told of the site's file.
     pub(super) fn info(&self) -> SiteInfo {
         let (site, error) = self.file.current();
         let found = if site.runtime.is_auto() { facts::find_runtime() } else { None };
         SiteInfo { file: self.file.path(), error, runtime: site.runtime.name(found.as_ref()) }
-    }
-}
-
-impl Pipe {
-    /// Whether a stream into a task is allowed. It is asked before anything of the stream is done.
-    pub(super) async fn permit_stream(self: &Arc<Self>, id: &TaskId, request: &StreamRequest) -> Result<(), ApiError> {
-        let Some(view) = self.table.get(id) else {
-            let message = format!("there is no task {id} here");
-            return Err(ApiError { reason: ErrorReason::NotFound, message });
-        };
-        let kind = match request {
-            StreamRequest::Exec { .. } => StreamKind::Exec,
-            StreamRequest::Attach { .. } => StreamKind::Attach,
-        };
-        let pipe = Arc::clone(self);
-        let verdict = self.blocking.run(move || pipe.site.current().policy.may_stream(&view.origin, kind)).await;
-        verdict.map_err(|denied| {
-            warn!("{} into task {id} is refused: {denied}", kind.word());
-            refusal(&denied)
-        })
     }
 }
 
