@@ -110,7 +110,7 @@ impl Dir {
     pub fn open_dir(&self, name: &str) -> Result<Self, RecordError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open =
-            || faults::at(Call::Open, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
+            || faults::at(Call::Look, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
         let fd = retry_on_intr(open).map_err(|e| self.error("open the directory", name, e))?;
         let dir = Self { fd, path: self.path.join(name) };
         dir.check_owner(&dir.fd, "")?;
@@ -197,7 +197,8 @@ impl Dir {
     pub fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, RecordError> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
-        let open = || faults::at(Call::Open, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, mode));
+        let call = if flags.contains(OFlags::CREATE) { Call::Open } else { Call::Look };
+        let open = || faults::at(call, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, mode));
         let fd = match retry_on_intr(open) {
             Ok(fd) => fd,
             Err(Errno::NOENT) if !flags.contains(OFlags::CREATE) => return Ok(None),

@@ -6,9 +6,10 @@
 #[cfg(not(feature = "testing"))]
 use rustix::io::Errno;
 
-/// A kind of system call.
+/// A kind of system call. Opening to read is `Look`, opening to make or to write is `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
+    Look,
     Open,
     Read,
     Write,
@@ -38,21 +39,22 @@ pub(crate) fn at(_call: Call, _name: &str) -> Result<(), Errno> {
 }
 
 #[cfg(feature = "testing")]
-pub use planned::{Effect, Plan, VARIABLE, VARIABLE_OF_SHIMS, with_plan};
+pub use planned::{Effect, Kind, Plan, VARIABLE, VARIABLE_OF_SHIMS, with_plan};
 #[cfg(feature = "testing")]
 pub(crate) use planned::{at, room};
 
 #[cfg(feature = "testing")]
 mod planned {
     use std::cell::RefCell;
+    use std::fs::OpenOptions;
+    use std::path::{Path, PathBuf};
     use std::sync::{LazyLock, Mutex, PoisonError};
 
     use rustix::io::Errno;
 
     use super::Call;
 
-    /// The variable that holds the plan of a process: `<record>:<nth>:<times>:<effect>`. The effect is `short` or an
-    /// error's number.
+    /// The variable that holds the plan of a process, as [`Plan::text`] gives it.
     pub const VARIABLE: &str = "VK_TEST_FAULT";
 
     /// The same for the shims of a pipe.
@@ -67,6 +69,15 @@ mod planned {
         Short,
     }
 
+    /// What a call does to the records.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// Nothing.
+        Reads,
+        /// Something.
+        Changes,
+    }
+
     /// Which calls fail.
     #[derive(Clone, Debug)]
     pub struct Plan {
@@ -78,6 +89,10 @@ mod planned {
         pub times: u32,
         /// How.
         pub effect: Effect,
+        /// Only calls that read, or only those that change something.
+        pub only: Option<Kind>,
+        /// Of several processes only the one that makes this file keeps to the plan.
+        pub only_one: Option<PathBuf>,
         seen: u32,
         hit: u32,
     }
@@ -96,16 +111,22 @@ mod planned {
         /// One in which `times` calls fail from the `first` on, of those about records with `record` in their name.
         #[must_use]
         pub fn new(record: &str, first: u32, times: u32, effect: Effect) -> Self {
-            Self { record: record.to_owned(), first, times, effect, seen: 0, hit: 0 }
+            Self { record: record.to_owned(), first, times, effect, only: None, only_one: None, seen: 0, hit: 0 }
         }
 
         fn parse(text: &str) -> Option<Self> {
-            let [record, first, times, effect] = text.split(':').collect::<Vec<_>>().try_into().ok()?;
+            let [record, first, times, effect, only, file] = text.split(':').collect::<Vec<_>>().try_into().ok()?;
             let effect = match effect {
                 "short" => Effect::Short,
                 number => Effect::Fails(Errno::from_raw_os_error(number.parse().ok()?)),
             };
-            Some(Self::new(record, first.parse().ok()?, times.parse().ok()?, effect))
+            let only_one = (!file.is_empty()).then(|| file.into());
+            let only = match only {
+                "read" => Some(Kind::Reads),
+                "change" => Some(Kind::Changes),
+                _ => None,
+            };
+            Some(Self { only, only_one, ..Self::new(record, first.parse().ok()?, times.parse().ok()?, effect) })
         }
 
         /// The text for [`VARIABLE`].
@@ -115,16 +136,42 @@ mod planned {
                 Effect::Short => "short".to_owned(),
                 Effect::Fails(errno) => errno.raw_os_error().to_string(),
             };
-            format!("{}:{}:{}:{effect}", self.record, self.first, self.times)
+            let file = self.only_one.as_deref().unwrap_or(Path::new("")).display();
+            let only = match self.only {
+                Some(Kind::Reads) => "read",
+                Some(Kind::Changes) => "change",
+                None => "",
+            };
+            format!("{}:{}:{}:{effect}:{only}:{file}", self.record, self.first, self.times)
+        }
+
+        /// Whether this process keeps to the plan.
+        fn is_ours(&self) -> bool {
+            let make = |file| OpenOptions::new().write(true).create_new(true).open(file).is_ok();
+            self.hit > 0 || self.only_one.as_ref().is_none_or(make)
         }
 
         fn next(&mut self, call: Call, name: &str) -> Option<Effect> {
+            let kind = match call {
+                Call::Look | Call::Read | Call::Stat | Call::List | Call::Lock => Kind::Reads,
+                Call::Open
+                | Call::Write
+                | Call::Sync
+                | Call::Rename
+                | Call::Link
+                | Call::Unlink
+                | Call::MakeDir
+                | Call::RemoveDir => Kind::Changes,
+            };
+            if self.only.is_some_and(|only| only != kind) {
+                return None;
+            }
             if !name.contains(&self.record) || (self.effect == Effect::Short && call != Call::Write) {
                 return None;
             }
             let n = self.seen;
             self.seen += 1;
-            let fails = n >= self.first && n - self.first < self.times;
+            let fails = n >= self.first && n - self.first < self.times && self.is_ours();
             self.hit += u32::from(fails);
             fails.then_some(self.effect)
         }

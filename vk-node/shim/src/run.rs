@@ -66,21 +66,21 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     let mut notifier = Notifier::new(root, intent.id.to_string());
 
     if let Some(stop) = facts.stop {
-        record_end(&task, never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)));
+        record_end(&task, &never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)), None);
         notifier.ring();
         return Ok(());
     }
     let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
     let (command, removal) = plan(path, &run, intent)?;
-    let exit = match start(&task, run, &command, stdio, &limits)? {
+    let (exit, relay) = match start(&task, run, &command, stdio, &limits)? {
         Ok(mut started) => {
             if let Some(dir) = copies {
                 started.relay.copy_to(dir);
             }
             Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend()
         }
-        Err(Failure { kind, message }) => never_started(Timestamp::now(), kind, message),
+        Err(Failure { kind, message }) => (never_started(Timestamp::now(), kind, message), None),
     };
     // Who connects from now on is told that nobody listens.
     let _ = task.dir.remove_file(names::CONTROL);
@@ -88,7 +88,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     if let Some(removal) = removal.filter(|_| !matches!(exit.end, End::NotStarted { .. })) {
         remove::remove(&removal, &task, &mut notifier);
     }
-    record_end(&task, exit);
+    record_end(&task, &exit, relay);
     notifier.ring();
     reach(Point::Rung);
     Ok(())
@@ -268,7 +268,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn attend(mut self) -> Exit {
+    fn attend(mut self) -> (Exit, Option<Relay>) {
         self.look_for_stop();
         self.wait_until_it_runs();
         memory::forget_program();
@@ -427,7 +427,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn finish(mut self) -> Exit {
+    fn finish(mut self) -> (Exit, Option<Relay>) {
         self.lingerers.tell(Vec::new(), self.task, self.notifier);
         self.relay.drain();
         reach(Point::OutputDrained);
@@ -448,7 +448,8 @@ impl<'a> Watch<'a> {
         };
         // A clock that was set back in between makes no task end before it began.
         let finished_at = finished_at.max(self.started_at);
-        Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded: self.seen.exceeded }
+        let exceeded = self.seen.exceeded;
+        (Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded }, Some(self.relay))
     }
 }
 
@@ -496,11 +497,15 @@ fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Exit 
     }
 }
 
-/// Writes the end down. A full disk is waited out: the end is known nowhere else.
-fn record_end(task: &TaskDir, exit: Exit) {
+/// Writes the end down. A full disk is waited out: the end is known nowhere else. What is missing in the log, the log is
+/// told before.
+fn record_end(task: &TaskDir, exit: &Exit, mut relay: Option<Relay>) {
     let mut pause = RECORD_PAUSE;
     loop {
-        match task.write_exit(&exit) {
+        if let Some(relay) = &mut relay {
+            relay.flush_pending();
+        }
+        match task.write_exit(exit) {
             Ok(()) | Err(RecordError::Exists { .. }) => return,
             Err(e) => say(format_args!("the task's end is not written down yet: {}", chain(&e))),
         }

@@ -42,11 +42,16 @@ pub(crate) fn reset() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
-/// Gives a signal its default effect. It fails for `SIGKILL` and `SIGSTOP`, which never have another, and for the two
-/// that the C library keeps to itself.
+/// Gives a signal its default effect. It fails for `SIGKILL` and `SIGSTOP`, which never have another. The kernel is asked
+/// itself, for the C library keeps two signals (32 and 33) to itself, and its posix_spawn(3) leaves them ignored.
 #[allow(unsafe_code)]
 fn set_default(signal: i32) {
-    // SAFETY: no handler is installed, so none can do anything unsound; no handler of this process is lost, as it has
-    // none but those of Rust's runtime, for which the default effect is as good in a process this small.
-    let _ = unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // No handler, no flags, an empty mask, whatever the machine's order of them; and the size of a mask of 64 signals.
+    let (action, mask_bytes) = ([0_u64; 8], 8_usize);
+    // SAFETY: the kernel reads its `struct sigaction`, which is no longer than `action`, and writes nothing. No handler is
+    // installed, so none can do anything unsound; no handler of this process is lost, as it has none but those of Rust's
+    // runtime, for which the default effect is as good in a process this small.
+    let _ = unsafe {
+        libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null_mut::<u64>(), mask_bytes)
+    };
 }

@@ -12,14 +12,17 @@
 
 mod audit;
 mod basics;
+mod codes;
 mod crash;
 mod ends;
+mod faults;
 mod fifo;
 mod figures;
 mod limits;
 mod logs;
 mod matrix;
 mod records;
+mod restarts;
 mod site;
 mod small_node;
 mod streams;
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     match args.nth(1).as_ref().and_then(|a| a.to_str()) {
         Some("shim") => return vk_shim::main(args),
         Some("become-root") => return ends::become_root(),
+        Some("stream") => return restarts::be_a_stream(args),
         Some("threads") => return limits::be_threads(args),
         Some("node") => return small_node::be_the_node(args),
         Some("pipe") => return support::be_the_pipe(args),
@@ -46,13 +50,16 @@ fn main() -> ExitCode {
     let tests = [
         audit::TESTS,
         basics::TESTS,
+        codes::TESTS,
         crash::TESTS,
         ends::TESTS,
+        faults::TESTS,
         fifo::TESTS,
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,
         records::TESTS,
+        restarts::TESTS,
         site::TESTS,
         streams::TESTS,
         streams_attach::TESTS,
@@ -64,7 +71,8 @@ fn main() -> ExitCode {
             Ok(())
         })
     };
-    let figures = figures::TESTS.iter().map(|test| trial(*test).with_ignored_flag(true));
-    let trials = tests.into_iter().map(trial).chain(figures);
+    let long = [figures::TESTS, restarts::LONG_TESTS].concat();
+    let long = long.into_iter().map(|test| trial(test).with_ignored_flag(true));
+    let trials = tests.into_iter().map(trial).chain(long);
     libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
 }

@@ -28,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) spec: TaskSpec,
     /// It is to be stopped as soon as this file is there.
     pub(crate) stop_when: Option<PathBuf>,
+    /// Its records are left there.
+    pub(crate) keep: bool,
 }
 
 /// A line of its reports.
@@ -64,7 +66,9 @@ impl SmallNode {
     async fn run(mut self) {
         // What was reported before is never started again; it may only have to be removed.
         for Report { id, .. } in reports(&self.reports) {
-            if self.open.remove(&id).is_some() {
+            if let Some(job) = self.open.remove(&id)
+                && !job.keep
+            {
                 self.let_go(&id).await;
             }
         }
@@ -105,8 +109,10 @@ impl SmallNode {
             reach(Point::EndReceived);
             self.report(&view);
             reach(Point::EndReported);
+            if !job.keep {
+                self.let_go(&view.id).await;
+            }
             self.open.remove(&view.id);
-            self.let_go(&view.id).await;
         } else if let (TaskState::Running { .. }, Some(sign), None) = (&view.state, &job.stop_when, &view.stop) {
             let until = Instant::now() + STOP_PATIENCE;
             while !sign.exists() && Instant::now() < until {

@@ -80,7 +80,7 @@ impl Stage {
         };
         let id = id("t");
         let stop_when = (story(cell.point) == Story::IsStopped).then_some(witness);
-        let jobs = [Job { id: id.clone(), spec: script(&text), stop_when }];
+        let jobs = [Job { id: id.clone(), spec: script(&text), stop_when, keep: false }];
         fs::write(host.file("jobs"), serde_json::to_vec(&jobs).unwrap()).unwrap();
 
         let armed = format!("{:?}@{}", cell.point, points.display());
