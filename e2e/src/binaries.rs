@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use tokio::sync::OnceCell;
 
 use crate::exec;
+use crate::scratch::Scratch;
 
 /// A directory with `vk-operator` and `vk-node` to use instead of building any, to compare builds for one.
 pub const GIVEN_VARIABLE: &str = "VK_CMD_PROGRAMS";
@@ -24,6 +26,8 @@ pub struct Binaries {
     pub operator: PathBuf,
     /// `vk-node`
     pub node: PathBuf,
+    /// Where a copy is that stays as it is whatever else cargo puts into its place; removed with this process.
+    _copy: Option<Arc<Scratch>>,
 }
 
 /// Builds the programs, once in this process, and says where they are. Nothing to build takes cargo well under a second.
@@ -32,9 +36,32 @@ pub async fn built() -> Result<&'static Binaries> {
     BUILT.get_or_try_init(build).await
 }
 
+/// vk-node as a static program, for an image: once in this process. In a build for tests it is linked anew from what is
+/// compiled already.
+pub async fn static_node() -> Result<&'static PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || {
+        // That one is where it is to be before this one takes its place.
+        let programs = built().await?;
+        let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
+        if std::env::var_os(GIVEN_VARIABLE).is_some() || place.as_ref().is_none_or(|(_, profile)| profile == "release")
+        {
+            return Ok(programs.node.clone());
+        }
+        let mut cargo = cargo();
+        cargo.args(["rustc", "--message-format=json-render-diagnostics", "--package", "vk-node", "--bin", "vk-node"]);
+        if let Some((target, profile)) = &place {
+            cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
+        }
+        cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "relocation-model=static"]);
+        find(&succeed(cargo, "the static vk-node").await?, "vk-node")
+    };
+    BUILT.get_or_try_init(build).await
+}
+
 async fn build() -> Result<Binaries> {
     if let Some(given) = std::env::var_os(GIVEN_VARIABLE).map(PathBuf::from) {
-        let given = Binaries { operator: given.join("vk-operator"), node: given.join("vk-node") };
+        let given = Binaries { operator: given.join("vk-operator"), node: given.join("vk-node"), _copy: None };
         if let Some(missing) = [&given.operator, &given.node].into_iter().find(|program| !program.is_file()) {
             bail!("there is no {}: unset {GIVEN_VARIABLE} to have the programs built", missing.display());
         }
@@ -46,10 +73,15 @@ async fn build() -> Result<Binaries> {
         && profile == "release"
     {
         let messages = compile(&["vk-operator"], place.as_ref()).await?;
-        return Ok(Binaries { operator: find(&messages, "vk-operator")?, node: compile_static_node(target).await? });
+        let node = compile_static_node(target).await?;
+        return Ok(Binaries { operator: find(&messages, "vk-operator")?, node, _copy: None });
     }
     let messages = compile(&["vk-operator", "vk-node"], place.as_ref()).await?;
-    Ok(Binaries { operator: find(&messages, "vk-operator")?, node: find(&messages, "vk-node")? })
+    // `static_node` has cargo put another program into the same place.
+    let copy = Scratch::new("vk-bin-")?;
+    let node = copy.path().join("vk-node");
+    std::fs::copy(find(&messages, "vk-node")?, &node).context("cannot copy vk-node")?;
+    Ok(Binaries { operator: find(&messages, "vk-operator")?, node, _copy: Some(copy.into()) })
 }
 
 /// `cargo build` of these packages; what cargo tells of its artifacts.

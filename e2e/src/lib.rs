@@ -22,6 +22,7 @@ mod kubeconfig;
 pub mod node_certificate;
 pub mod operator;
 pub mod process;
+pub mod runtimes;
 pub mod scratch;
 pub mod site;
 pub mod tools;

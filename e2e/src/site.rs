@@ -20,6 +20,8 @@ use crate::wait::{self, Probe};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(20);
+/// Where a node in docker sees the authority that signs the API server's certificate.
+const AUTHORITY_IN_DOCKER: &str = "/client-ca.pem";
 
 /// What a site is to be like.
 #[derive(Debug, Clone)]
@@ -38,6 +40,30 @@ pub struct Settings {
     pub node_flags: Vec<OsString>,
     /// Further environment for node and pipe.
     pub environment: Vec<(OsString, OsString)>,
+    /// Where the node runs. The pipe is on the host always.
+    pub node_in: NodeIn,
+    /// The text of the site's file; none leaves it to the defaults.
+    pub site_file: Option<String>,
+}
+
+/// Where a node runs.
+#[derive(Debug, Clone, Default)]
+pub enum NodeIn {
+    /// On the host.
+    #[default]
+    Host,
+    /// In a container of docker, which sees nothing of the host but what it is given.
+    Docker {
+        /// Docker's client, or one with its command line.
+        client: PathBuf,
+        /// The node's image.
+        image: String,
+    },
+    /// In a container that has the host's `$HOME`, network and environment, as those of Apptainer and Shifter have.
+    HomeBound {
+        /// The node's image as a directory, for ch-run.
+        root: PathBuf,
+    },
 }
 
 impl Settings {
@@ -51,6 +77,8 @@ impl Settings {
             separate_pipe: false,
             node_flags: Vec::new(),
             environment: Vec::new(),
+            node_in: NodeIn::Host,
+            site_file: None,
         }
     }
 
@@ -88,6 +116,9 @@ impl Site {
         let mut this = Self { node: None, pipe: None, program, settings, scratch };
         std::fs::create_dir(this.home()).context("cannot make the site's home directory")?;
         janitor::end_processes_at_exit(&this.home())?;
+        if let Some(text) = &this.settings.site_file {
+            this.write_site_file(text)?;
+        }
         if this.settings.separate_pipe {
             this.start_pipe().await?;
         }
@@ -128,6 +159,23 @@ impl Site {
     /// Leaves home and logs there for good.
     pub fn keep_logs(&self) {
         self.scratch.keep();
+    }
+
+    /// The site's file.
+    fn site_file(&self) -> PathBuf {
+        self.scratch.path().join("site.yaml")
+    }
+
+    /// Changes what the site allows. The pipe looks at the file again at the next occasion.
+    pub fn write_site_file(&self, text: &str) -> Result<()> {
+        let path = self.site_file();
+        let draft = path.with_extension("new");
+        std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &path)).context("cannot write site.yaml")
+    }
+
+    /// The name of the container that the node is in, if it is in one that has a name.
+    pub fn node_container(&self) -> String {
+        format!("vk-e2e-{}", self.node_name())
     }
 
     /// The node's process, to ask or to signal; none while it is killed.
@@ -198,33 +246,76 @@ impl Site {
     /// The one place that knows the command line of `vk-node run`.
     fn node_command(&self) -> Command {
         let settings = &self.settings;
-        let mut command = self.part("run");
-        command.arg("--node-name").arg(&settings.node_name).arg("--kubeconfig").arg(&settings.kubeconfig);
-        command.arg("--hostpipe").arg(self.hostpipe());
+        let mut command = self.node_program();
+        let in_docker = matches!(settings.node_in, NodeIn::Docker { .. });
+        if let NodeIn::Host = settings.node_in {
+            command.arg("--node-name").arg(&settings.node_name).arg("--kubeconfig").arg(&settings.kubeconfig);
+            command.arg("--hostpipe").arg(self.hostpipe());
+        }
         if let Some(authority) = &settings.client_ca {
-            command.arg("--client-ca-file").arg(authority);
+            command.arg("--client-ca-file").arg(if in_docker { Path::new(AUTHORITY_IN_DOCKER) } else { authority });
         }
         command.args(["--pipe", if settings.separate_pipe { "external" } else { "node" }, "--kubelet-port", "0"]);
         if let Some(address) = settings.address {
             command.arg("--address").arg(address.to_string());
         }
+        if !settings.separate_pipe && settings.site_file.is_some() {
+            command.arg("--site").arg(self.site_file());
+        }
         command.args(&settings.node_flags);
         command
     }
 
+    /// `vk-node run`, where it is to run; in a container with what is written for users in docs/sites.md.
+    fn node_program(&self) -> Command {
+        let settings = &self.settings;
+        match &settings.node_in {
+            NodeIn::Host => self.part(&self.program, &["run"]),
+            NodeIn::Docker { client, image } => {
+                let bind = |source: &Path, target: &str| format!("{}:{target}", source.display());
+                let mut command = self.part(client, &["run", "--rm", "--name", &self.node_container()]);
+                command.arg("--network=host").arg("-v").arg(bind(&self.hostpipe(), "/root/hostpipe"));
+                command
+                    .arg("-v")
+                    .arg(bind(&settings.kubeconfig, "/kubeconfig:ro"))
+                    .args(["-e", "KUBECONFIG=/kubeconfig"]);
+                if let Some(authority) = &settings.client_ca {
+                    command.arg("-v").arg(bind(authority, &format!("{AUTHORITY_IN_DOCKER}:ro")));
+                }
+                command.arg("-e").arg(format!("JOBNAME={}", settings.node_name));
+                // By this its processes are known as the site's, and ended in the end.
+                command.arg("-e").arg(format!("{SITE_VARIABLE}={}", self.home().display()));
+                command.arg(image).arg("run");
+                command
+            }
+            NodeIn::HomeBound { root } => {
+                let home = self.home();
+                let mut command = self.part(Path::new("ch-run"), &[]);
+                command.arg(format!("--bind={0}:{0}", home.display())).arg(root).args(["--", "/vk-node", "run"]);
+                command.env("JOBNAME", &settings.node_name).env("KUBECONFIG", &settings.kubeconfig);
+                // ch-run does not start without it, and no login is without it.
+                command.env("USER", std::env::var_os("USER").unwrap_or_else(|| "root".into()));
+                command
+            }
+        }
+    }
+
     /// The one place that knows the command line of `vk-node pipe`.
     fn pipe_command(&self) -> Command {
-        let mut command = self.part("pipe");
+        let mut command = self.part(&self.program, &["pipe"]);
         command.arg("--hostpipe").arg(self.hostpipe());
+        if self.settings.site_file.is_some() {
+            command.arg("--site").arg(self.site_file());
+        }
         command
     }
 
     /// With an environment like that of a login, and nothing of what cargo and the tests have put into ours.
-    fn part(&self, part: &str) -> Command {
+    fn part(&self, program: &Path, arguments: &[&str]) -> Command {
         const INHERITED: [&str; 8] =
             ["PATH", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "VK_NODE_LOG", "RUST_BACKTRACE"];
-        let mut command = Command::new(&self.program);
-        command.arg(part).current_dir(self.home()).env_clear();
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.home()).env_clear();
         command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         command.env("HOME", self.home()).env(SITE_VARIABLE, self.home());
         command.envs(self.settings.environment.iter().map(|(name, value)| (name, value)));

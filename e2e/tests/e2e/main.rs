@@ -26,3 +26,5 @@ mod operator;
 mod output;
 mod plain_pods;
 mod rough;
+mod site_rules;
+mod sites;
