@@ -1,6 +1,5 @@
-//! What a site does not allow, what it limits, and what ends with a pod, as users see it.
+//! What a site does not allow and what it limits, as users see it.
 
-use kube::api::DeleteParams;
 use serde_json::json;
 use vk_cmd_e2e::site::Settings;
 use vk_cmd_e2e::wait::{self, Probe};
@@ -53,25 +52,4 @@ async fn memory_past_its_limit_is_told_as_everywhere() {
     let ended = room.run("eats", "vk-oom", spec).await.ended().await;
     let attempt = ended.attempt();
     assert_eq!((attempt.exit_code, attempt.reason.as_deref()), (Some(137), Some("OOMKilled")), "{ended:?}");
-}
-
-#[tokio::test]
-async fn a_line_of_a_pod_ends_with_it() {
-    let room = room("tied").await;
-    let site = room.site("vk-tied").await;
-    let script = "echo \"VK_CMD_TASK=$VK_CMD_TASK trap 'echo TERM > \\$HOME/term; exit' TERM; echo \\$\\$ > \\$HOME/pid; \
-                  while :; do sleep 0.1; done\" > \"$HOME/hostpipe/vk-cmd\"; until test -s \"$HOME/pid\"; do sleep 0.1; done";
-    let job = room.script("writer", "vk-tied", script).await;
-    assert_eq!(job.ended().await.exit_code, Some(0));
-    // The pod has ended, and its line goes on.
-    let pid: i32 = std::fs::read_to_string(site.home().join("pid")).unwrap().trim().parse().unwrap();
-    let is_alive = || std::path::Path::new(&format!("/proc/{pid}")).exists();
-    assert!(is_alive() && !site.home().join("term").exists());
-    job.api.delete(&job.name, &DeleteParams::default()).await.unwrap();
-    let gone = wait::until("the pod to be gone", LONG, GLANCE, async || {
-        Ok(if job.pods().await.is_empty() { Probe::Ready(()) } else { Probe::not_yet("it is there") })
-    });
-    gone.await.unwrap();
-    assert!(!is_alive(), "the pod went before its line's processes");
-    assert_eq!(std::fs::read_to_string(site.home().join("term")).unwrap(), "TERM\n");
 }
