@@ -36,6 +36,8 @@ use crate::{ShimError, memory, remove, signals, stdio, tree};
 
 /// How long the child's exec is waited for before the shim settles down to wait.
 const EXEC_PAUSE: Duration = Duration::from_millis(20);
+/// A task that has run for so long may run for long.
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// How long the beginning of a line waits for its rest before it is written as it is.
 const PARTIAL_LINE_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a pipe that was too busy to hear is told again.
@@ -226,6 +228,8 @@ struct Watch<'a> {
     seen: Seen,
     kill_pause: Duration,
     lingerers: Lingerers,
+    /// When the shim makes itself small, by the clock of the boot; `None` once it has.
+    settled_at: Option<Duration>,
 }
 
 impl<'a> Watch<'a> {
@@ -264,6 +268,7 @@ impl<'a> Watch<'a> {
             end: None,
             seen,
             kill_pause: KILL_PAUSE,
+            settled_at: Some(clock::boot().saturating_add(SETTLE_PAUSE)),
             lingerers: Lingerers::default(),
         }
     }
@@ -271,7 +276,6 @@ impl<'a> Watch<'a> {
     fn attend(mut self) -> (Exit, Option<Relay>) {
         self.look_for_stop();
         self.wait_until_it_runs();
-        memory::forget_program();
         loop {
             self.reap();
             match life::next(self.leftovers, &self.seen, clock::now()) {
@@ -315,10 +319,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Waits, and has the watchdog look when it is time.
+    /// Waits, and has the watchdog look when it is time. Once the task has
+    /// run for a moment the shim makes itself small. (With a shorter one it would pay for its pages twice.)
     fn wait_watchfully(&mut self, pause: Option<Duration>) {
         let idle = self.watchdog.as_ref().map(|w| w.idle(clock::boot()));
-        self.wait([pause, idle].into_iter().flatten().min());
+        let settle = self.settled_at.map(|at| at.saturating_sub(clock::boot()));
+        self.wait([pause, idle, settle].into_iter().flatten().min());
+        if self.settled_at.is_some_and(|at| clock::boot() >= at) {
+            memory::forget_program();
+            self.settled_at = None;
+        }
         if let Some(kind) = self.watchdog.as_mut().and_then(|w| w.look(clock::boot())) {
             self.seen.exceeded.get_or_insert(kind);
         }
