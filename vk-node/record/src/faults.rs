@@ -1,13 +1,15 @@
 //! The places where records make system calls, so that tests can make each of them fail.
 //!
 //! Without the feature `testing`, which only tests turn on, all of this is nothing. With it, a plan says which call
-//! fails, and how: one of this thread ([`with_plan`]), or one of the whole process, out of [`VARIABLE`].
+//! fails, and how: one of this thread (`with_plan`), or one of the whole process, out of the
+//! environment (`VARIABLE`).
 
 #[cfg(not(feature = "testing"))]
 use rustix::io::Errno;
 
 /// A kind of system call. Opening to read is `Look`, opening to make or to write is `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "without plans nobody asks for some of them"))]
 pub(crate) enum Call {
     Look,
     Open,
