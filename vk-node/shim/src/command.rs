@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use vk_record::runtime::environment;
 use vk_task::{
-    ContainerRun, Origin, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec,
+    ContainerRun, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec, Terminate,
 };
 
 use crate::ShimError;
@@ -31,6 +31,8 @@ pub(crate) struct Command {
     pub(crate) name: String,
     /// What it is held to.
     pub(crate) confinement: Confinement,
+    /// Who is asked to end when the task is to.
+    pub(crate) terminate: Terminate,
 }
 
 /// Makes the command of a task, whose script (if it is one) is at `script` and whose processes are to carry the mark
@@ -44,7 +46,7 @@ pub(crate) fn command(
 ) -> Result<Command, ShimError> {
     let mut env: BTreeMap<OsString, OsString> = base.into_iter().collect();
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
-    for (name, value) in own_variables(&spec.origin) {
+    for (name, value) in spec.origin.run().map(ContainerRun::variables).into_iter().flatten() {
         env.insert(name.into(), value.into());
     }
     for (name, value) in &spec.env {
@@ -74,7 +76,7 @@ pub(crate) fn client_command(
     let env = environment(launch, id, run, base);
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let argv: Vec<OsString> = launch.argv.iter().map(OsString::from).collect();
-    assemble(&argv, &env, &home)
+    Ok(Command { terminate: launch.terminate, ..assemble(&argv, &env, &home)? })
 }
 
 fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -> Result<Command, ShimError> {
@@ -97,6 +99,7 @@ fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -
         dir: c_string("the working directory", dir.as_os_str())?,
         name: program.to_string_lossy().into_owned(),
         confinement: Confinement::default(),
+        terminate: Terminate::Tree,
     })
 }
 
@@ -125,6 +128,7 @@ impl Command {
             dir: self.dir.clone(),
             name: program.to_string_lossy().into_owned(),
             confinement: self.confinement.clone(),
+            terminate: Terminate::Tree,
         })
     }
 }
@@ -134,15 +138,6 @@ fn is_mark(entry: &CString) -> bool {
     let value_of =
         |name: &str| entry.as_bytes().strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"="));
     value_of(RUN_VARIABLE) || value_of(TASK_VARIABLE)
-}
-
-/// What a task is told of itself.
-fn own_variables(origin: &Origin) -> Vec<(&'static str, String)> {
-    if let Some(ContainerRun { namespace, pod, uid, container, .. }) = origin.run() {
-        let values = [namespace, pod, uid, container].map(Clone::clone);
-        return vk_task::POD_VARIABLES.into_iter().zip(values).collect();
-    }
-    Vec::new()
 }
 
 /// The files that `program` may mean, as execvp(3) looks it up.
@@ -165,7 +160,7 @@ fn c_string(what: &str, text: &OsStr) -> Result<CString, ShimError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vk_task::{EnvName, ExecVia, Leftovers};
+    use vk_task::{EnvName, ExecVia, Leftovers, Origin};
 
     fn spec(program: Program) -> TaskSpec {
         TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill)
@@ -243,6 +238,7 @@ mod tests {
     #[test]
     fn a_client_is_given_what_the_launch_says() {
         let launch = RuntimeLaunch {
+            terminate: vk_task::Terminate::Tree,
             runtime: "podman".into(),
             argv: ["podman", "run", "-e", "X=1", "image"].map(str::to_owned).into(),
             env: [("X", "1"), (RUN_VARIABLE, "forged")].map(|(n, v)| (EnvName::new(n).unwrap(), v.into())).into(),

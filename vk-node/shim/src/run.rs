@@ -18,6 +18,7 @@ use vk_record::runtime::Removal;
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
 use vk_task::{
     End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Origin, Signal, StartFailure, Stdio, StopRequest,
+    Terminate,
 };
 
 use crate::clock::{self, Alarm};
@@ -286,7 +287,7 @@ impl<'a> Watch<'a> {
                 Step::Wait(pause) => self.wait_watchfully(pause),
                 Step::Exceed(kind) => self.seen.exceeded = Some(kind),
                 Step::Terminate => {
-                    complain("send SIGTERM to the task's processes", tree::terminate());
+                    complain("send SIGTERM to the task's processes", self.terminate());
                     self.seen.terminated = true;
                 }
                 Step::Kill => {
@@ -295,6 +296,13 @@ impl<'a> Watch<'a> {
                 }
             }
         }
+    }
+
+    /// Asks the task's processes to end, or the client of their container to pass that on.
+    fn terminate(&self) -> io::Result<()> {
+        let client = self.main.as_raw_nonzero().get();
+        let tells_all = self.command.terminate == Terminate::Tree || self.end.is_some();
+        tree::terminate(|stat| tells_all || stat.pid == client)
     }
 
     /// Kills the tree, and settles when it is looked at again: soon, as long as it grows.

@@ -12,9 +12,9 @@ use vk_record::process::{self, Sent, Stat};
 /// How often the tree is looked at for processes that were born while the others were frozen.
 const FREEZE_PASSES: u32 = 16;
 
-/// Sends `SIGTERM` to all, and `SIGCONT`, for a process that is stopped cannot end.
-pub(crate) fn terminate() -> io::Result<()> {
-    tell_those(&[Signal::TERM, Signal::CONT], |_| true)
+/// Sends `SIGTERM` to those that are `wanted`, and `SIGCONT`, for a process that is stopped cannot end.
+pub(crate) fn terminate(wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
+    tell_those(&[Signal::TERM, Signal::CONT], wanted)
 }
 
 /// Sends these signals to those that are `wanted`.

@@ -36,6 +36,21 @@ pub struct RuntimeLaunch {
     pub remove: Vec<Vec<String>>,
     /// How another program is run in the container.
     pub exec: ExecVia,
+    /// Who is asked to end when the task is to.
+    #[serde(default)]
+    pub terminate: Terminate,
+}
+
+/// Who gets `SIGTERM` when a task with a container is to end. (`SIGKILL` is for all.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Terminate {
+    /// All processes of the task: the client has become the program, or does not care.
+    #[default]
+    Tree,
+    /// The client alone, which passes it on. If the container ended by a signal of its own before the client could do that,
+    /// podman's would end by the signal, and the container's exit code would be lost.
+    Client,
 }
 
 /// How another program is run in a task's container.

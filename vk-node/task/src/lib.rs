@@ -32,10 +32,6 @@ pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
 /// are known to be the task's, whatever became of their parents, and nobody else's, whatever its id.
 pub const RUN_VARIABLE: &str = "VK_CMD_RUN";
 
-/// The environment variables that tell the processes of a pod's task whose they are: its namespace, its name, its UID and
-/// the container.
-pub const POD_VARIABLES: [&str; 4] = ["VK_CMD_NAMESPACE", "VK_CMD_POD", "VK_CMD_POD_UID", "VK_CMD_CONTAINER"];
-
 /// The environment variable by which the pipe tells a shim how many files the task may open (its soft limit), where the
 /// pipe itself may open more. The task does not get it.
 pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
@@ -45,7 +41,7 @@ pub use api::{
     StopRequest, TaskView, WatchEvent, paths,
 };
 pub use id::{InvalidTaskId, TaskId};
-pub use launch::{ExecVia, Launch, RuntimeLaunch};
+pub use launch::{ExecVia, Launch, RuntimeLaunch, Terminate};
 pub use limits::{LimitKind, Limits, LogLimits, Rlimit};
 pub use spec::{
     ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Mount, Origin,

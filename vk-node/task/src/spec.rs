@@ -72,6 +72,15 @@ pub struct ContainerRun {
     pub restart: u32,
 }
 
+impl ContainerRun {
+    /// The variables that tell the run's processes whose they are.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, &str); 4] {
+        let Self { namespace, pod, uid, service_account: _, container, restart: _ } = self;
+        [("VK_CMD_NAMESPACE", namespace), ("VK_CMD_POD", pod), ("VK_CMD_POD_UID", uid), ("VK_CMD_CONTAINER", container)]
+    }
+}
+
 impl Origin {
     /// The pod's run that it belongs to, if it belongs to a pod at all.
     #[must_use]

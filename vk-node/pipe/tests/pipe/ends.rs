@@ -13,15 +13,16 @@ use nix::unistd::Pid;
 use rustix::fs::StatVfsMountFlags;
 use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
-use vk_task::{End, EnvName, ExecVia, Launch, RuntimeLaunch, Signal, TaskId, TaskSpec, TaskState, TaskView};
+use vk_task::{End, EnvName, ExecVia, Launch, RuntimeLaunch, Signal, TaskId, TaskSpec, TaskState, TaskView, Terminate};
 
 use crate::Test;
-use crate::support::{Host, block_on, eventually, exec, id, kill, script, stop_in, until_view, with_env};
+use crate::support::{Host, PATIENCE, block_on, eventually, exec, id, kill, script, stop_in, until_view, with_env};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_process_that_a_tracer_holds_on_to_is_told_of", traced),
     ("what_has_become_another_users_is_told_of", another_users),
     ("a_runtimes_client_gets_what_the_launch_says", client),
+    ("a_client_that_passes_signals_on_gets_them_alone", signals_by_client),
     ("a_container_is_removed_when_the_whole_tree_is_gone", removed_after_tree),
     ("a_container_that_cannot_be_removed_is_told_of", not_removed),
     ("a_client_that_does_not_exist_has_left_no_container", no_client),
@@ -116,15 +117,19 @@ async fn lingers(host: &Host, id: &TaskId) -> TaskView {
 
 /// A task that is launched by shell scripts in place of a runtime's client and its command for removal.
 fn launch(host: &Host, id: &TaskId, client: &str, remove: &[&str], spec: TaskSpec) {
+    launch_as(host, id, stand_in(client, remove), spec);
+}
+
+fn stand_in(client: &str, remove: &[&str]) -> RuntimeLaunch {
     let sh = |text: &str| ["/bin/sh", "-c", text, "stand-in"].map(str::to_owned).to_vec();
-    let runtime = RuntimeLaunch {
+    RuntimeLaunch {
+        terminate: Terminate::Tree,
         runtime: "stand-in".into(),
         argv: [sh(client), vec!["a b".into(), "$c".into()]].concat(),
         env: [(EnvName::new("OF_THE_CLIENT").unwrap(), "x y".into())].into(),
         remove: remove.iter().map(|text| sh(text)).collect(),
         exec: ExecVia::Namespaces,
-    };
-    launch_as(host, id, runtime, spec);
+    }
 }
 
 fn launch_as(host: &Host, id: &TaskId, runtime: RuntimeLaunch, spec: TaskSpec) {
@@ -205,11 +210,31 @@ fn not_removed() {
     });
 }
 
+/// The container here would note a `SIGTERM` of its own.
+fn signals_by_client() {
+    block_on(async {
+        let mut host = Host::without_pipe();
+        let id = id("passed");
+        let container =
+            "trap 'echo TERM >> $HOME/said' TERM; trap 'exit 5' USR1; touch $HOME/up; while :; do sleep 0.01; done";
+        fs::write(host.file("container"), container).unwrap();
+        let client = "sh $HOME/container & c=$!; trap 'kill -USR1 $c' TERM; wait $c; wait $c";
+        let runtime = RuntimeLaunch { terminate: Terminate::Client, ..stand_in(client, &[]) };
+        launch_as(&host, &id, runtime, script(""));
+        host.start_pipe().await;
+        eventually("it is up", || host.file("up").exists()).await;
+        host.client.stop(&id, &stop_in(PATIENCE)).await.unwrap();
+        assert_eq!(host.ended(&id).await, End::Exited { code: 5 });
+        assert_eq!(read(&host, "said"), "");
+    });
+}
+
 fn no_client() {
     block_on(async {
         let mut host = Host::without_pipe();
         let id = id("none");
         let runtime = RuntimeLaunch {
+            terminate: Terminate::Tree,
             runtime: "none".into(),
             argv: vec!["no-such-runtime".into()],
             env: [].into(),

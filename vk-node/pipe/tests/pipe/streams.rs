@@ -479,6 +479,7 @@ async fn in_container(argv: &[&str], exec: ExecVia) -> (Host, TaskId) {
     let dir = host.directory().join("tasks").join(id.as_str());
     fs::create_dir_all(&dir).unwrap();
     let launch = RuntimeLaunch {
+        terminate: vk_task::Terminate::Tree,
         runtime: "test".into(),
         argv: words(argv),
         env: std::collections::BTreeMap::new(),

@@ -51,7 +51,7 @@ pub(super) fn runtime(reader: &mut Reader, node: &Node<'_>) -> Option<Runtime> {
             }))
         }
         Word::Custom => {
-            let map = reader.map(node, &["kind", "name", "run", "each", "remove", "exec", "env"])?;
+            let map = reader.map(node, &["kind", "name", "run", "each", "remove", "exec", "passesSignals", "env"])?;
             Some(Runtime::Custom(Box::new(custom(reader, &map))))
         }
     }
@@ -92,6 +92,7 @@ fn custom(reader: &mut Reader, map: &Map<'_>) -> CustomRuntime {
         run: run.unwrap_or_default(),
         remove: remove.iter().filter_map(|node| template(reader, node, Template::named)).collect(),
         exec: map.get("exec").map(|node| exec(reader, &node)),
+        passes_signals: map.get("passesSignals").and_then(|node| reader.boolean(&node)).unwrap_or(false),
         each,
         env: env(reader, map),
     }

@@ -1,7 +1,7 @@
 //! `apptainer exec` and `singularity exec`: <https://apptainer.org/docs/user/latest/cli/apptainer_exec.html>. The
 //! client becomes the container's first process: there is nothing to remove.
 
-use vk_task::{EnvName, ExecVia, Gpus, Image, RuntimeLaunch};
+use vk_task::{EnvName, ExecVia, Gpus, Image, RuntimeLaunch, Terminate};
 
 use super::env::{changes, is_shell_name};
 use super::{Job, Kind, NamedRuntime};
@@ -41,7 +41,14 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
     argv.push(reference(image, job));
     argv.extend(command);
     let env = variables(runtime.kind, job);
-    RuntimeLaunch { runtime: runtime.kind.name().to_owned(), argv, env, remove: Vec::new(), exec: ExecVia::Namespaces }
+    RuntimeLaunch {
+        runtime: runtime.kind.name().to_owned(),
+        argv,
+        env,
+        remove: Vec::new(),
+        exec: ExecVia::Namespaces,
+        terminate: Terminate::Tree,
+    }
 }
 
 /// The client's environment is the container's, but for what would change the client: that has a prefix.

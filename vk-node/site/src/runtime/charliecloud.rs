@@ -1,6 +1,6 @@
 //! Charliecloud's `ch-run`: ch-run(1). It becomes the program itself: there is nothing to remove.
 
-use vk_task::{ExecVia, Gpus, Image, RuntimeLaunch};
+use vk_task::{ExecVia, Gpus, Image, RuntimeLaunch, Terminate};
 
 use super::env::changes;
 use super::{Job, NamedRuntime};
@@ -50,6 +50,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         env: variables.inherited,
         remove: Vec::new(),
         exec: ExecVia::Namespaces,
+        terminate: Terminate::Tree,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use vk_task::{EnvName, ExecVia, Gpus, Image, Mount, RuntimeLaunch, Stdin};
+use vk_task::{EnvName, ExecVia, Gpus, Image, Mount, RuntimeLaunch, Stdin, Terminate};
 
 use super::Job;
 use super::env::changes;
@@ -17,6 +17,8 @@ pub struct CustomRuntime {
     pub(crate) each: Each,
     pub(crate) remove: Vec<Template>,
     pub(crate) exec: Option<CustomExec>,
+    /// Whether the client passes on the signals that it gets.
+    pub(crate) passes_signals: bool,
     /// Variables for each container, where its task does not set them.
     pub(crate) env: BTreeMap<EnvName, String>,
 }
@@ -104,7 +106,7 @@ impl Template {
 
 impl CustomRuntime {
     pub(super) fn launch(&self, image: &Image, job: &mut Job<'_>) -> RuntimeLaunch {
-        let Self { name, run, each, remove, exec, env: _ } = self;
+        let Self { name, run, each, remove, exec, passes_signals, env: _ } = self;
         let (id, container) = (job.id.to_string(), job.container_name());
         let reference = image.reference.clone();
         let base = |placeholder: &str| match placeholder {
@@ -186,6 +188,7 @@ impl CustomRuntime {
                 },
                 None => ExecVia::Namespaces,
             },
+            terminate: if *passes_signals { Terminate::Client } else { Terminate::Tree },
         }
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use vk_task::{EnvName, Image, MAX_EXEC_STRING_BYTES, Mount, Program, RuntimeLaunch, TaskId, TaskSpec};
+use vk_task::{
+    ContainerRun, EnvName, Image, MAX_EXEC_STRING_BYTES, Mount, Program, RUN_VARIABLE, RuntimeLaunch, TASK_VARIABLE,
+    TaskId, TaskSpec,
+};
 
 use super::env::Sides;
 use super::script::{self, Shown};
@@ -15,7 +18,7 @@ pub(crate) struct Job<'a> {
     pub(crate) spec: &'a TaskSpec,
     /// Where the script's file is on the host.
     pub(crate) script: &'a Path,
-    /// The task's variables, and the site's where the task has none.
+    /// The task's variables, those that say whose it is, and the site's where there is none of them.
     env: BTreeMap<EnvName, String>,
     /// What the task gets that is not quite what it asked for.
     told: &'a mut Vec<String>,
@@ -25,7 +28,14 @@ pub(crate) struct Job<'a> {
 
 impl<'a> Job<'a> {
     pub(crate) fn new(id: &'a TaskId, spec: &'a TaskSpec, script: &'a Path, told: &'a mut Vec<String>) -> Self {
-        Self { id, spec, script, env: spec.env.clone(), told, against: Vec::new() }
+        let mut env = spec.env.clone();
+        let pod = spec.origin.run().map(ContainerRun::variables).into_iter().flatten();
+        for (name, value) in pod.filter_map(|(name, value)| Some((EnvName::new(name).ok()?, value))) {
+            env.entry(name).or_insert_with(|| value.to_owned());
+        }
+        // The shim gives these to the client, and nothing takes their place.
+        env.retain(|name, _| ![TASK_VARIABLE, RUN_VARIABLE].contains(&name.as_str()));
+        Self { id, spec, script, env, told, against: Vec::new() }
     }
 
     /// Adds the site's own variables.

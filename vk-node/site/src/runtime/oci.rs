@@ -1,7 +1,7 @@
 //! `docker run` and `podman run`, which have the same command line but for some flags:
 //! <https://docs.docker.com/reference/cli/docker/container/run/>, podman-run(1).
 
-use vk_task::{ExecVia, Gpus, Image, Mount, Rlimit, RuntimeLaunch, Stdin};
+use vk_task::{ExecVia, Gpus, Image, Mount, RUN_VARIABLE, Rlimit, RuntimeLaunch, Stdin, TASK_VARIABLE, Terminate};
 
 use super::env::changes;
 use super::{Job, Kind, NamedRuntime};
@@ -44,7 +44,8 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
     let podman = runtime.kind == Kind::Podman;
     // For podman, a name with a star at its end means all variables that begin so.
     let variables = job.variables(|name| changes(name, &PREFIXES) || (podman && name.ends_with('*')));
-    for name in own_variables(job) {
+    // The marks that the shim gives to the client: by them the processes in the container are known to be the task's.
+    for name in [TASK_VARIABLE, RUN_VARIABLE] {
         add.flag("--env", name);
     }
     for name in variables.inherited.keys() {
@@ -77,6 +78,8 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
             terminal: vec!["--tty".to_owned()],
             target: vec![name],
         },
+        // Their clients pass on what they get (`--sig-proxy`).
+        terminate: Terminate::Client,
     }
 }
 
@@ -99,14 +102,6 @@ impl Args<'_> {
             self.flag(name, value);
         }
     }
-}
-
-/// The variables that the shim gives to its program, here the client, by name only.
-fn own_variables(job: &Job<'_>) -> Vec<&'static str> {
-    let pod = job.spec.origin.run().map(|_| vk_task::POD_VARIABLES).into_iter().flatten();
-    let own = [vk_task::TASK_VARIABLE, vk_task::RUN_VARIABLE].into_iter().chain(pod);
-    // One that the task sets itself goes with its others.
-    own.filter(|name| !job.env().keys().any(|set| set.as_str() == *name)).collect()
 }
 
 fn mount_text(job: &mut Job<'_>, mount: &Mount) -> Option<String> {

@@ -4,7 +4,7 @@
 //! `--entrypoint` is not used: a command in a pod stands in place of the image's entry point, which is what Shifter does
 //! without it.
 
-use vk_task::{ExecVia, Gpus, Image, RuntimeLaunch};
+use vk_task::{ExecVia, Gpus, Image, RuntimeLaunch, Terminate};
 
 use super::{Job, NamedRuntime};
 
@@ -49,6 +49,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         env: std::collections::BTreeMap::new(),
         remove: Vec::new(),
         exec: ExecVia::Namespaces,
+        terminate: Terminate::Tree,
     }
 }
 

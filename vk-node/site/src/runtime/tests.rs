@@ -2,7 +2,7 @@
 
 use vk_task::{
     ContainerRun, EnvName, ExecVia, Gpus, Image, Launch, Leftovers, Limits, Mount, Origin, Place, Program, Rlimit,
-    RuntimeLaunch, ScriptRunner, Stdin, Stdio, TaskId, TaskSpec,
+    RuntimeLaunch, ScriptRunner, Stdin, Stdio, TaskId, TaskSpec, Terminate,
 };
 
 use crate::{Facts, Found, Kind, Site, clear};
@@ -62,18 +62,25 @@ fn refusal(runtime: &str, spec: &TaskSpec) -> String {
     clear(&site(runtime), &TaskId::new("t1").unwrap(), spec, &Facts::default()).unwrap_err().to_string()
 }
 
+/// The variables of the client, without those that say whose it is, which must be there.
 fn env(launch: &RuntimeLaunch) -> Vec<String> {
-    launch.env.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    let of_pod = |name: &str| POD.iter().find(|(known, _)| *known == name).map(|(_, value)| *value);
+    let found = launch.env.iter().filter(|(name, value)| of_pod(name.as_str()) == Some(value.as_str())).count();
+    assert_eq!(found, POD.len(), "{launch:?}");
+    let others = launch.env.iter().filter(|(name, _)| of_pod(name.as_str()).is_none());
+    others.map(|(name, value)| format!("{name}={value}")).collect()
 }
 
-const OWN: [&str; 6] = [
-    "--env=VK_CMD_TASK",
-    "--env=VK_CMD_RUN",
-    "--env=VK_CMD_NAMESPACE",
-    "--env=VK_CMD_POD",
-    "--env=VK_CMD_POD_UID",
-    "--env=VK_CMD_CONTAINER",
-];
+/// Without the words that pass those.
+fn asked_words(argv: &[String]) -> Vec<String> {
+    argv.iter().filter(|word| !word.starts_with("--env=VK_CMD_") || OWN.contains(&word.as_str())).cloned().collect()
+}
+
+const OWN: [&str; 2] = ["--env=VK_CMD_TASK", "--env=VK_CMD_RUN"];
+
+/// What tells the processes whose they are.
+const POD: [(&str, &str); 4] =
+    [("VK_CMD_CONTAINER", "main"), ("VK_CMD_NAMESPACE", "ns"), ("VK_CMD_POD", "p"), ("VK_CMD_POD_UID", "u")];
 
 fn with_own(before: &[&str], after: &[&str]) -> Vec<String> {
     before.iter().chain(&OWN).chain(after).map(|&word| word.to_owned()).collect()
@@ -87,10 +94,11 @@ fn podman_runs_a_command() {
     let before = ["podman", "--runtime", "runc", "run", "--rm", "--name", "vk-t1", "--log-driver=none"];
     let after =
         ["--entrypoint=/bin/echo", "--ulimit", "nproc=1000:1000", "--network=none", "a.org/x:1", "a b", "$HOME"];
-    assert_eq!(launch.argv, with_own(&before, &after));
-    assert_eq!(launch.env, [].into());
+    assert_eq!(asked_words(&launch.argv), with_own(&before, &after));
+    assert_eq!(env(&launch), Vec::<String>::new());
     let remove = ["podman", "--runtime", "runc", "rm", "--force", "--ignore", "--time", "0", "vk-t1"];
     assert_eq!(launch.remove, [remove.map(str::to_owned)]);
+    assert_eq!(launch.terminate, Terminate::Client);
     let ExecVia::Command { prefix, stdin, terminal, target } = launch.exec else { panic!() };
     assert_eq!(prefix, ["podman", "--runtime", "runc", "exec"]);
     assert_eq!((stdin, terminal, target), (vec!["--interactive".into()], vec!["--tty".into()], vec!["vk-t1".into()]));
@@ -130,7 +138,7 @@ fn docker_gets_everything() {
         "a b",
         "$HOME",
     ];
-    assert_eq!(launch.argv, with_own(&before, &after));
+    assert_eq!(asked_words(&launch.argv), with_own(&before, &after));
     assert_eq!(env(&launch), ["GREETING=a\n'b'"]);
     assert_eq!(launch.remove, [["docker", "rm", "--force", "vk-t1"].map(str::to_owned)]);
     assert_eq!(told, ["docker has no flag for RLIMIT_AS: it is not set in the container"]);
@@ -148,7 +156,7 @@ fn apptainer_takes_its_environment_along() {
     let runtime = "{kind: apptainer, program: /opt/apptainer, globalArgs: [--silent], runArgs: [--fakeroot]}";
     let (launch, told) = launch(runtime, &full("godlovedc/lolcow", Gpus::Nvidia(1)));
     assert_eq!(
-        launch.argv,
+        asked_words(&launch.argv),
         [
             "/opt/apptainer",
             "--silent",
@@ -177,7 +185,7 @@ fn apptainer_takes_its_environment_along() {
             "GREETING=a\n'b'",
         ]
     );
-    assert_eq!((launch.remove, launch.exec), (vec![], ExecVia::Namespaces));
+    assert_eq!((launch.remove, launch.exec, launch.terminate), (vec![], ExecVia::Namespaces, Terminate::Tree));
     assert_eq!(told, ["all NVIDIA GPUs of the host are visible to the container, not only 1"]);
 }
 
@@ -198,7 +206,7 @@ fn apptainer_takes_files_and_urls_as_they_are() {
 fn shifter_names_the_images_type() {
     let (launch, told) = launch("{kind: shifter, runArgs: [--module=mpich]}", &full("docker://x:1", Gpus::Nvidia(4)));
     assert_eq!(
-        launch.argv,
+        asked_words(&launch.argv),
         [
             "shifter",
             "--image=docker:x:1",
@@ -232,7 +240,7 @@ fn charliecloud_says_what_it_cannot_do() {
     image.mounts.pop();
     let (launch, _) = launch("{kind: charliecloud, globalArgs: [--no-passwd], runArgs: [--write]}", &all);
     assert_eq!(
-        launch.argv,
+        asked_words(&launch.argv),
         [
             "ch-run",
             "--no-passwd",
@@ -265,6 +273,7 @@ const CUSTOM: &str = r#"
     stdin: [-i]
     terminal: [-t]
   remove: [[/opt/box, rm, "{name}"]]
+  passesSignals: true
   exec: {prefix: [/opt/box, exec], stdin: [-i], terminal: [-t], target: ["{name}"]}
 "#;
 
@@ -272,7 +281,7 @@ const CUSTOM: &str = r#"
 fn a_custom_runtime_has_its_own_words() {
     let (made, _) = launch(CUSTOM, &full("any/thing", Gpus::Nvidia(1)));
     assert_eq!(
-        made.argv,
+        asked_words(&made.argv),
         [
             "/opt/box",
             "run",
@@ -296,6 +305,7 @@ fn a_custom_runtime_has_its_own_words() {
         ]
     );
     assert_eq!(made.remove, [["/opt/box", "rm", "vk-t1"].map(str::to_owned)]);
+    assert_eq!(made.terminate, Terminate::Client);
     assert!(matches!(&made.exec, ExecVia::Command { target, .. } if *target == ["vk-t1"]));
     assert!(refusal(CUSTOM, &full("x", Gpus::Amd(1))).contains("box has no flag for such GPUs"));
     let least = "{kind: custom, run: [box, '{image}', '{command...}']}";
