@@ -19,6 +19,7 @@ use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
+use vk_pipe::server::CgroupChoice;
 
 use crate::node;
 
@@ -49,6 +50,10 @@ struct Pipe {
     /// The directory by which the pipe is reached [default: $HOME/hostpipe].
     #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
     hostpipe: Option<PathBuf>,
+    /// The cgroup (version 2) that is delegated for tasks: `auto` takes the pipe's own if it is delegated, `off` takes
+    /// none.
+    #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
+    cgroup: CgroupChoice,
     #[command(flatten)]
     site: SiteFile,
 }
@@ -72,6 +77,10 @@ struct Run {
     /// The directory by which the pipe is reached [default: $HOME/hostpipe].
     #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
     hostpipe: Option<PathBuf>,
+    /// The cgroup (version 2) that is delegated for tasks: `auto` takes the pipe's own if it is delegated, `off` takes
+    /// none.
+    #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
+    cgroup: CgroupChoice,
     /// Who runs the pipe.
     #[arg(long, value_enum, default_value_t = PipeOwner::Node)]
     pipe: PipeOwner,
@@ -149,6 +158,7 @@ fn start(part: Part) -> anyhow::Result<()> {
         Part::Pipe(pipe) => {
             let mut options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
             options.site_file = pipe.site.path;
+            options.cgroup = pipe.cgroup;
             runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
         }
         Part::Shim => anyhow::bail!("the shim is started by the pipe: run `vk-node pipe`"),
@@ -162,6 +172,7 @@ fn options(run: Run) -> anyhow::Result<node::Options> {
         hostpipe: hostpipe(run.hostpipe)?,
         starts_pipe: run.pipe == PipeOwner::Node,
         site_file: run.site.path,
+        cgroup: run.cgroup,
         address: run.address,
         kubelet_port: run.kubelet_port,
         client_ca_file: run.client_ca_file,

@@ -37,6 +37,7 @@
 //! - `start.json` is made exclusively, by the holder of `lock`. Past it nobody starts the task again.
 //! - `exit.json` and `unknown.json` are final. If both were there, the exit would be believed: it is a fact.
 
+pub mod cgroup;
 pub mod control;
 pub mod cri;
 mod dir;

@@ -15,7 +15,6 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use nix::unistd::{ForkResult, fork};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -24,6 +23,7 @@ use vk_record::points::{Point, reach};
 use vk_task::StartFailure;
 
 use crate::command::Command;
+use crate::fork::{Forked, fork};
 use crate::limits::Part;
 use crate::stdio::Theirs;
 use crate::{ShimError, signals};
@@ -38,6 +38,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Gated {
     /// The child.
     pub(crate) pid: Pid,
+    /// Whether it was born into its cgroup.
+    pub(crate) entered: bool,
     gate: File,
     report: Report,
 }
@@ -88,17 +90,13 @@ pub(crate) struct Failure {
 impl Gated {
     /// Forks the child, which is to have `stdio`. `command` must be complete: the child takes it from the memory that it
     /// inherits.
-    #[allow(unsafe_code)]
     pub(crate) fn fork(command: &Command, stdio: Theirs) -> Result<Self, ShimError> {
         let (child_gate, gate) = pipe()?;
         let (report, child_report) = report_pipe()?;
         let shim = rustix::process::getpid();
-
-        // SAFETY: this process has one thread (see `crate::main`), so the child gets a whole and consistent copy of it:
-        // no lock can be held by a thread that the child does not have. The child never returns from this block.
-        let pid = match unsafe { fork() }.map_err(ShimError::system("fork"))? {
-            ForkResult::Parent { child } => child,
-            ForkResult::Child => {
+        match fork(command)? {
+            Forked::Parent { child, entered } => Ok(Self { pid: child, entered, gate: gate.into(), report }),
+            Forked::Child { .. } => {
                 // Its copy of the gate's other end would keep the gate open after the shim's death.
                 drop((gate, report));
                 begin(shim);
@@ -108,8 +106,7 @@ impl Gated {
                 }
                 execute(command, &stdio, child_report)
             }
-        };
-        Ok(Self { pid: process(pid)?, gate: gate.into(), report })
+        }
     }
 
     /// Opens the gate; gives back the child's report.
@@ -147,15 +144,17 @@ impl Report {
 }
 
 /// Starts a program beside the main one, without a gate: nothing is on record of it.
-#[allow(unsafe_code)]
 pub(crate) fn start_beside(command: &Command, stdio: Theirs) -> Result<(Pid, Report), ShimError> {
     let (report, child_report) = report_pipe()?;
     let shim = rustix::process::getpid();
-    // SAFETY: as in `Gated::fork`.
-    match unsafe { fork() }.map_err(ShimError::system("fork"))? {
-        ForkResult::Parent { child } => Ok((process(child)?, report)),
-        ForkResult::Child => {
+    match fork(command)? {
+        Forked::Parent { child, .. } => Ok((child, report)),
+        Forked::Child { entered } => {
             begin(shim);
+            if let (false, Some(group)) = (entered, &command.confinement.group) {
+                // If not, it is still one of the shim's descendants.
+                let _ = group.add(0);
+            }
             execute(command, &stdio, child_report)
         }
     }
@@ -169,10 +168,6 @@ fn report_pipe() -> Result<(Report, OwnedFd), ShimError> {
     let (report, child_report) = pipe()?;
     rustix::io::ioctl_fionbio(&report, true).map_err(ShimError::system("keep a pipe from blocking"))?;
     Ok((Report { pipe: report.into() }, child_report))
-}
-
-fn process(pid: nix::unistd::Pid) -> Result<Pid, ShimError> {
-    Pid::from_raw(pid.as_raw()).ok_or_else(|| ShimError::system("fork")(io::Error::from(Errno::SRCH)))
 }
 
 /// The beginning of a child's life: it dies with the shim, and leads a session of its own.

@@ -17,11 +17,13 @@
 //! The shim is one thread without an async runtime, a logger or an argument parser, so that a thousand of them cost
 //! little. What it decides is in `life` and `command`, which touch nothing.
 
+mod cgroup;
 mod clock;
 mod command;
 mod control;
 mod error;
 mod exec;
+mod fork;
 mod gate;
 mod life;
 mod limits;

@@ -4,11 +4,16 @@
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit as Pair, setpriority_process, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use vk_record::cgroup::Group;
 use vk_task::{Limits, Rlimit};
+
+use crate::cgroup::Held;
 
 /// What a process sets for itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Confinement {
+    /// The cgroup that it is born into.
+    pub(crate) group: Option<Group>,
     nice: Option<i8>,
     /// The processors that it is bound to.
     cpus: Option<Box<CpuSet>>,
@@ -27,10 +32,10 @@ impl Part {
 }
 
 impl Confinement {
-    /// Of a task with these limits, whose run has the mark `run`. `binds` says whether it is by being bound to processors
-    /// that it is held to its share of them.
-    pub(crate) fn new(limits: &Limits, binds: bool, run: &str) -> Self {
-        let cpus = limits.cpu_millis.filter(|_| binds).and_then(|millis| {
+    /// Of a task with these limits, whose run has the mark `run`, and which is `held` by a cgroup. Where that does not hold
+    /// it to its share of the processors, it is bound to some of them.
+    pub(crate) fn new(limits: &Limits, held: &Held, run: &str) -> Self {
+        let cpus = limits.cpu_millis.filter(|_| !held.holds.cpu).and_then(|millis| {
             // A host with more processors than the set has room for does without.
             let allowed = sched_getaffinity(None).ok()?;
             let numbers: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&n| allowed.is_set(n)).collect();
@@ -38,7 +43,8 @@ impl Confinement {
             choose(&numbers, millis, run)?.for_each(|n| set.set(n));
             Some(Box::new(set))
         });
-        Self { nice: limits.nice, cpus, rlimits: limits.rlimits.iter().map(|(&what, &most)| (what, most)).collect() }
+        let rlimits = limits.rlimits.iter().map(|(&what, &most)| (what, most)).collect();
+        Self { group: held.group.clone(), nice: limits.nice, cpus, rlimits }
     }
 
     /// Sets it all for the calling process. It allocates nothing, for it may already be short of memory by its own limit.
@@ -143,7 +149,7 @@ mod tests {
     fn it_is_told_what_could_not_be_set() {
         let rlimits = [(Rlimit::OpenFiles, 7), (Rlimit::Core, 1)].into();
         let limits = Limits { nice: Some(-5), rlimits, ..Limits::default() };
-        let confinement = Confinement::new(&limits, true, "r");
+        let confinement = Confinement::new(&limits, &Held::default(), "r");
         assert!(confinement.describe(Part::NICE).contains("-5"));
         let all: Vec<String> = (2..4).map(|n| confinement.describe(Part(n))).collect();
         assert!(all[0].contains("RLIMIT_CORE cannot be 1") && all[1].contains("RLIMIT_NOFILE cannot be 7"), "{all:?}");

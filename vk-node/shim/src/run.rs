@@ -17,10 +17,11 @@ use vk_record::process::{Identity, Stat, boot_id, new_mark};
 use vk_record::runtime::Removal;
 use vk_record::{Dir, Exit, Intent, Lock, RecordError, Start, TaskDir, Version, chain, names};
 use vk_task::{
-    End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Origin, Signal, StartFailure, Stdio, StopRequest,
-    Terminate,
+    CGROUP_VARIABLE, End, Launch, Leftovers, LimitKind, Limits, OPEN_FILES_VARIABLE, Origin, Signal, StartFailure,
+    Stdio, StopRequest, Terminate,
 };
 
+use crate::cgroup::Held;
 use crate::clock::{self, Alarm};
 use crate::command::{Command, client_command, command};
 use crate::control::{self, Control};
@@ -75,13 +76,14 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     }
     let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
-    let (command, removal) = plan(path, &run, intent)?;
-    let (exit, relay) = match start(&task, run, &command, stdio, &limits)? {
+    let mut held = Held::make(&intent.id, &run, &limits);
+    let (command, removal) = plan(path, &run, &held, intent)?;
+    let (exit, relay) = match start(&task, run, &command, stdio, &limits, &mut held)? {
         Ok(mut started) => {
             if let Some(dir) = copies {
                 started.relay.copy_to(dir);
             }
-            Watch::new(&task, &command, leftovers, signals, &mut notifier, started).attend()
+            Watch::new(&task, &command, leftovers, signals, &mut notifier, started, &held).attend()
         }
         Err(Failure { kind, message }) => (never_started(Timestamp::now(), kind, message), None),
     };
@@ -91,6 +93,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     if let Some(removal) = removal.filter(|_| !matches!(exit.end, End::NotStarted { .. })) {
         remove::remove(&removal, &task, &mut notifier);
     }
+    drop(held);
     record_end(&task, &exit, relay);
     notifier.ring();
     reach(Point::Rung);
@@ -133,15 +136,15 @@ fn lower_open_files() {
 
 /// What `execve` will be given, and what is to be run when all of that is over. The intent, which may hold a long script,
 /// is not needed after that.
-fn plan(path: &Path, run: &str, intent: Intent) -> Result<(Command, Option<Removal>), ShimError> {
-    let base = || std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE);
+fn plan(path: &Path, run: &str, held: &Held, intent: Intent) -> Result<(Command, Option<Removal>), ShimError> {
+    let base = || std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE && name != CGROUP_VARIABLE);
     let (command, removal) = match &intent.launch {
         Launch::Direct => (command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base())?, None),
         Launch::Runtime(launch) => {
             (client_command(launch, &intent.id, run, base())?, Removal::new(launch, &intent.id, run, base()))
         }
     };
-    Ok((Command { confinement: Confinement::new(&intent.spec.limits, true, run), ..command }, removal))
+    Ok((Command { confinement: Confinement::new(&intent.spec.limits, held, run), ..command }, removal))
 }
 
 /// A task whose program has been let go.
@@ -166,6 +169,7 @@ fn start(
     command: &Command,
     stdio: Stdio,
     limits: &Limits,
+    held: &mut Held,
 ) -> Result<Result<Started, Failure>, ShimError> {
     // All that can fail comes before the start is on record, for then nothing has happened.
     let log = Log::open(task, limits.log)?;
@@ -178,6 +182,11 @@ fn start(
     let gated = Gated::fork(command, theirs)?;
     reach(Point::ChildForked);
     let pid = gated.pid;
+    if let (false, Some(group)) = (gated.entered, &held.group)
+        && let Err(e) = group.add(pid.as_raw_nonzero().get())
+    {
+        held.give_up(&e);
+    }
     let main =
         pidfd_open(pid, PidfdFlags::empty()).map_err(ShimError::system("get a descriptor of the new process"))?;
     let stat = Stat::of(pid.as_raw_nonzero().get())
@@ -194,14 +203,15 @@ fn start(
     let at = Timestamp::now();
     // If this fails the shim ends, and with it the child at the gate: it never ran, and another shim may start it. Only
     // where the record can neither be made durable nor taken back, the end of what never ran is unknown: the safe side.
-    task.write_start(&Start { version: Version, process, run, started_at: at, cgroup: None })?;
+    let cgroup = held.group.as_ref().map(|group| group.path().to_owned());
+    task.write_start(&Start { version: Version, process, run, started_at: at, cgroup })?;
     let wall_over = limits.wall_seconds.map(|n| clock::boot().saturating_add(Duration::from_secs(n)));
     let report = gated.open();
     reach(Point::GateOpened);
     if let (Some(alarm), Some(over)) = (&alarm, wall_over) {
         alarm.set(over);
     }
-    let watchdog = Watchdog::new(limits, true, true, clock::boot());
+    let watchdog = Watchdog::new(limits, held.holds, clock::boot());
     let relay = Relay::new(ours.stdout, ours.stderr, log, limits.output_bytes);
     Ok(Ok(Started { pid, main, relay, control, report, at, wall_over, alarm, watchdog }))
 }
@@ -231,6 +241,7 @@ struct Watch<'a> {
     lingerers: Lingerers,
     /// When the shim makes itself small, by the clock of the boot; `None` once it has.
     settled_at: Option<Duration>,
+    held: &'a Held,
 }
 
 impl<'a> Watch<'a> {
@@ -241,6 +252,7 @@ impl<'a> Watch<'a> {
         signals: SignalFd,
         notifier: &'a mut Notifier,
         started: Started,
+        held: &'a Held,
     ) -> Self {
         let Started { pid, main, relay, control, report, at, wall_over, alarm, watchdog } = started;
         let seen = Seen {
@@ -271,6 +283,7 @@ impl<'a> Watch<'a> {
             kill_pause: KILL_PAUSE,
             settled_at: Some(clock::boot().saturating_add(SETTLE_PAUSE)),
             lingerers: Lingerers::default(),
+            held,
         }
     }
 
@@ -307,6 +320,7 @@ impl<'a> Watch<'a> {
 
     /// Kills the tree, and settles when it is looked at again: soon, as long as it grows.
     fn kill(&mut self) {
+        self.held.kill();
         match tree::kill() {
             Ok(killed) => {
                 let grows = self.lingerers.note(&killed, clock::boot(), self.task, self.notifier);
@@ -459,6 +473,10 @@ impl<'a> Watch<'a> {
                 message: "the kernel has no record of the task's main process".to_owned(),
             },
         };
+        let was_killed = matches!(end, End::Signaled { signal: Signal(9), .. });
+        if was_killed && self.seen.exceeded.is_none() && self.held.is_out_of_memory() {
+            self.seen.exceeded = Some(LimitKind::Memory);
+        }
         // The tree may have taken longer than the main process; the task has not ended before.
         let finished_at = match self.leftovers {
             Leftovers::Kill => finished_at,

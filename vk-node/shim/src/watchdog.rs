@@ -11,6 +11,7 @@
 
 use std::time::{Duration, Instant};
 
+use vk_record::cgroup::Holds;
 use vk_record::process::{self, Resident};
 use vk_task::{LimitKind, Limits};
 
@@ -46,12 +47,12 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Over a task with these limits, from `now` on; `None` when there is nothing to look at. `memory` and `processes` say
-    /// what is not the kernel's to hold.
-    pub(crate) fn new(limits: &Limits, memory: bool, processes: bool, now: Duration) -> Option<Self> {
+    /// Over a task with these limits, of which a cgroup `holds` some, from `now` on; `None` when there is nothing to look
+    /// at.
+    pub(crate) fn new(limits: &Limits, holds: Holds, now: Duration) -> Option<Self> {
         let allowance = Allowance {
-            memory_bytes: limits.memory_bytes.filter(|_| memory),
-            processes: limits.processes.filter(|_| processes),
+            memory_bytes: limits.memory_bytes.filter(|_| !holds.memory),
+            processes: limits.processes.filter(|_| !holds.processes),
         };
         let watches = allowance.memory_bytes.is_some() || allowance.processes.is_some();
         watches.then(|| Self { allowance, last: Usage::default(), due: now + NEAR })
@@ -166,9 +167,10 @@ mod tests {
     #[test]
     fn nothing_to_watch_is_no_watchdog() {
         let limits = Limits { memory_bytes: Some(1), processes: Some(1), ..Limits::default() };
-        assert!(Watchdog::new(&Limits::default(), true, true, Duration::ZERO).is_none());
-        assert!(Watchdog::new(&limits, false, false, Duration::ZERO).is_none());
-        assert!(Watchdog::new(&limits, false, true, Duration::ZERO).is_some());
+        let (none, memory) = (Holds::default(), Holds { memory: true, ..Holds::default() });
+        assert!(Watchdog::new(&Limits::default(), none, Duration::ZERO).is_none());
+        assert!(Watchdog::new(&limits, Holds { processes: true, ..memory }, Duration::ZERO).is_none());
+        assert!(Watchdog::new(&limits, memory, Duration::ZERO).is_some());
     }
 
     #[test]

@@ -30,6 +30,7 @@ use vk_cmd_crds::NodeName;
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
+use vk_pipe::server::CgroupChoice;
 
 use crate::kubelet;
 use crate::pods;
@@ -48,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) starts_pipe: bool,
     /// The site's file for that pipe, where it is not in one of the usual places.
     pub(crate) site_file: Option<PathBuf>,
+    /// Which cgroup a pipe that it starts uses.
+    pub(crate) cgroup: CgroupChoice,
     /// The address at which the API server reaches this node.
     pub(crate) address: Option<IpAddr>,
     /// The port of the kubelet's API.

@@ -32,11 +32,12 @@ impl Drop for OwnPipe {
 /// nothing is done here.
 pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
     let (directory, site_file) = (options.hostpipe.clone(), options.site_file.clone());
+    let cgroup = options.cgroup.to_string();
     OwnPipe(tokio::spawn(async move {
         // The mirror lives as long as the node.
         while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
             if pipe.info().await.is_err() {
-                run_one(&directory, site_file.as_deref()).await;
+                run_one(&directory, site_file.as_deref(), &cgroup).await;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -44,10 +45,17 @@ pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receive
 }
 
 /// Starts a pipe and waits for its end.
-async fn run_one(directory: &Path, site_file: Option<&Path>) {
+async fn run_one(directory: &Path, site_file: Option<&Path>, cgroup: &str) {
     // The name of the running file may be gone (an update replaces it); this link still leads to it.
     let mut command = Command::new("/proc/self/exe");
-    command.arg("pipe").arg("--hostpipe").arg(directory).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .arg("pipe")
+        .arg("--hostpipe")
+        .arg(directory)
+        .arg("--cgroup")
+        .arg(cgroup)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     if let Some(file) = site_file {
         command.arg("--site").arg(file);
     }

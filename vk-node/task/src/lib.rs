@@ -36,6 +36,10 @@ pub const RUN_VARIABLE: &str = "VK_CMD_RUN";
 /// pipe itself may open more. The task does not get it.
 pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
 
+/// The environment variable by which the pipe tells a shim in which directory it may make a cgroup for the task. The task
+/// does not get it.
+pub const CGROUP_VARIABLE: &str = "VK_CMD_SHIM_CGROUP";
+
 pub use api::{
     ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, RecordsPlace, SignalRequest, SiteInfo,
     StopRequest, TaskView, WatchEvent, paths,

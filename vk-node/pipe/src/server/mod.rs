@@ -12,6 +12,7 @@
 mod api;
 mod audit;
 mod blocking;
+mod cgroup;
 mod collect;
 mod control;
 mod decide;
@@ -51,6 +52,7 @@ use vk_task::HostInfo;
 
 use audit::AuditLog;
 use blocking::Blocking;
+pub use cgroup::CgroupChoice;
 use collect::Collection;
 use log_watch::LogWatch;
 use site::SiteRules;
@@ -68,6 +70,8 @@ pub struct PipeOptions {
     pub shim_program: PathBuf,
     /// The site's file; `None`: `/etc/vk-cmd/site.yaml`, or else `site.yaml` in the pipe's directory, if it is there.
     pub site_file: Option<PathBuf>,
+    /// Which directory of cgroups it uses.
+    pub cgroup: CgroupChoice,
 }
 
 impl PipeOptions {
@@ -76,7 +80,8 @@ impl PipeOptions {
     /// # Errors
     /// When the program's own path cannot be found out.
     pub fn new(directory: PathBuf) -> std::io::Result<Self> {
-        Ok(Self { directory, shim_program: std::env::current_exe()?, site_file: None })
+        let shim_program = std::env::current_exe()?;
+        Ok(Self { directory, shim_program, site_file: None, cgroup: CgroupChoice::Auto })
     }
 }
 
@@ -118,7 +123,8 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     let (audit, ends) = AuditLog::new(&root);
     // Before the tasks are read: what changes from now on rings here.
     let events = events::bind(&root).context("cannot listen to the shims")?;
-    let info = host::info(options.directory.clone());
+    let enforcement = cgroup::prepare(&options.cgroup)?;
+    let info = HostInfo { enforcement, ..host::info(options.directory.clone()) };
     let pipe = Arc::new(Pipe {
         root,
         tasks,

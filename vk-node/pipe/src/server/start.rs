@@ -168,6 +168,7 @@ pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
         .env_clear()
         .envs(host::base_environment())
         .envs(open_files)
+        .envs(pipe.info.enforcement.cgroup.as_ref().map(|dir| (vk_task::CGROUP_VARIABLE, dir)))
         .envs(points::inherited())
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -12,6 +12,7 @@
 
 mod audit;
 mod basics;
+mod cgroups;
 mod codes;
 mod crash;
 mod ends;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     let tests = [
         audit::TESTS,
         basics::TESTS,
+        cgroups::TESTS,
         codes::TESTS,
         crash::TESTS,
         ends::TESTS,

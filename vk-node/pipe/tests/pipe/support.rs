@@ -19,6 +19,9 @@ use vk_task::{
     TaskView, WatchEvent,
 };
 
+/// By which a test tells its pipe which cgroup to use.
+pub(crate) const CGROUP_VARIABLE: &str = "VK_TEST_CGROUP";
+
 /// Longer than anything here takes, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,6 +32,9 @@ pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode 
     let mut options = PipeOptions::new(directory).unwrap();
     if let Some(shim) = args.next() {
         options.shim_program = shim.into();
+    }
+    if let Ok(cgroup) = std::env::var(CGROUP_VARIABLE) {
+        options.cgroup = cgroup.parse().unwrap();
     }
     let shutdown = async {
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1()).unwrap().recv().await;
