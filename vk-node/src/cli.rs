@@ -139,7 +139,8 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // What cannot be logged, on a full disk for one, is not worth a panic: that is what complaining of it would come to.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     match start(cli.part) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

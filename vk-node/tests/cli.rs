@@ -30,6 +30,18 @@ fn a_missing_home_or_kubeconfig_is_named() {
     assert!(said.contains("/no/such/file"), "{said}");
 }
 
+/// The points and faults of the crash tests are in no program but those tests.
+#[test]
+fn what_only_tests_need_is_in_tests_only() {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["tree", "--offline", "--package", "vk-node", "--edges", "normal,build", "--format", "{p} {f}"]);
+    let output = cargo.args(["--prefix", "none"]).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let records: Vec<_> = text.lines().filter(|line| line.starts_with("vk-record ")).collect();
+    assert!(!records.is_empty() && !records.iter().any(|line| line.contains("testing")), "{records:?}");
+}
+
 #[test]
 fn a_wrong_log_filter_is_named() {
     assert!(complaint(&["--log", "vk_node=loud", "pipe"], &[]).contains("vk_node=loud"));

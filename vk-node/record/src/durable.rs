@@ -177,7 +177,7 @@ impl Dir {
 /// Writes all of `bytes`, however little the kernel takes at once.
 fn write_all(file: &File, mut bytes: &[u8], name: &str) -> Result<(), Errno> {
     while !bytes.is_empty() {
-        match retry_on_intr(|| faults::room(name, bytes).and_then(|room| rustix::io::write(file, room))) {
+        match retry_on_intr(|| faults::room(Call::Write, name, bytes).and_then(|room| rustix::io::write(file, room))) {
             // write(2) does not do that to a file; a loop without an end would be the worst answer.
             Ok(0) => return Err(Errno::IO),
             Ok(n) => bytes = bytes.get(n..).unwrap_or_default(),

@@ -29,7 +29,7 @@ pub(crate) enum Call {
 /// How much of `bytes` the next write may take, or why it fails. `name` is the record that it is about.
 #[cfg(not(feature = "testing"))]
 #[inline(always)]
-pub(crate) fn room<'a>(_name: &str, bytes: &'a [u8]) -> Result<&'a [u8], Errno> {
+pub(crate) fn room<'a>(_call: Call, _name: &str, bytes: &'a [u8]) -> Result<&'a [u8], Errno> {
     Ok(bytes)
 }
 
@@ -202,8 +202,8 @@ mod planned {
         }
     }
 
-    pub(crate) fn room<'a>(name: &str, bytes: &'a [u8]) -> Result<&'a [u8], Errno> {
-        match next(Call::Write, name) {
+    pub(crate) fn room<'a>(call: Call, name: &str, bytes: &'a [u8]) -> Result<&'a [u8], Errno> {
+        match next(call, name) {
             Some(Effect::Fails(errno)) => Err(errno),
             Some(Effect::Short) => Ok(bytes.get(..1).unwrap_or(bytes)),
             None => Ok(bytes),

@@ -57,6 +57,9 @@ mod task;
 pub mod terminal;
 mod version;
 
+/// The word after a task's name by which its shim says that the end is on record and durable.
+pub const END_IS_DURABLE: &str = "durable";
+
 pub use dir::{Dir, names};
 pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};

@@ -10,6 +10,7 @@
 //!                  IntentRenamed
 //!                  IntentDurable
 //!                  TaskDirDurable
+//!                  StartAudited
 //!                  ShimSpawned ─────────────▶ ShimBegun
 //!       ◀───────── StartAnswered              ShimLocked
 //!                                             IntentRead
@@ -25,12 +26,14 @@
 //!                                             MainExitSeen ◀──────────────── (ends)
 //!                                             TreeGone
 //!                                             OutputDrained
+//!                                             ContainerGone
 //!                                             ExitWritten
 //!                                             ExitSynced
 //!                                             ExitRenamed
 //!                                             ExitDurable
 //!                  ExitRead ◀──────────────── Rung
 //!  EndReceived ◀── EndTold
+//!                  EndAudited
 //!  EndReported ──▶ ReportedMarked
 //!  remove ───────▶ RemoveRequested
 //!                  MovedToTrash
@@ -69,6 +72,8 @@ pub enum Point {
     IntentDurable,
     /// Pipe: the name of the task's directory is durable.
     TaskDirDurable,
+    /// Pipe: that the task was accepted is in the audit log.
+    StartAudited,
     /// Pipe: a shim was started.
     ShimSpawned,
     /// Pipe: the request to start is about to be answered.
@@ -107,6 +112,8 @@ pub enum Point {
     TreeGone,
     /// Shim: all output is in the log.
     OutputDrained,
+    /// Shim: what a container runtime would have left is gone. (Only of tasks that run in one.)
+    ContainerGone,
     /// Shim: the end is written, under a name for the time being.
     ExitWritten,
     /// Shim: what is in it is durable.
@@ -121,6 +128,8 @@ pub enum Point {
     ExitRead,
     /// Pipe: the watchers have been told of the end.
     EndTold,
+    /// Pipe: the end is in the audit log, durably.
+    EndAudited,
     /// Node: it has been told of the end.
     EndReceived,
     /// Node: it has reported the end, durably.

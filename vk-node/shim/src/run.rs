@@ -71,7 +71,7 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
 
     if let Some(stop) = facts.stop {
         record_end(&task, &never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)), None);
-        notifier.ring();
+        notifier.ring_end();
         return Ok(());
     }
     let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
@@ -92,10 +92,11 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     // What was never executed has left nothing behind.
     if let Some(removal) = removal.filter(|_| !matches!(exit.end, End::NotStarted { .. })) {
         remove::remove(&removal, &task, &mut notifier);
+        reach(Point::ContainerGone);
     }
     drop(held);
     record_end(&task, &exit, relay);
-    notifier.ring();
+    notifier.ring_end();
     reach(Point::Rung);
     Ok(())
 }

@@ -1,11 +1,12 @@
-//! The socket at which shims ring: each datagram is the name of a task whose records have changed.
+//! The socket at which shims ring: each datagram is the name of a task whose records have changed, and perhaps that its
+//! end is durable.
 
 use std::os::unix::net::UnixDatagram as StdUnixDatagram;
 use std::sync::Arc;
 
 use tokio::net::UnixDatagram;
 use tracing::{debug, warn};
-use vk_record::{Dir, names};
+use vk_record::{Dir, END_IS_DURABLE, names};
 use vk_task::TaskId;
 
 use super::Pipe;
@@ -28,7 +29,9 @@ pub(super) async fn hear(socket: UnixDatagram, pipe: Arc<Pipe>) {
         match socket.recv(&mut buffer).await {
             Ok(n) => {
                 let text = String::from_utf8_lossy(buffer.get(..n).unwrap_or_default()).into_owned();
-                match TaskId::new(text) {
+                let (name, word) = text.split_once(' ').unwrap_or((&text, ""));
+                match TaskId::new(name) {
+                    Ok(id) if word == END_IS_DURABLE => pipe.table.nudge_durable(&id),
                     Ok(id) => pipe.table.nudge(&id),
                     Err(e) => debug!("a ring that names no task was ignored: {e}"),
                 }

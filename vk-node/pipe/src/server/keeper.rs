@@ -127,7 +127,7 @@ impl Keeper {
     /// Cares for the task until it is final.
     pub(super) async fn keep(mut self) {
         loop {
-            match self.with_dir(|task| task.facts()).await {
+            match self.facts().await {
                 Ok(facts) => {
                     let is_final = facts.exit.is_some() || facts.lost.is_some();
                     if is_final {
@@ -159,6 +159,20 @@ impl Keeper {
         {
             warn!("the shim of task {} has written down its end and has not left", self.id);
         }
+    }
+
+    /// What the records say. An end that they tell of is durable, whoever wrote it and died before it was: after a power
+    /// failure nobody may find another end than the one that was told of.
+    async fn facts(&self) -> Result<Facts, RecordError> {
+        let (pipe, id) = (Arc::clone(&self.pipe), self.id.clone());
+        self.with_dir(move |task| {
+            let facts = task.facts()?;
+            if (facts.exit.is_some() || facts.lost.is_some()) && !pipe.table.end_is_durable(&id) {
+                task.dir.sync()?;
+            }
+            Ok(facts)
+        })
+        .await
     }
 
     /// Does the next thing for a task that is not final.

@@ -10,7 +10,7 @@ use tracing::{error, info};
 use vk_record::points::{self, Point, reach};
 use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_site::{Cleared, Denied};
-use vk_task::{ApiError, ErrorReason, TaskId, TaskSpec, TaskView};
+use vk_task::{ApiError, ErrorReason, Origin, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::remove::discard;
@@ -138,6 +138,7 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
     if let Err(e) = pipe.audit_accepted(&intent, told, false) {
         return Err(take_back(pipe, &intent.id, e, NotMade::NotAudited));
     }
+    reach(Point::StartAudited);
     let head = IntentHead::of(&intent);
     let shim = spawn_shim(pipe, &task.dir);
     reach(Point::ShimSpawned);
@@ -275,8 +276,8 @@ fn read_one(pipe: &Pipe, id: &TaskId) -> Result<Option<Records>, RecordError> {
     Ok(found)
 }
 
-/// The records of a task, if it has an intent. An intent from which a start is about to follow is made durable, for its
-/// writer may have died before it could.
+/// The records of a task, if it has an intent. An intent from which a start is about to follow is made durable, and an end
+/// that is about to be told of: their writers may have died before they could. (A line's end is told to nobody.)
 fn read_records(pipe: &Pipe, task: &TaskDir) -> Result<Option<Records>, RecordError> {
     let Some(head) = task.intent_head()? else { return Ok(None) };
     let facts = match task.facts() {
@@ -287,9 +288,16 @@ fn read_records(pipe: &Pipe, task: &TaskDir) -> Result<Option<Records>, RecordEr
             None
         }
     };
-    if facts.as_ref().is_some_and(|f| f.start.is_none() && f.exit.is_none()) {
-        task.dir.sync()?;
-        pipe.tasks.sync()?;
+    if let Some(facts) = &facts {
+        let is_final = facts.exit.is_some() || facts.lost.is_some();
+        let is_to_be_told = is_final && !facts.reported && !matches!(head.origin(), Origin::Fifo { .. });
+        let is_to_start = !is_final && facts.start.is_none();
+        if is_to_be_told || is_to_start {
+            task.dir.sync()?;
+        }
+        if is_to_start {
+            pipe.tasks.sync()?;
+        }
     }
     Ok(Some((head, facts)))
 }

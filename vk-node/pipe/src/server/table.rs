@@ -27,6 +27,8 @@ struct Known {
     nudge: Arc<Notify>,
     /// Wakes all who wait for a change of the view.
     changed: Arc<Notify>,
+    /// Its shim has said that its end is on record, durably.
+    end_is_durable: bool,
 }
 
 /// What a watcher has still to be told of.
@@ -56,7 +58,12 @@ impl Table {
             }
             None => {
                 let nudge = Arc::new(Notify::new());
-                let known = Known { view: view.clone(), nudge: Arc::clone(&nudge), changed: Arc::default() };
+                let known = Known {
+                    view: view.clone(),
+                    nudge: Arc::clone(&nudge),
+                    changed: Arc::default(),
+                    end_is_durable: false,
+                };
                 tasks.insert(view.id.clone(), known);
                 nudge
             }
@@ -123,6 +130,19 @@ impl Table {
             // One that is kept if the keeper is not waiting just now.
             known.nudge.notify_one();
         }
+    }
+
+    /// Has a task's records read for the last time: its shim says that the end is on record, durably.
+    pub(super) fn nudge_durable(&self, id: &TaskId) {
+        if let Some(known) = lock(&self.tasks).get_mut(id) {
+            known.end_is_durable = true;
+            known.nudge.notify_one();
+        }
+    }
+
+    /// Whether a task's shim has said that its end is on record, durably.
+    pub(super) fn end_is_durable(&self, id: &TaskId) -> bool {
+        lock(&self.tasks).get(id).is_some_and(|known| known.end_is_durable)
     }
 
     /// The one who makes, stops or removes a task: others wait.

@@ -5,6 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use futures::future::join_all;
+use rustix::process::{Pid, Signal};
+use vk_record::points;
 use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
 use vk_task::{ApiError, End, ErrorReason, Launch, StartFailure, TaskId, TaskSpec, TaskState};
@@ -20,6 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_shim_that_dies_without_a_pipe_is_found_out", shim_dies_without_pipe),
     ("a_task_of_the_same_name_in_another_pipe_is_left_alone", twin),
     ("a_shim_that_dies_early_starts_its_task_once_at_most", shim_dies_early),
+    ("a_shim_that_oversleeps_its_task_starts_nothing", shim_oversleeps),
     ("a_task_of_an_earlier_boot_is_unknown", other_boot),
     ("a_stop_before_the_start_means_no_start", stop_before_start),
     ("a_task_whose_shim_cannot_live_says_so", no_shim),
@@ -198,6 +201,44 @@ fn shim_dies_early() {
         }
         println!("shims killed early: {done} tasks ended, {lost} are unknown");
         assert!(done > 0);
+    });
+}
+
+/// A shim stands still before it has the lock, while another one does its work. It wakes when the records are half gone
+/// (the pipe stands still in removing them), or all gone.
+fn shim_oversleeps() {
+    block_on(async {
+        for half_gone in [true, false] {
+            let mut host = Host::without_pipe();
+            let armed = |point: &str| format!("{point}@{}", host.home().display());
+            let (asleep, halted) = (armed("ShimBegun"), armed("IntentGone"));
+            let mut command = host.pipe_command();
+            command.env(points::VARIABLE, asleep);
+            host.spawn_pipe_as(command);
+            host.wait_for_pipe().await;
+            let id = id("late");
+            host.client.start(&id, &witness(&host, "w", "exit 3")).await.unwrap();
+            eventually("the shim stands still", || host.file("ShimBegun").exists()).await;
+            host.kill_pipe();
+            let mut command = host.pipe_command();
+            if half_gone {
+                command.env(points::VARIABLE, halted);
+            }
+            host.spawn_pipe_as(command);
+            host.wait_for_pipe().await;
+            assert_eq!(host.ended(&id).await, End::Exited { code: 3 });
+            let client = host.client.clone();
+            let removal = tokio::spawn(async move { client.remove(&id).await });
+            eventually("the intent is gone", || !half_gone || host.file("IntentGone").exists()).await;
+            if !half_gone {
+                removal.await.unwrap().unwrap();
+            }
+            let shim = fs::read_to_string(host.file("ShimBegun")).unwrap().parse().unwrap();
+            fs::write(host.file("ShimBegun.released"), "").unwrap();
+            rustix::process::kill_process(Pid::from_raw(shim).unwrap(), Signal::CONT).unwrap();
+            eventually("the shim leaves", || Stat::of(shim).is_none_or(|s| s.zombie)).await;
+            assert_eq!(runs(&host, "w"), 1);
+        }
     });
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info};
+use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir, chain};
 use vk_site::audit::Event;
 use vk_task::{TaskState, TaskView};
@@ -132,6 +133,7 @@ fn write(pipe: &Pipe, ends: &[End]) -> Result<(), RecordError> {
         }
     }
     pipe.audit.file.sync()?;
+    reach(Point::EndAudited);
     for task in to_mark {
         // Without it the end is written once more by the next pipe, which is better than never.
         if let Err(e) = task.mark_audited() {

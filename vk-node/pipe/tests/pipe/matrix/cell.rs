@@ -1,6 +1,7 @@
 //! One cell: a host of its own, a task, a point, and who is killed there.
 
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -9,9 +10,11 @@ use rustix::process::{Pid, Signal, kill_process};
 use vk_record::points::VARIABLE;
 use vk_record::process::{self, Stat};
 use vk_record::{Dir, LockHolder, names};
-use vk_task::{End, TaskId, TaskState};
+use vk_site::audit::Event;
+use vk_task::{End, Gpus, Image, Place, TaskId, TaskState};
 
 use super::oracle::{Cell, Ends, Story, Timing, story};
+use crate::audit;
 use crate::small_node::{Job, reports};
 use crate::support::{Host, id, script};
 
@@ -74,13 +77,17 @@ impl Stage {
         fs::create_dir(&points).unwrap();
         let ran = format!("echo ran >> {}", witness.display());
         let text = match story(cell.point) {
-            Story::Ends => format!("{ran}; echo out; sleep 0.01; exit 7"),
+            Story::Ends | Story::InContainer => format!("{ran}; echo out; sleep 0.01; exit 7"),
             Story::IsStopped => format!("trap 'exit 7' TERM; {ran}; echo out; while :; do sleep 0.02; done"),
             Story::LosesShim => format!("{ran}; echo out; kill -9 $PPID; sleep 1000"),
         };
         let id = id("t");
         let stop_when = (story(cell.point) == Story::IsStopped).then_some(witness);
-        let jobs = [Job { id: id.clone(), spec: script(&text), stop_when, keep: false }];
+        let mut spec = script(&text);
+        if story(cell.point) == Story::InContainer {
+            spec.place = in_container(&host, &text);
+        }
+        let jobs = [Job { id: id.clone(), spec, stop_when, keep: false }];
         fs::write(host.file("jobs"), serde_json::to_vec(&jobs).unwrap()).unwrap();
 
         let armed = format!("{:?}@{}", cell.point, points.display());
@@ -224,11 +231,27 @@ impl Stage {
         {
             return Err(format!("unknown: {is_unknown}, but when all were dead the records said {evidence:?}"));
         }
+        self.check_others(is_unknown)?;
         Ok(match (is_unknown, runs) {
             (false, _) => Outcome::Exact,
             (true, 0) => Outcome::UnknownNotRun,
             (true, _) => Outcome::UnknownRun,
         })
+    }
+
+    /// Whether the audit log tells the same story, and no container was left.
+    fn check_others(&self, is_unknown: bool) -> Result<(), String> {
+        let entries = audit::entries(&self.host);
+        let is_accepted = entries.iter().any(|e| matches!(e.event, Event::Accepted { .. }));
+        let is_ended = entries.iter().any(|e| matches!(e.event, Event::Ended { .. }));
+        let is_lost = entries.iter().any(|e| matches!(e.event, Event::Unknown { .. }));
+        if !is_accepted || (is_ended, is_lost) != (!is_unknown, is_unknown) {
+            return Err(format!("the audit log says {entries:?}"));
+        }
+        if story(self.cell.point) == Story::InContainer && !self.host.file("removed").exists() {
+            return Err("the container was left".to_owned());
+        }
+        Ok(())
     }
 
     /// Waits until nothing is left: no process, no record.
@@ -275,6 +298,19 @@ fn kill_all(shims: &[Stat]) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }
+}
+
+/// A place that is a container: the runtime is a stand-in for docker's client, which runs `text` whatever it is told to
+/// run, and says when it is told to remove it.
+fn in_container(host: &Host, text: &str) -> Place {
+    let program = host.file("docker");
+    fs::write(host.file("program"), text).unwrap();
+    let client = "#!/bin/sh\ncase $1 in run) exec /bin/sh $HOME/program;; rm) echo removed >> $HOME/removed;; esac\n";
+    fs::write(&program, client).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::DirBuilder::new().mode(0o700).create(host.directory()).unwrap();
+    host.write_site(&format!("runtime: {{kind: docker, program: {}}}", program.display()));
+    Place::Image(Image { reference: "image".into(), mounts: Vec::new(), gpus: Gpus::default() })
 }
 
 fn node_command(host: &Host) -> Command {

@@ -75,6 +75,8 @@ pub(crate) enum Story {
     Ends,
     /// It is stopped.
     IsStopped,
+    /// It ends by itself, in a container.
+    InContainer,
     /// It kills its shim.
     LosesShim,
 }
@@ -91,6 +93,7 @@ pub(crate) fn place(point: Point) -> Place {
 pub(crate) fn story(point: Point) -> Story {
     match point {
         Point::StopDurable | Point::StopSeen => Story::IsStopped,
+        Point::ContainerGone => Story::InContainer,
         p if p >= Point::LossFound => Story::LosesShim,
         _ => Story::Ends,
     }
