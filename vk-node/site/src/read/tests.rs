@@ -21,6 +21,14 @@ fn the_documented_example_is_right() {
 }
 
 #[test]
+fn the_documented_runtime_of_ones_own_is_right() {
+    let text = include_str!("../../../../docs/site.md");
+    let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let site = Site::parse(&format!("version: 1\n{yaml}")).unwrap();
+    assert_eq!(site.runtime.name(None).as_deref(), Some("box"));
+}
+
+#[test]
 fn a_file_that_says_nothing_changes_nothing() {
     assert_eq!(Site::parse("version: 1").unwrap(), Site::default());
     assert_eq!(Site::parse("version: 1\npolicy: {}\nlimits: {}\nruntime: {}\n").unwrap(), Site::default());
