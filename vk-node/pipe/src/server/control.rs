@@ -138,7 +138,10 @@ fn silent() -> ApiError {
 }
 
 fn broken(e: &io::Error) -> ApiError {
-    let message =
-        format!("the connection to the process that watches over the task (its shim) broke off: {}", chain(e));
+    let message = format!(
+        "the connection to the process that watches over the task (its shim) broke off; the task may have ended just \
+         now: {}",
+        chain(e)
+    );
     ApiError { reason: ErrorReason::Internal, message }
 }

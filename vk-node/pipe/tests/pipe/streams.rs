@@ -369,7 +369,9 @@ fn exec_task_ends() {
         let other = id("other");
         host.client.start(&other, &exec(&["sleep", "1000"])).await.unwrap();
         host.running(&other).await;
-        let (_input, mut output) = start(&host, &other, &["sleep", "1000"], false, false).await.split();
+        let argv = ["sh", "-c", "echo ready; exec sleep 1000"];
+        let (_input, mut output) = start(&host, &other, &argv, false, false).await.split();
+        until(&mut output, "ready").await;
         host.client.stop(&other, &stop_in(Duration::from_secs(1000))).await.unwrap();
         let told = ended(End::Signaled { signal: Signal(15), core_dumped: false });
         assert_eq!(all(&mut output).await.end, told);
