@@ -109,10 +109,7 @@ impl Control {
 
     /// Takes what has come.
     pub(crate) fn turn(&mut self, task: Task<'_>) {
-        // First those that are there, of whom some may have closed and so make room.
-        for connection in std::mem::take(&mut self.connections) {
-            self.serve(connection, task);
-        }
+        self.serve_all(task);
         self.accept(task);
         let now = Instant::now();
         self.kill_those_left(|h| h.kill_at <= now);
@@ -144,6 +141,12 @@ impl Control {
         });
     }
 
+    fn serve_all(&mut self, task: Task<'_>) {
+        for connection in std::mem::take(&mut self.connections) {
+            self.serve(connection, task);
+        }
+    }
+
     fn serve(&mut self, mut connection: Connection, task: Task<'_>) {
         match connection.turn(&mut self.input, task) {
             Open::Yes => self.connections.push(connection),
@@ -159,11 +162,18 @@ impl Control {
         for _ in 0..MAX_CONNECTIONS {
             let Some(listener) = &self.listener else { return };
             match control::accept(listener) {
-                Ok(socket) if self.connections.len() >= MAX_CONNECTIONS => {
-                    let message = format!("{MAX_CONNECTIONS} streams into this task are open: close one of them");
-                    let _ = answer(&socket, &refused(ErrorReason::Conflict, message), &[]);
+                Ok(socket) => {
+                    // Some may have closed before this one came, and so have made room for it.
+                    if self.connections.len() >= MAX_CONNECTIONS {
+                        self.serve_all(task);
+                    }
+                    if self.connections.len() < MAX_CONNECTIONS {
+                        self.serve(Connection { socket, role: Role::Idle }, task);
+                    } else {
+                        let message = format!("{MAX_CONNECTIONS} streams into this task are open: close one of them");
+                        let _ = answer(&socket, &refused(ErrorReason::Conflict, message), &[]);
+                    }
                 }
-                Ok(socket) => self.serve(Connection { socket, role: Role::Idle }, task),
                 // Turned away, or gone before it was its turn.
                 Err(e) if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ConnectionAborted) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
