@@ -23,7 +23,7 @@ pub mod names {
     pub const EVENTS: &str = "events.sock";
     /// What lines of the FIFO write to standard output, as in the original.
     pub const PIPELINE_OUT: &str = "pipeline.out";
-    /// What they write to standard error.
+    /// What they write to standard error, and what went wrong with lines that were not run.
     pub const PIPELINE_ERR: &str = "pipeline.err";
     /// The lock of the pipe.
     pub const PIPE_LOCK: &str = "pipe.lock";

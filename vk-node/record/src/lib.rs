@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! $HOME/hostpipe/            0700; everything beneath is the user's alone
-//!   vk-cmd                   the FIFO of the original
+//!   vk-cmd                   the FIFO of the original; .vk-cmd.* are those that somebody has open
 //!   vk-cmd.sock              the structured way in
 //!   events.sock              shims ring here after each durable change
 //!   pipeline.out, .err       what the FIFO's lines write, besides their logs; added by their shims

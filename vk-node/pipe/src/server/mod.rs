@@ -22,7 +22,6 @@ mod host;
 mod keeper;
 mod leftovers;
 mod limits;
-mod lines;
 mod log_cursor;
 mod log_stream;
 mod log_text;
@@ -35,6 +34,7 @@ mod site;
 mod start;
 mod stream;
 mod table;
+mod told;
 
 use std::future::Future;
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -88,7 +88,7 @@ impl PipeOptions {
 /// What all parts of the pipe share.
 #[derive(Debug)]
 struct Pipe {
-    root: Dir,
+    root: Arc<Dir>,
     tasks: Dir,
     trash: Dir,
     shim_program: PathBuf,
@@ -115,7 +115,7 @@ struct Pipe {
 /// When the directory cannot be used, or another pipe has it.
 pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let open_files = limits::raise_open_files();
-    let root = Dir::open_or_create(&options.directory).context("the pipe's directory cannot be used")?;
+    let root = Arc::new(Dir::open_or_create(&options.directory).context("the pipe's directory cannot be used")?);
     let _lock = lock(&root)?;
     let (tasks, _) = root.create_dir(names::TASKS)?;
     let (trash, _) = root.create_dir(names::TRASH)?;
@@ -150,7 +150,8 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
 
     let ears = tokio::spawn(events::hear(events, Arc::clone(&pipe)));
     let collector = tokio::spawn(collect::run(Arc::clone(&pipe)));
-    let lines = tokio::spawn(fifo::serve(fifo, Arc::clone(&pipe)));
+    let (reading, lines) = fifo.read(Arc::clone(&pipe))?;
+    let lines = tokio::spawn(lines);
     let closing = pipe.closing.clone();
     let served = axum::serve(listener, api::router(Arc::clone(&pipe)))
         .with_graceful_shutdown(async move { closing.cancelled().await });
@@ -167,7 +168,11 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
         warn!("a request took longer than {FAREWELL:?} and was cut off");
     }
-    lines.abort();
+    // What has been read from the FIFO is nowhere else.
+    reading.end();
+    if tokio::time::timeout(FAREWELL, lines).await.is_err() {
+        warn!("lines of the FIFO were read and are not tasks yet after {FAREWELL:?}: they are lost");
+    }
     collector.abort();
     ears.abort();
     auditor.abort();

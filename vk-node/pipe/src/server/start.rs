@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::{error, info};
 use vk_record::points::{self, Point, reach};
-use vk_record::{Dir, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
+use vk_record::{Dir, Exit, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_site::{Cleared, Denied};
-use vk_task::{ApiError, ErrorReason, Origin, TaskId, TaskSpec, TaskView};
+use vk_task::{ApiError, End, ErrorReason, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::remove::discard;
@@ -106,6 +106,53 @@ impl NotMade {
             ),
         }
     }
+}
+
+/// Records a task that is not started, and why: it has ended before it began. For one that nobody who asked for it
+/// waits to hear of.
+pub(super) async fn refuse(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec, why: ApiError) -> Result<(), RecordError> {
+    let _busy = pipe.table.busy_with(&id).await;
+    let now = Timestamp::now();
+    let intent = Intent { version: Version, id: id.clone(), accepted_at: now, spec, launch: Launch::Direct };
+    // What the site forbids has been written to the audit log when it was asked.
+    let to_audit = (why.reason != ErrorReason::Denied).then(|| why.message.clone());
+    let end = End::NotStarted { failure: StartFailure::Other, message: why.message };
+    let exit = Exit { version: Version, started_at: now, finished_at: now, end, exceeded: None };
+    let made = {
+        let pipe = Arc::clone(pipe);
+        pipe.clone().blocking.run(move || make_refused(&pipe, &intent, exit, to_audit)).await
+    };
+    let (head, facts) = made?;
+    pipe.table.publish(view_of(&id, &head, &facts));
+    pipe.collection.hint();
+    Ok(())
+}
+
+/// The end before the intent: with both in the other order, a crash in between would leave a task that is to be started.
+fn make_refused(
+    pipe: &Pipe,
+    intent: &Intent,
+    exit: Exit,
+    to_audit: Option<String>,
+) -> Result<(IntentHead, Facts), RecordError> {
+    if let Some(why) = to_audit {
+        pipe.audit_refused(intent, why)?;
+    }
+    let (dir, _) = pipe.tasks.create_dir(intent.id.as_str())?;
+    let task = TaskDir { dir };
+    let written = task
+        .write_exit(&exit)
+        // That it is refused is all that is to be said of it.
+        .and_then(|()| task.mark_audited())
+        .and_then(|()| task.write_intent(intent))
+        .and_then(|()| pipe.tasks.sync());
+    if let Err(e) = written {
+        if let Err(left) = discard(&pipe.tasks, intent.id.as_str()) {
+            complain(&format!("what was written of task {} is still there", intent.id), &left);
+        }
+        return Err(e);
+    }
+    Ok((IntentHead::of(intent), Facts { exit: Some(exit), ..Facts::default() }))
 }
 
 /// Asks the site, makes the intent durable and starts the first shim. (A shim that cannot be started is the keeper's to

@@ -89,6 +89,12 @@ impl Pipe {
         self.audit_one(id, &asked.origin, Event::Denied { what: What::of(asked), reasons })
     }
 
+    /// That a line of the FIFO is not run, for a reason that is not the site's.
+    pub(super) fn audit_refused(&self, intent: &Intent, why: String) -> Result<(), RecordError> {
+        let event = Event::Denied { what: What::of(&intent.spec), reasons: vec![why] };
+        self.audit_one(&intent.id, &intent.spec.origin, event)
+    }
+
     /// That somebody enters a task, or wanted to.
     fn audit_stream(
         &self,
