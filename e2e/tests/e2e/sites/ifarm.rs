@@ -4,7 +4,7 @@
 use vk_cmd_e2e::runtimes::{self, IMAGE};
 use vk_cmd_e2e::site::NodeIn;
 
-use super::{by_hand, by_image, calls, deleted, site};
+use super::{by_hand, by_image, calls, deleted, says_runtime, site};
 use crate::ground::room;
 
 #[tokio::test]
@@ -14,7 +14,8 @@ async fn ifarm() {
     let node_in = NodeIn::HomeBound { root: runtimes.root_of_node() };
     let site = site(&room, runtimes, "vk-ifarm1801", node_in, "version: 1\nruntime: {kind: apptainer}\n").await;
     by_hand(&room, &site, &format!("apptainer exec {IMAGE} /bin/echo hello"), "hello\n").await;
-    by_image(&room, &site).await;
+    says_runtime(&room, &site, "apptainer").await;
+    by_image(&room, &site, "by-image").await;
     deleted(&room, &site).await;
     let calls = calls(&site);
     // https://apptainer.org/docs/user/latest/cli/apptainer_exec.html

@@ -78,22 +78,29 @@ async fn by_hand(room: &Room, site: &Site, line: &str, expected: &str) {
 }
 
 /// The job that runs at every site: its output, exit code, variables, directory and mounts.
-async fn by_image(room: &Room, site: &Site) {
+async fn by_image(room: &Room, site: &Site, name: &str) {
     let script =
         "echo \"$GREETING from $(cat /etc/vk-image) in $(pwd)\"; cat /data/in; echo written > /data/out; exit 7";
-    let job = room.run("by-image", site.node_name(), in_image(site, script)).await;
+    let job = room.run(name, site.node_name(), in_image(site, script)).await;
     let ended = job.ended().await;
     let logs = room.says(&["logs", &ended.attempt().pod]).await;
     assert_eq!(ended.exit_code, Some(7), "{ended:?}: {logs}");
     assert_eq!(logs, format!("{GREETING} from {IMAGE_MARK} in /tmp\nfrom the host\n"));
     assert_eq!(std::fs::read_to_string(site.home().join("data/out")).unwrap(), "written\n");
-    // A program without a shell, as a pod of anybody may have it, and one that is not in the image.
+    // A program without a shell.
     let spec = json!({"image": IMAGE, "command": ["/bin/cat"], "args": ["/etc/vk-image"]});
-    let ended = room.run("program", site.node_name(), spec).await.ended().await;
+    let ended = room.run(&format!("{name}-program"), site.node_name(), spec).await.ended().await;
     assert_eq!(
         (ended.exit_code, room.says(&["logs", &ended.attempt().pod]).await),
         (Some(0), format!("{IMAGE_MARK}\n"))
     );
+}
+
+/// The site's node says which runtime its images are run by.
+async fn says_runtime(room: &Room, site: &Site, runtime: &str) {
+    let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].message}"#;
+    let said = room.says(&["get", "node", site.node_name(), "-o", path]).await;
+    assert!(said.contains(&format!("images by {runtime}")), "{said}");
 }
 
 /// A deleted job: its command in the container gets TERM and its grace.

@@ -4,7 +4,7 @@
 use vk_cmd_e2e::runtimes;
 use vk_cmd_e2e::site::NodeIn;
 
-use super::{GREETING, by_hand, by_image, calls, deleted, site};
+use super::{GREETING, by_hand, by_image, calls, deleted, says_runtime, site};
 use crate::ground::room;
 
 #[tokio::test]
@@ -15,7 +15,8 @@ async fn perlmutter() {
     let site = site(&room, runtimes, "vk-perlmutter", node_in, "version: 1\nruntime: {kind: shifter}\n").await;
     let line = "shifter --image=docker:localhost/vk-cmd/tools:1 --entrypoint";
     by_hand(&room, &site, line, "entry point of tools\n").await;
-    by_image(&room, &site).await;
+    says_runtime(&room, &site, "shifter").await;
+    by_image(&room, &site, "by-image").await;
     deleted(&room, &site).await;
     let calls = calls(&site);
     // https://docs.nersc.gov/development/containers/shifter/how-to-use/
