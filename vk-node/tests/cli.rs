@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test says so that it failed")]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// What it says on standard error when it is started like this, with nothing else in its environment.
 fn complaint(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -28,6 +32,20 @@ fn a_missing_home_or_kubeconfig_is_named() {
     let arguments = ["run", "--node-name", "vk-a", "--kubeconfig", "/no/such/file", "--hostpipe"];
     let said = complaint(&[&arguments[..], &[hostpipe.to_str().unwrap()]].concat(), &[("PATH", "/usr/bin:/bin")]);
     assert!(said.contains("/no/such/file"), "{said}");
+}
+
+/// Also while it still waits for somebody: as the first process of a container, nothing but its own handler ends it.
+#[test]
+fn a_node_that_waits_for_its_pipe_can_be_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vk-node"));
+    command.args(["run", "--node-name", "vk-a", "--pipe", "external", "--hostpipe"]).arg(directory.path());
+    let mut node = command.env_clear().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(node.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains("no pipe answers")), "it has ended by itself");
+    kill(Pid::from_raw(node.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(log.any(|line| line.contains("told to end")));
+    assert!(node.wait().unwrap().success());
 }
 
 /// The points and faults of the crash tests are in no program but those tests.

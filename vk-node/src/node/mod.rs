@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vk_cmd_crds::NodeName;
@@ -67,14 +69,67 @@ pub(crate) struct Options {
 
 /// Runs the node until it is told to end. Tasks go on without it.
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
-    let shutdown = shutdown_signal()?;
+    let mut shutdown = std::pin::pin!(shutdown_signal()?);
     let pipe = PipeClient::new(&options.hostpipe);
     let (mirror, task_changes) = Mirror::new();
     let mirror = Arc::new(mirror);
     // Held to the end: dropping it ends the pipe that it started.
     let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(&options, pipe.clone(), mirror.link()));
-    let host = own_pipe::await_pipe(&pipe, &options).await;
-    // Held to the end too: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
+    // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
+    let prepared = tokio::select! {
+        () = &mut shutdown => {
+            info!("told to end before the node was registered");
+            return Ok(());
+        }
+        prepared = Box::pin(prepare(options, &pipe)) => prepared?,
+    };
+    let Prepared { _only, server, listener, facts, registration, continuity } = prepared;
+    let (pod_store, pod_writer) = pods::store();
+    let kubelet = kubelet::serve(
+        listener,
+        kubelet::Context {
+            node: facts.clone(),
+            pods: pod_store.clone(),
+            mirror: mirror.clone(),
+            pipe: pipe.clone(),
+            client: server.client.clone(),
+        },
+        server.client_ca.as_deref(),
+    )?;
+    let pods = pods::run(
+        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, continuity),
+        (pod_store, pod_writer),
+        task_changes,
+    );
+    // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
+    // the node, and what the others have not finished is taken up again from the records by the next start.
+    tokio::select! {
+        () = &mut shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
+        () = mirror.follow(&pipe) => {}
+        () = pods => {}
+        () = kubelet => {}
+        () = lean::keep() => {}
+        error = registration.keep(mirror.link()) => return Err(error),
+    }
+    registration.sign_off().await;
+    Ok(())
+}
+
+/// A node that is registered.
+struct Prepared {
+    /// Held to the end: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
+    _only: only_one::OnlyOne,
+    server: api_server::ApiServer,
+    listener: TcpListener,
+    facts: NodeFacts,
+    registration: registration::Registration,
+    /// Since when tasks here were started for this very Node object.
+    continuity: Timestamp,
+}
+
+/// Waits for the pipe and the API server, however long they take, and registers the node.
+async fn prepare(options: Options, pipe: &PipeClient) -> anyhow::Result<Prepared> {
+    let host = own_pipe::await_pipe(pipe, &options).await;
     let _only = only_one::claim(&options.hostpipe)?;
     info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
     info!("in force: {}", node::in_force(&host));
@@ -95,39 +150,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     };
     let facts = NodeFacts { name: options.name.as_str().to_owned(), address: profile.address.clone() };
 
-    let (pod_store, pod_writer) = pods::store();
     let registration = registration::Registration::new(server.client.clone(), profile, host, pipe.clone());
     let continuity = registration.register().await?;
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-
-    let kubelet = kubelet::serve(
-        listener,
-        kubelet::Context {
-            node: facts.clone(),
-            pods: pod_store.clone(),
-            mirror: mirror.clone(),
-            pipe: pipe.clone(),
-            client: server.client.clone(),
-        },
-        server.client_ca.as_deref(),
-    )?;
-    let pods = pods::run(
-        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, continuity),
-        (pod_store, pod_writer),
-        task_changes,
-    );
-    // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
-    // the node, and what the others have not finished is taken up again from the records by the next start.
-    tokio::select! {
-        () = shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
-        () = mirror.follow(&pipe) => {}
-        () = pods => {}
-        () = kubelet => {}
-        () = lean::keep() => {}
-        error = registration.keep(mirror.link()) => return Err(error),
-    }
-    registration.sign_off().await;
-    Ok(())
+    Ok(Prepared { _only, server, listener, facts, registration, continuity })
 }
 
 /// Waits for `SIGTERM` or `SIGINT`.
