@@ -45,6 +45,7 @@ enum Part {
     Shim,
 }
 
+/// What the pipe is started with; a node passes it on to the pipe that it starts.
 #[derive(Debug, Args)]
 struct Pipe {
     /// The directory by which the pipe is reached [default: $HOME/hostpipe].
@@ -54,16 +55,9 @@ struct Pipe {
     /// none.
     #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
     cgroup: CgroupChoice,
-    #[command(flatten)]
-    site: SiteFile,
-}
-
-/// The site's file.
-#[derive(Debug, Args)]
-struct SiteFile {
     /// What the site allows [default: /etc/vk-cmd/site.yaml, or else site.yaml in the pipe's directory, if there].
-    #[arg(long = "site", env = "VK_NODE_SITE", value_name = "FILE")]
-    path: Option<PathBuf>,
+    #[arg(long, env = "VK_NODE_SITE", value_name = "FILE")]
+    site: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -74,18 +68,11 @@ struct Run {
     /// The kubeconfig by which the API server is reached [default: as kubectl finds it].
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// The directory by which the pipe is reached [default: $HOME/hostpipe].
-    #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
-    hostpipe: Option<PathBuf>,
-    /// The cgroup (version 2) that is delegated for tasks: `auto` takes the pipe's own if it is delegated, `off` takes
-    /// none.
-    #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
-    cgroup: CgroupChoice,
     /// Who runs the pipe.
     #[arg(long, value_enum, default_value_t = PipeOwner::Node)]
     pipe: PipeOwner,
     #[command(flatten)]
-    site: SiteFile,
+    own_pipe: Pipe,
     /// The address at which the API server reaches this node [default: the one used to reach the API server].
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
@@ -158,7 +145,7 @@ fn start(part: Part) -> anyhow::Result<()> {
         Part::Run(run) => runtime.block_on(node::run(options(run)?)),
         Part::Pipe(pipe) => {
             let mut options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
-            options.site_file = pipe.site.path;
+            options.site_file = pipe.site;
             options.cgroup = pipe.cgroup;
             runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
         }
@@ -170,10 +157,10 @@ fn options(run: Run) -> anyhow::Result<node::Options> {
     Ok(node::Options {
         name: run.node_name,
         kubeconfig: run.kubeconfig,
-        hostpipe: hostpipe(run.hostpipe)?,
+        hostpipe: hostpipe(run.own_pipe.hostpipe)?,
         starts_pipe: run.pipe == PipeOwner::Node,
-        site_file: run.site.path,
-        cgroup: run.cgroup,
+        site_file: run.own_pipe.site,
+        cgroup: run.own_pipe.cgroup,
         address: run.address,
         kubelet_port: run.kubelet_port,
         client_ca_file: run.client_ca_file,
