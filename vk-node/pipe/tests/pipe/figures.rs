@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use vk_task::{TaskState, WatchEvent};
+use vk_task::{LogLimits, TaskState, WatchEvent};
 
 use crate::Test;
 use crate::support::{Host, block_on, exec, id, script, stop_in, until};
@@ -147,32 +147,70 @@ fn fifty() {
     });
 }
 
+/// How much output is measured with.
+const OUTPUT_BYTES: usize = 256 << 20;
+
+/// A rate in MB/s.
+fn rate(bytes: usize, time: f64) -> f64 {
+    bytes as f64 / 1e6 / time
+}
+
 fn output() {
-    block_on(async {
-        let host = Host::new().await;
-        for (what, text) in [
-            (
-                "64 MiB of lines of 80 bytes",
-                "yes 1234567890123456789012345678901234567890123456789012345678901234567890123456789 | head -c 67108864",
-            ),
-            ("64 MiB without newlines", "head -c 67108864 /dev/zero"),
-        ] {
-            let id = id(what.split_whitespace().last().unwrap());
-            let begin = Instant::now();
-            host.client.start(&id, &script(text)).await.unwrap();
-            host.ended(&id).await;
-            println!("{what}: {:.0} MiB/s into the log", 64.0 / begin.elapsed().as_secs_f64());
-            let begin = Instant::now();
-            let mut stream = host.client.logs(&id, &vk_task::LogQuery::default()).await.unwrap();
-            let mut n = 0;
-            while let Some(part) = futures::StreamExt::next(&mut stream).await {
-                n += part.unwrap().len();
+    let line = "1234567890123456789012345678901234567890123456789012345678901234567890123456789\n";
+    for (what, data) in
+        [("lines of 80 bytes", line.repeat(OUTPUT_BYTES / line.len())), ("no newlines", "\0".repeat(OUTPUT_BYTES))]
+    {
+        block_on(async {
+            let host = Host::new().await;
+            let source = host.file("data");
+            fs::write(&source, &data).unwrap();
+            for (kept, limits) in
+                [("50 MiB kept", LogLimits::default()), ("all kept", LogLimits { file_bytes: 1 << 30, files: 2 })]
+            {
+                for round in 0..3 {
+                    let id = id(&format!("{}-{round}-{}", what.len(), kept.len()));
+                    let done = host.file(&format!("done-{id}"));
+                    let text = format!("cat {}; : > {}; exec sleep 1000", source.display(), done.display());
+                    let mut task = script(&text);
+                    task.limits.log = limits;
+                    host.client.start(&id, &task).await.unwrap();
+                    let shim = host.shim_of(host.running(&id).await);
+                    let begin = Instant::now();
+                    while !done.exists() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    let time = begin.elapsed().as_secs_f64();
+                    let cpu = cpu_ticks(shim) as f64 / 100.0;
+                    println!(
+                        "{what}, {kept}: {:.0} MB/s into the log, {:.0} MB/s per core of the shim",
+                        rate(data.len(), time),
+                        rate(data.len(), cpu)
+                    );
+                    host.client.stop(&id, &stop_in(Duration::ZERO)).await.unwrap();
+                    host.ended(&id).await;
+                    if round == 2 {
+                        let begin = Instant::now();
+                        let mut stream = host.client.logs(&id, &vk_task::LogQuery::default()).await.unwrap();
+                        let mut n = 0;
+                        while let Some(part) = futures::StreamExt::next(&mut stream).await {
+                            n += part.unwrap().len();
+                        }
+                        println!("{what}, {kept}: {:.0} MB/s out of the log", rate(n, begin.elapsed().as_secs_f64()));
+                    }
+                    host.client.remove(&id).await.unwrap();
+                }
             }
-            assert_eq!(n, 64 << 20);
-            println!("{what}: {:.0} MiB/s out of the log", 64.0 / begin.elapsed().as_secs_f64());
-        }
-        let deaf = id("x");
-        host.client.start(&deaf, &exec(&["sleep", "9"])).await.unwrap();
-        host.client.stop(&deaf, &stop_in(Duration::ZERO)).await.unwrap();
-    });
+            for _ in 0..3 {
+                let sink = host.file("sink");
+                let text = format!("cat {} | cat > {}", source.display(), sink.display());
+                let begin = Instant::now();
+                assert!(Command::new("/bin/sh").args(["-c", &text]).status().unwrap().success());
+                println!(
+                    "{what}: {:.0} MB/s through `cat` into a file",
+                    rate(data.len(), begin.elapsed().as_secs_f64())
+                );
+                fs::remove_file(sink).unwrap();
+            }
+        });
+    }
 }
