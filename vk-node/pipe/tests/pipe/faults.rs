@@ -210,6 +210,9 @@ fn on_a_full_disk(options: &str, fill: impl Fn(&Path), empty: impl Fn(&Path)) {
         host.client.start(&task, &script(&text)).await.unwrap();
         let shim = host.shim_of(host.running(&task).await);
         eventually("it runs", || runs(&host) == 1).await;
+        // The witness comes first: what is written after it must not meet the full disk.
+        let log = directory.join("tasks").join(task.as_str()).join(names::LOG);
+        eventually("its first output is kept", || fs::metadata(&log).is_ok_and(|m| m.len() > 0)).await;
 
         fill(&directory);
         let late = id("late");
