@@ -9,7 +9,6 @@ use rustix::io::Errno;
 
 /// A kind of system call. Opening to read is `Look`, opening to make or to write is `Open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "testing"), expect(dead_code, reason = "without plans nobody asks for some of them"))]
 pub(crate) enum Call {
     Look,
     Open,

@@ -40,3 +40,10 @@ pub(crate) fn say(what: std::fmt::Arguments<'_>) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "vk-shim: {what}");
 }
+
+/// Says that something did not work which the shim can do without.
+pub(crate) fn complain(what: &str, result: io::Result<()>) {
+    if let Err(e) = result {
+        say(format_args!("cannot {what}: {e}"));
+    }
+}

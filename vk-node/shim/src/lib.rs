@@ -32,12 +32,14 @@ mod log;
 mod memory;
 mod notify;
 mod pipeline;
+mod prepare;
 mod relay;
 mod remove;
 mod run;
 mod signals;
 mod stdio;
 mod tree;
+mod watch;
 mod watchdog;
 
 use std::ffi::OsString;
