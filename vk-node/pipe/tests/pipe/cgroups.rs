@@ -133,7 +133,8 @@ fn escapee() {
             host.client.start(&id, &script(ESCAPES)).await.unwrap();
             let main = host.running(&id).await;
             let group = group_of(&host, &id);
-            eventually("it has started all", || host.file("escaped").exists()).await;
+            // The last of the three is born after it has said so.
+            eventually("it has started all", || host.file("escaped").exists() && members(&group).len() == 3).await;
             let all: Vec<Stat> = members(&group).into_iter().filter_map(Stat::of).collect();
             assert_eq!(all.len(), 3);
             let shim = host.shim_of(main);
