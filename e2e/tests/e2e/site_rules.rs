@@ -1,5 +1,6 @@
-//! What a site does not allow and what it limits, as users see it.
+//! What a site does not allow, what it limits, and what ends with a pod, as users see it.
 
+use kube::api::DeleteParams;
 use serde_json::json;
 use vk_cmd_e2e::site::Settings;
 use vk_cmd_e2e::wait::{self, Probe};
@@ -52,4 +53,44 @@ async fn memory_past_its_limit_is_told_as_everywhere() {
     let ended = room.run("eats", "vk-oom", spec).await.ended().await;
     let attempt = ended.attempt();
     assert_eq!((attempt.exit_code, attempt.reason.as_deref()), (Some(137), Some("OOMKilled")), "{ended:?}");
+}
+
+#[tokio::test]
+async fn a_line_of_a_pod_ends_with_it() {
+    let room = room("tied").await;
+    let site = room.site("vk-tied").await;
+    let file = |name: &str, kind: &str| site.home().join(format!("{name}.{kind}"));
+    for (name, then) in [("running", "sleep 1000"), ("over", "exit 0")] {
+        let script = format!(
+            "echo \"VK_CMD_TASK=$VK_CMD_TASK trap 'echo TERM > {term}; exit' TERM; echo \\$\\$ > {pid}; \
+             while :; do sleep 0.1; done\" > \"$HOME/hostpipe/vk-cmd\"; until test -s {pid}; do sleep 0.1; done; {then}",
+            term = file(name, "term").display(),
+            pid = file(name, "pid").display(),
+        );
+        let job = room.script(name, "vk-tied", &script).await;
+        let started = wait::until("the line to run", LONG, GLANCE, async || {
+            let text = std::fs::read_to_string(file(name, "pid")).unwrap_or_default();
+            Ok(text.trim().parse::<i32>().map_or_else(|error| Probe::not_yet(error.to_string()), Probe::Ready))
+        });
+        let pid = started.await.unwrap();
+        let is_alive = || std::path::Path::new(&format!("/proc/{pid}")).exists();
+        if name == "over" {
+            assert_eq!(job.ended().await.exit_code, Some(0));
+        } else {
+            job.running().await;
+        }
+        assert!(is_alive() && !file(name, "term").exists(), "{name}: the line goes on");
+        job.api.delete(&job.name, &DeleteParams::default()).await.unwrap();
+        let gone = wait::until("the pod to be gone", LONG, GLANCE, async || {
+            Ok(if job.pods().await.is_empty() { Probe::Ready(()) } else { Probe::not_yet("it is there") })
+        });
+        gone.await.unwrap();
+        // The API server removes a pod that has ended as soon as it is deleted: then the line is ended after it.
+        assert!(name == "over" || !is_alive(), "the pod went before its line's processes");
+        let ended = wait::until("the line to be ended", LONG, GLANCE, async || {
+            Ok(if is_alive() { Probe::not_yet("it runs") } else { Probe::Ready(()) })
+        });
+        ended.await.unwrap();
+        assert_eq!(std::fs::read_to_string(file(name, "term")).unwrap(), "TERM\n", "{name}");
+    }
 }

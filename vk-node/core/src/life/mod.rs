@@ -29,7 +29,8 @@
 //!
 //! Lines that the pod's processes have written to the FIFO are tasks of the pod without being runs of a container. They
 //! have no say in the pod's phase, and may go on after the last container has ended. They are ended with the containers
-//! when the pod is deleted or past its deadline, and the object does not go before they are final.
+//! when the pod is deleted or past its deadline, and the object does not go before they are final. (The API server removes
+//! a pod of a terminal phase by itself as soon as it is deleted: what is left then is ended as any task without a pod.)
 //!
 //! The pipe keeps the records of a task until it is told that its end has been told of. It is told once the API server
 //! has that end; what it collects then is still known from the published status.
