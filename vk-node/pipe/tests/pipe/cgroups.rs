@@ -112,9 +112,10 @@ fn own_group() {
         let main = host.running(&id).await;
         let group = group_of(&host, &id);
         assert!(group.file_name().unwrap().to_str().unwrap().starts_with("vk-grouped-"), "{group:?}");
-        eventually("it has started all", || host.file("escaped").exists()).await;
         // The shell, what it waits in, and the escapee; of the shim nothing.
-        assert!(members(&group).contains(&main) && members(&group).len() == 3, "{:?}", members(&group));
+        let all_are_born = || host.file("escaped").exists() && members(&group).len() == 3;
+        eventually("it has started all", all_are_born).await;
+        assert!(members(&group).contains(&main), "{:?}", members(&group));
         assert!(!members(&group).contains(&host.shim_of(main)));
         host.client.stop(&id, &stop_in(Duration::ZERO)).await.unwrap();
         host.ended(&id).await;
