@@ -17,11 +17,11 @@ use vk_record::process::Stat;
 use vk_task::{ApiError, End, ErrorReason};
 
 use crate::command::Command;
+use crate::end::end_of;
 use crate::error::complain;
 use crate::gate::{self, Failure, Report};
 use crate::stdio::Theirs;
 use crate::tree;
-use crate::watch::end_of;
 
 /// How long a program whose caller has hung up may take to end by itself.
 const GRACE: Duration = Duration::from_secs(1);

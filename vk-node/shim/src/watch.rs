@@ -17,13 +17,14 @@ use crate::cgroup::Held;
 use crate::clock::{self, Alarm};
 use crate::command::Command;
 use crate::control::{self, Control};
+use crate::end::end_of;
 use crate::error::{complain, say};
 use crate::gate::{Failure, Report};
 use crate::life::{self, Seen, Step};
 use crate::linger::Lingerers;
 use crate::notify::Notifier;
 use crate::relay::Relay;
-use crate::run::Started;
+use crate::start::Started;
 use crate::watchdog::Watchdog;
 use crate::{memory, signals, tree};
 
@@ -325,19 +326,4 @@ fn next_ended() -> Result<Option<Pid>, Errno> {
     }
     // SAFETY: waitid(2) fills this field in, or leaves it zero.
     Ok(Pid::from_raw(unsafe { info.si_pid() }))
-}
-
-/// What the kernel says of a process that has ended.
-pub(crate) fn end_of(status: WaitStatus) -> End {
-    // WCOREDUMP of wait(2).
-    const CORE_DUMPED: i32 = 0x80;
-    match (status.exit_status(), status.terminating_signal()) {
-        (Some(code), _) => End::Exited { code: u8::try_from(code & 0xff).unwrap_or(u8::MAX) },
-        (None, Some(signal)) => End::Signaled {
-            signal: Signal(u8::try_from(signal).unwrap_or(u8::MAX)),
-            core_dumped: status.as_raw() & CORE_DUMPED != 0,
-        },
-        // wait(2) without WUNTRACED and WCONTINUED reports nothing else.
-        (None, None) => End::Exited { code: u8::MAX },
-    }
 }

@@ -23,7 +23,8 @@ use vk_task::{
 };
 
 use super::control::Control;
-use super::start::{self, Started, failure};
+use super::refusal::failure;
+use super::start::{self, Started};
 use super::{Pipe, logs, stream};
 
 /// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.

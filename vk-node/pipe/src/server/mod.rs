@@ -28,6 +28,7 @@ mod log_text;
 mod log_watch;
 mod logs;
 mod lose;
+mod refusal;
 mod remove;
 mod retention;
 mod site;

@@ -13,7 +13,7 @@ use vk_record::points::{Point, reach};
 use vk_record::{Dir, RecordError, names};
 use vk_task::{ApiError, ErrorReason, TaskId};
 
-use super::start::failure;
+use super::refusal::failure;
 use super::{Pipe, complain};
 
 impl Pipe {

@@ -13,6 +13,7 @@ use vk_site::{Cleared, Denied};
 use vk_task::{ApiError, End, ErrorReason, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
+use super::refusal::failure;
 use super::remove::discard;
 use super::{Pipe, audit, complain, host, site};
 
@@ -352,12 +353,4 @@ fn read_records(pipe: &Pipe, task: &TaskDir) -> Result<Option<Records>, RecordEr
 /// The file in which a task's shim complains, from where it may be read.
 pub(super) fn complaints(dir: &Dir) -> Option<File> {
     dir.open_file(names::SHIM_ERR, rustix::fs::OFlags::RDONLY).ok().flatten()
-}
-
-/// The refusal that a failure of the records comes to.
-pub(super) fn failure(what: &str, e: &RecordError) -> ApiError {
-    let reason = if e.is_no_space() { ErrorReason::NoSpace } else { ErrorReason::Internal };
-    let message = format!("{what}: {}", chain(e));
-    error!("{message}");
-    ApiError { reason, message }
 }

@@ -28,7 +28,7 @@ use vk_task::stream::StreamRequest;
 use vk_task::{ApiError, ErrorReason, Origin, TaskId, TaskSpec, TaskView};
 
 use super::Pipe;
-use super::start::failure;
+use super::refusal::failure;
 pub(super) use ends::{End, run};
 use file::LogFile;
 

@@ -20,7 +20,7 @@ use crate::frames;
 use crate::server::Pipe;
 use crate::server::control::{self, Control};
 use crate::server::logs::{self, Output};
-use crate::server::start::failure;
+use crate::server::refusal::failure;
 
 /// What is wanted.
 #[derive(Debug)]

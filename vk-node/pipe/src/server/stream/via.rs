@@ -10,7 +10,7 @@ use vk_record::{RecordError, TaskDir};
 use vk_task::{ApiError, ErrorReason, ExecVia, Launch, RuntimeLaunch, TaskId, TaskState};
 
 use crate::server::Pipe;
-use crate::server::start::failure;
+use crate::server::refusal::failure;
 
 /// The namespaces that may have to be entered, as `/proc/PID/ns` names them.
 const USER: &str = "user";
