@@ -2,8 +2,9 @@
 //!
 //! A pod's process has its task's id in its environment, and writes it before its line:
 //! `echo "VK_CMD_TASK=$VK_CMD_TASK apptainer exec …" > $HOME/hostpipe/vk-cmd`. The line's processes then belong to that
-//! pod. A line that claims a task which is not there, or which is over, is refused, and not run as nobody's: its pod
-//! would not know of it, and nobody would end it with the pod.
+//! pod. A line that claims a task which is not there, or which is being stopped, is refused, and not run as nobody's: its
+//! pod would not know of it, and nobody would end it with the pod. A task that has ended by itself still has its pod as
+//! long as its records are there: `echo … > vk-cmd` is often a pod's last act, and it may be over before its line is read.
 
 use vk_task::{ContainerRun, Origin, TASK_VARIABLE, TaskId, TaskView};
 
@@ -18,9 +19,9 @@ pub(super) enum BadClaim {
     /// There is no such task.
     #[error("it says that task {0} wrote it, and there is no such task here")]
     NoTask(TaskId),
-    /// That task has ended, or is about to.
-    #[error("it says that task {0} wrote it, which has ended or is being stopped: nothing more is started for it")]
-    Over(TaskId),
+    /// That task is being stopped, or was.
+    #[error("it says that task {0} wrote it, which was told to stop: nothing more is started for it")]
+    Stopped(TaskId),
 }
 
 /// The task that a line claims to be of, and what is left of the line; `None` when it claims nothing.
@@ -39,8 +40,8 @@ pub(super) fn split(line: &str) -> Result<Option<(TaskId, &str)>, BadClaim> {
 /// wrote belongs to the same pod, or to none.
 pub(super) fn writer(id: &TaskId, view: Option<&TaskView>) -> Result<Option<ContainerRun>, BadClaim> {
     let view = view.ok_or_else(|| BadClaim::NoTask(id.clone()))?;
-    if view.state.is_final() || view.stop.is_some() {
-        return Err(BadClaim::Over(id.clone()));
+    if view.stop.is_some() {
+        return Err(BadClaim::Stopped(id.clone()));
     }
     match &view.origin {
         Origin::Pod(run) => Ok(Some(run.clone())),
@@ -94,14 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_started_for_a_task_that_is_unknown_or_over() {
+    fn nothing_is_started_for_a_task_that_is_not_there_or_is_stopped() {
         assert_eq!(writer(&id(), None), Err(BadClaim::NoTask(id())));
         let mut over = view(Origin::Pod(run()));
         over.stop = Some(StopRequest { kill_at: Timestamp::UNIX_EPOCH, reason: String::new() });
-        assert_eq!(writer(&id(), Some(&over)), Err(BadClaim::Over(id())));
+        assert_eq!(writer(&id(), Some(&over)), Err(BadClaim::Stopped(id())));
         over.stop = None;
         let at = Timestamp::UNIX_EPOCH;
         over.state = TaskState::Unknown { started_at: at, noticed_at: at, message: String::new() };
-        assert_eq!(writer(&id(), Some(&over)), Err(BadClaim::Over(id())));
+        assert_eq!(writer(&id(), Some(&over)), Ok(Some(run())));
     }
 }
