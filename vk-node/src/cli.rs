@@ -51,6 +51,10 @@ struct Pipe {
     /// The directory by which the pipe is reached [default: $HOME/hostpipe].
     #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
     hostpipe: Option<PathBuf>,
+    /// Where records and logs of tasks go, on a disk of this host [default: the pipe's directory, or where that is on a
+    /// shared file system the first local one of /var/tmp, /tmp, $TMPDIR].
+    #[arg(long, env = "VK_NODE_RECORDS", value_name = "DIR")]
+    records: Option<PathBuf>,
     /// The cgroup (version 2) that is delegated for tasks: `auto` takes the pipe's own if it is delegated, `off` takes
     /// none.
     #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
@@ -145,6 +149,7 @@ fn start(part: Part) -> anyhow::Result<()> {
         Part::Run(run) => runtime.block_on(node::run(options(run)?)),
         Part::Pipe(pipe) => {
             let mut options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
+            options.records = pipe.records;
             options.site_file = pipe.site;
             options.cgroup = pipe.cgroup;
             runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
@@ -159,6 +164,7 @@ fn options(run: Run) -> anyhow::Result<node::Options> {
         kubeconfig: run.kubeconfig,
         hostpipe: hostpipe(run.own_pipe.hostpipe)?,
         starts_pipe: run.pipe == PipeOwner::Node,
+        records: run.own_pipe.records,
         site_file: run.own_pipe.site,
         cgroup: run.own_pipe.cgroup,
         address: run.address,

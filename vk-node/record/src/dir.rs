@@ -91,6 +91,29 @@ impl Dir {
         Ok(dir)
     }
 
+    /// Opens the directory `name` in `base`, which is open to all users as `/var/tmp` is, making it if it is not there.
+    /// The path of `base` may lead over symbolic links, `name` may be none.
+    ///
+    /// # Errors
+    /// When it cannot be made or opened, or is not ours alone: somebody else may have been there first. Also when others
+    /// may replace it, because `base` is not sticky.
+    pub fn open_or_create_among_others(base: &Path, name: &str) -> Result<Self, RecordError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(base, flags, Mode::empty()).map_err(|e| RecordError::Io {
+            action: "open the directory",
+            path: base.to_owned(),
+            source: e.into(),
+        })?;
+        // It is another user's: nothing is done with it but this.
+        let base = Self { fd, path: base.to_owned() };
+        let stat = rustix::fs::fstat(&base.fd).map_err(|e| base.error("look at", "", e))?;
+        let mode = Mode::from_raw_mode(stat.st_mode);
+        if mode.intersects(Mode::WGRP | Mode::WOTH) && !mode.contains(Mode::SVTX) {
+            return Err(base.not_ours("", "can be written to by others, and is not sticky".to_owned()));
+        }
+        Ok(base.create_dir(name)?.0)
+    }
+
     /// Opens the directory at `path`.
     ///
     /// # Errors
@@ -113,7 +136,10 @@ impl Dir {
             || faults::at(Call::Look, name).and_then(|()| rustix::fs::openat(&self.fd, name, flags, Mode::empty()));
         let fd = retry_on_intr(open).map_err(|e| self.error("open the directory", name, e))?;
         let dir = Self { fd, path: self.path.join(name) };
-        dir.check_owner(&dir.fd, "")?;
+        let stat = dir.check_owner(&dir.fd, "")?;
+        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
+            return Err(dir.not_ours("", "can be written to by others".to_owned()));
+        }
         Ok(dir)
     }
 
@@ -193,7 +219,8 @@ impl Dir {
     /// Opens the file `name`; `None` when it is not there.
     ///
     /// # Errors
-    /// When it cannot be opened, or is not a plain file of ours.
+    /// When it cannot be opened, or is not a plain file of ours. A file that is to be written must have no other name:
+    /// what goes into it would go into something else as well.
     pub fn open_file(&self, name: &str, flags: OFlags) -> Result<Option<File>, RecordError> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         let mode = Mode::RUSR | Mode::WUSR;
@@ -207,11 +234,13 @@ impl Dir {
         };
         let stat = self.check_owner(&fd, name)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
-        if kind == FileType::RegularFile {
-            Ok(Some(File::from(fd)))
-        } else {
-            Err(self.not_ours(name, format!("is no plain file but a {kind:?}")))
+        if kind != FileType::RegularFile {
+            return Err(self.not_ours(name, format!("is no plain file but a {kind:?}")));
         }
+        if flags.intersects(OFlags::WRONLY | OFlags::RDWR) && stat.st_nlink > 1 {
+            return Err(self.not_ours(name, "has another name too (a hard link)".to_owned()));
+        }
+        Ok(Some(File::from(fd)))
     }
 
     /// Opens the file `name` for appending, making it if it is not there.
@@ -369,6 +398,62 @@ mod tests {
         dir.write("link", b"new", PRIVATE).unwrap();
         assert_eq!(fs::read(temporary.path().join("elsewhere")).unwrap(), b"secret");
         assert_eq!(dir.read("link").unwrap().unwrap(), b"new");
+    }
+
+    #[test]
+    fn a_file_with_another_name_is_not_written() {
+        let (temporary, dir) = fresh();
+        let elsewhere = temporary.path().join("elsewhere");
+        fs::write(&elsewhere, "kept").unwrap();
+        fs::hard_link(&elsewhere, dir.path().join("log")).unwrap();
+        assert!(matches!(dir.append_to("log"), Err(RecordError::NotOurs { .. })));
+        assert!(matches!(dir.open_file("log", OFlags::RDWR), Err(RecordError::NotOurs { .. })));
+        // Replacing it leaves the other alone.
+        dir.write("log", b"new", PRIVATE).unwrap();
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"kept");
+        assert!(dir.append_to("log").is_ok());
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let (_temporary, dir) = fresh();
+        let (sub, _) = dir.create_dir("sub").unwrap();
+        fs::set_permissions(sub.path(), fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(matches!(dir.open_dir("sub"), Err(RecordError::NotOurs { .. })));
+        fs::set_permissions(sub.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(dir.open_dir("sub").is_ok());
+    }
+
+    #[test]
+    fn among_others_only_what_is_ours_alone_is_used() {
+        let (temporary, _) = fresh();
+        let base = temporary.path().join("tmp");
+        fs::create_dir(&base).unwrap();
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Dir::open_or_create_among_others(&base, "u"), Err(RecordError::NotOurs { .. })));
+        fs::set_permissions(&base, fs::Permissions::from_mode(0o1777)).unwrap();
+        assert!(Dir::open_or_create_among_others(&base, "u").is_ok());
+        assert!(Dir::open_or_create_among_others(&base, "u").is_ok());
+        symlink(base.join("u"), base.join("link")).unwrap();
+        assert!(Dir::open_or_create_among_others(&base, "link").is_err());
+        fs::create_dir(base.join("open")).unwrap();
+        fs::set_permissions(base.join("open"), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Dir::open_or_create_among_others(&base, "open"), Err(RecordError::NotOurs { .. })));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_errors() {
+        let (_temporary, dir) = fresh();
+        let long = "x".repeat(256);
+        for name in ["a\0b", long.as_str(), "", "no/such"] {
+            assert!(dir.write(name, b"x", PRIVATE).is_err(), "{name:?}");
+            assert!(dir.append_to(name).is_err(), "{name:?}");
+        }
+        for name in ["a\0b", long.as_str(), "no/such"] {
+            assert!(dir.create_dir(name).is_err(), "{name:?}");
+        }
+        assert!(dir.write("..", b"x", PRIVATE).is_err());
+        assert_eq!(dir.entries().unwrap(), Vec::<String>::new());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!   events.sock              shims ring here after each durable change
 //!   pipeline.out, .err       what the FIFO's lines write, besides their logs; added by their shims
 //!   pipe.lock                held by the one pipe of this directory
+//!   pipe.host                on a shared file system: which host has it; then the rest is on local disk
 //!   tasks/<id>/
 //!     intent.json            what was asked, and when       written by the pipe
 //!     script                 the script's text              written by the pipe, before the intent
@@ -50,6 +51,7 @@ mod faults;
 pub mod lingering;
 mod lock;
 mod log_files;
+mod parents;
 pub mod points;
 pub mod process;
 pub mod runtime;
@@ -64,5 +66,6 @@ pub use dir::{Dir, names};
 pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};
 pub use log_files::{LogFile, closed_end, closed_name};
+pub use parents::{Parent, Weakness, weaknesses};
 pub use task::{Exit, Facts, Intent, IntentHead, LingeringProcesses, Lost, Start, Stop, TaskDir, state_of, view_of};
 pub use version::Version;

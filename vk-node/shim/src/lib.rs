@@ -54,14 +54,16 @@ pub use error::ShimError;
 use error::say;
 pub use signals::DOORBELL;
 
-/// The command line of `vk-node shim <task-dir>`, given without the program and the word `shim`. To be called before
+/// The command line of `vk-node shim <task-dir> <pipe-dir>`, given without the program and the word `shim`. To be called before
 /// the process has a second thread.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
-    let (Some(dir), None) = (args.next(), args.next()) else {
-        say(format_args!("usage: vk-node shim <task-directory>\nThe pipe runs this; it is of no use by hand."));
+    let (Some(dir), Some(pipe), None) = (args.next(), args.next(), args.next()) else {
+        say(format_args!(
+            "usage: vk-node shim <task-directory> <pipe-directory>\nThe pipe runs this; it is of no use by hand."
+        ));
         return ExitCode::from(2);
     };
-    match run::run(&PathBuf::from(dir)) {
+    match run::run(&PathBuf::from(dir), &PathBuf::from(pipe)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             say(format_args!("{}", chain(&e)));

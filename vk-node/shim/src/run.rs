@@ -21,10 +21,10 @@ use crate::watch::Watch;
 use crate::{ShimError, remove};
 
 /// Does all of it. Returns early and quietly when another shim has this task, or had it.
-pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
+pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
     let signals = prepare()?;
-    let task = TaskDir { dir: Dir::open(path)? };
-    let root = Dir::open(&path.join("../.."))?;
+    let task = TaskDir { dir: open_task(path)? };
+    let root = Dir::open(pipe)?;
     reach(Point::ShimBegun);
     let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
     reach(Point::ShimLocked);
@@ -68,6 +68,16 @@ pub(crate) fn run(path: &Path) -> Result<(), ShimError> {
     notifier.ring_end();
     reach(Point::Rung);
     Ok(())
+}
+
+/// Opens a task's directory, `<records>/tasks/<id>`, step by step: where the records are is the user's word, but beneath
+/// that no link is followed, for whoever could put one there would have the shim write elsewhere.
+fn open_task(path: &Path) -> Result<Dir, ShimError> {
+    let no_task = || ShimError::NoIntent(path.to_owned());
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned).ok_or_else(no_task);
+    let tasks = path.parent().ok_or_else(no_task)?;
+    let records = tasks.parent().ok_or_else(no_task)?;
+    Ok(Dir::open(records)?.open_dir(&name(tasks)?)?.open_dir(&name(path)?)?)
 }
 
 /// What `execve` will be given, and what is to be run when all of that is over. The intent, which may hold a long script,

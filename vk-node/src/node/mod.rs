@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) hostpipe: PathBuf,
     /// Whether the node starts a pipe where none answers.
     pub(crate) starts_pipe: bool,
+    /// Where that pipe keeps its records, where it is not to choose itself.
+    pub(crate) records: Option<PathBuf>,
     /// The site's file for that pipe, where it is not in one of the usual places.
     pub(crate) site_file: Option<PathBuf>,
     /// Which cgroup a pipe that it starts uses.

@@ -1,6 +1,6 @@
 //! The pipe that a node starts for itself, where nobody else has.
 
-use std::path::Path;
+use std::ffi::OsString;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,34 +31,35 @@ impl Drop for OwnPipe {
 /// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is: while it is followed,
 /// nothing is done here.
 pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
-    let (directory, site_file) = (options.hostpipe.clone(), options.site_file.clone());
-    let cgroup = options.cgroup.to_string();
+    let args = arguments(options);
     OwnPipe(tokio::spawn(async move {
         // The mirror lives as long as the node.
         while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
             if pipe.info().await.is_err() {
-                run_one(&directory, site_file.as_deref(), &cgroup).await;
+                run_one(&args).await;
             }
             tokio::time::sleep(PAUSE).await;
         }
     }))
 }
 
+/// The pipe's command line.
+fn arguments(options: &Options) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["pipe".into(), "--hostpipe".into(), options.hostpipe.clone().into()];
+    args.extend(["--cgroup".into(), options.cgroup.to_string().into()]);
+    for (name, path) in [("--records", &options.records), ("--site", &options.site_file)] {
+        if let Some(path) = path {
+            args.extend([name.into(), path.clone().into()]);
+        }
+    }
+    args
+}
+
 /// Starts a pipe and waits for its end.
-async fn run_one(directory: &Path, site_file: Option<&Path>, cgroup: &str) {
+async fn run_one(args: &[OsString]) {
     // The name of the running file may be gone (an update replaces it); this link still leads to it.
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg("pipe")
-        .arg("--hostpipe")
-        .arg(directory)
-        .arg("--cgroup")
-        .arg(cgroup)
-        .stdin(Stdio::null())
-        .kill_on_drop(true);
-    if let Some(file) = site_file {
-        command.arg("--site").arg(file);
-    }
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     // A Ctrl-C at the node's terminal is for the node; it ends its pipe itself.
     command.process_group(0);
     match command.spawn() {

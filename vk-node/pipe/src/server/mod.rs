@@ -33,6 +33,7 @@ mod remove;
 mod retention;
 mod site;
 mod start;
+mod storage;
 mod stream;
 mod table;
 mod told;
@@ -48,7 +49,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
-use vk_record::{Dir, Lock, LockHolder, chain, names};
+use vk_record::{Dir, chain, names};
 use vk_task::HostInfo;
 
 use audit::AuditLog;
@@ -57,6 +58,8 @@ pub use cgroup::CgroupChoice;
 use collect::Collection;
 use log_watch::LogWatch;
 use site::SiteRules;
+pub use storage::FileSystem;
+use storage::{HostClaim, Storage};
 use table::Table;
 
 /// How long requests that are being answered may take when the pipe is asked to end.
@@ -67,7 +70,11 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct PipeOptions {
     /// Its directory, `$HOME/hostpipe` by default: see [`PipeOptions::new`].
     pub directory: PathBuf,
-    /// The program that is run as `<program> shim <task-directory>`.
+    /// Where the records go. `None`: into its directory, or where that is on a shared file system to local disk.
+    pub records: Option<PathBuf>,
+    /// What the directory is taken to be on, for tests. `None`: what it is on.
+    pub file_system: Option<FileSystem>,
+    /// The program that is run as `<program> shim <task-directory> <pipe-directory>`.
     pub shim_program: PathBuf,
     /// The site's file; `None`: `/etc/vk-cmd/site.yaml`, or else `site.yaml` in the pipe's directory, if it is there.
     pub site_file: Option<PathBuf>,
@@ -82,7 +89,14 @@ impl PipeOptions {
     /// When the program's own path cannot be found out.
     pub fn new(directory: PathBuf) -> std::io::Result<Self> {
         let shim_program = std::env::current_exe()?;
-        Ok(Self { directory, shim_program, site_file: None, cgroup: CgroupChoice::Auto })
+        Ok(Self {
+            directory,
+            records: None,
+            file_system: None,
+            shim_program,
+            site_file: None,
+            cgroup: CgroupChoice::Auto,
+        })
     }
 }
 
@@ -116,18 +130,19 @@ struct Pipe {
 /// When the directory cannot be used, or another pipe has it.
 pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let open_files = limits::raise_open_files();
-    let root = Arc::new(Dir::open_or_create(&options.directory).context("the pipe's directory cannot be used")?);
-    let _lock = lock(&root)?;
-    let (tasks, _) = root.create_dir(names::TASKS)?;
-    let (trash, _) = root.create_dir(names::TRASH)?;
-    let site = SiteRules::open(options.site_file, &root, &tasks)?;
-    let (audit, ends) = AuditLog::new(&root);
+    let mut info = host::info(options.directory.clone());
+    let storage = Storage::open(&options.directory, options.records, options.file_system, info.hostname.clone())?;
+    let Storage { ref root, ref records, .. } = storage;
+    let (tasks, _) = records.create_dir(names::TASKS)?;
+    let (trash, _) = records.create_dir(names::TRASH)?;
+    let site = SiteRules::open(options.site_file, root, &tasks)?;
+    let (audit, ends) = AuditLog::new(records);
     // Before the tasks are read: what changes from now on rings here.
-    let events = events::bind(&root).context("cannot listen to the shims")?;
-    let enforcement = cgroup::prepare(&options.cgroup)?;
-    let info = HostInfo { enforcement, ..host::info(options.directory.clone()) };
+    let events = events::bind(root).context("cannot listen to the shims")?;
+    info.enforcement = cgroup::prepare(&options.cgroup)?;
+    info.records = storage.place.clone();
     let pipe = Arc::new(Pipe {
-        root,
+        root: Arc::clone(root),
         tasks,
         trash,
         shim_program: options.shim_program,
@@ -162,6 +177,8 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         ended = &mut served => bail!("the pipe's socket failed: {ended:?}"),
         // Cancel-safe: nothing is lost by not waiting for the signal any more.
         () = shutdown => {}
+        // Cancel-safe: the claim is given back when it is dropped.
+        lost = keep_claim(storage.claim) => return Err(lost.context("the pipe has lost its directory to another host")),
     }
     pipe.closing.cancel();
     pipe.streams.close();
@@ -181,22 +198,11 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     Ok(())
 }
 
-/// Makes sure that this is the only pipe of the directory.
-fn lock(root: &Dir) -> anyhow::Result<Lock> {
-    let path = root.path().display();
-    match Lock::try_take(root, names::PIPE_LOCK)? {
-        Some(lock) => Ok(lock),
-        None => match LockHolder::of(root, names::PIPE_LOCK)? {
-            LockHolder::Process(pid) => {
-                let pid = pid.as_raw_nonzero();
-                bail!(
-                    "another pipe, process {pid}, has {path}: use that one, end it, or give this one a directory of its own"
-                )
-            }
-            LockHolder::Nobody | LockHolder::Elsewhere => {
-                bail!("another pipe, in a container or on another host, has {path}: a pipe's directory is for one host")
-            }
-        },
+/// Ends when another host has taken the directory.
+async fn keep_claim(claim: Option<HostClaim>) -> anyhow::Error {
+    match claim {
+        Some(claim) => claim.keep().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -214,6 +214,7 @@ pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
     Command::new(&pipe.shim_program)
         .arg("shim")
         .arg(dir.path())
+        .arg(pipe.root.path())
         .env_clear()
         .envs(host::base_environment())
         .envs(open_files)

@@ -19,6 +19,7 @@ mod ends;
 mod faults;
 mod fifo;
 mod figures;
+mod hostile;
 mod limits;
 mod logs;
 mod matrix;
@@ -26,6 +27,7 @@ mod records;
 mod restarts;
 mod site;
 mod small_node;
+mod storage;
 mod streams;
 mod streams_attach;
 mod support;
@@ -57,6 +59,8 @@ fn main() -> ExitCode {
         ends::TESTS,
         faults::TESTS,
         fifo::TESTS,
+        hostile::TESTS,
+        storage::TESTS,
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,

@@ -12,6 +12,7 @@ use futures::{Stream, StreamExt};
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use vk_pipe::server::FileSystem;
 use vk_pipe::{ClientError, PipeClient, PipeOptions};
 use vk_record::process::{self, Stat};
 use vk_task::{
@@ -21,6 +22,10 @@ use vk_task::{
 
 /// By which a test tells its pipe which cgroup to use.
 pub(crate) const CGROUP_VARIABLE: &str = "VK_TEST_CGROUP";
+
+/// By which it tells its pipe what its directory is taken to be on, and where its records go.
+pub(crate) const FILE_SYSTEM_VARIABLE: &str = "VK_TEST_FILE_SYSTEM";
+pub(crate) const RECORDS_VARIABLE: &str = "VK_TEST_RECORDS";
 
 /// Longer than anything here takes, on a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +41,10 @@ pub(crate) fn be_the_pipe(mut args: impl Iterator<Item = OsString>) -> ExitCode 
     if let Ok(cgroup) = std::env::var(CGROUP_VARIABLE) {
         options.cgroup = cgroup.parse().unwrap();
     }
+    if std::env::var(FILE_SYSTEM_VARIABLE).is_ok() {
+        options.file_system = Some(FileSystem::Shared("nfs"));
+    }
+    options.records = std::env::var_os(RECORDS_VARIABLE).map(PathBuf::from);
     let shutdown = async {
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1()).unwrap().recv().await;
     };
@@ -126,7 +135,8 @@ impl Host {
     /// A shim, as the pipe starts it.
     pub(crate) fn shim_command(&self, id: &TaskId) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.arg("shim").arg(self.directory().join("tasks").join(id.as_str())).env("HOME", self.home());
+        command.arg("shim").arg(self.directory().join("tasks").join(id.as_str())).arg(self.directory());
+        command.env("HOME", self.home());
         command.stdin(Stdio::null());
         command
     }
