@@ -182,6 +182,9 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
 /// What is to become of the pod.
 fn course<'a>(pod: &AdmittedPod, facts: &Facts<'a>, histories: &[History], deadline: Option<Timestamp>) -> Course<'a> {
     if let Deletion::Asked { grace } = facts.deletion {
+        // The API server gives a pod of a terminal phase no grace, whatever was asked: it thinks that nothing runs. What
+        // does is a line of the FIFO.
+        let grace = if is_terminal(facts.published) { grace.max(pod.grace) } else { grace };
         return Course::Deleted { grace };
     }
     let was_stopped = facts.tasks.iter().any(|t| t.stop.as_ref().is_some_and(|s| s.reason == DEADLINE_EXCEEDED));

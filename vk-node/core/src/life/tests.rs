@@ -481,10 +481,12 @@ fn lines_of_a_pod_outlive_its_containers_and_not_the_pod() {
     world.settle();
     assert_eq!(world.phase(), "Succeeded", "a line has no say in it");
     assert!(world.tasks.iter().any(|task| is_line(task) && task.stop.is_none() && !task.state.is_final()));
-    world.deletion = Deletion::Asked { grace: SignedDuration::from_secs(7) };
+    // That is what the API server makes of a deletion of a pod that has ended.
+    world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
     world.settle();
     let line = world.tasks.iter().find(|task| is_line(task)).unwrap();
-    assert_eq!(line.stop.as_ref().unwrap().kill_at, world.now + SignedDuration::from_secs(7));
+    let pods_grace = SignedDuration::from_secs(5);
+    assert_eq!(line.stop.as_ref().unwrap().kill_at, world.now + pods_grace, "it has the pod's grace all the same");
     assert!(!world.removed, "the object goes after the line's processes");
     world.end(&End::Signaled { signal: Signal(15), core_dumped: false });
     world.settle();
