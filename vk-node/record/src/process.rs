@@ -40,24 +40,25 @@ impl Stat {
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         // Bytes, for a process may give itself any name.
-        parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
-}
 
-/// Reads the text of `/proc/PID/stat`: see proc_pid_stat(5). The second field is the name in parentheses, which may
-/// itself hold spaces and parentheses.
-fn parse_stat(text: &[u8]) -> Option<Stat> {
-    let open = memchr::memchr(b'(', text)?;
-    let close = memchr::memrchr(b')', text)?;
-    let pid = std::str::from_utf8(text.get(..open)?).ok()?.trim().parse().ok()?;
-    let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
-    // Field 3, the state, is the first after the name.
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    let parent = fields.next()?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    let start_ticks = fields.nth(15)?.parse().ok()?;
-    Some(Stat { pid, zombie: matches!(state, "Z" | "X"), parent, session, start_ticks })
+    /// Reads the text of `/proc/PID/stat`: see proc_pid_stat(5). The second field is the name in parentheses, which may
+    /// itself hold spaces and parentheses.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let open = memchr::memchr(b'(', text)?;
+        let close = memchr::memrchr(b')', text)?;
+        let pid = std::str::from_utf8(text.get(..open)?).ok()?.trim().parse().ok()?;
+        let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
+        // Field 3, the state, is the first after the name.
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let session = fields.nth(1)?.parse().ok()?;
+        let start_ticks = fields.nth(15)?.parse().ok()?;
+        Some(Stat { pid, zombie: matches!(state, "Z" | "X"), parent, session, start_ticks })
+    }
 }
 
 /// The kernel's id of this boot.
@@ -250,11 +251,11 @@ mod tests {
     fn a_name_cannot_fool_the_parser() {
         let text = b"42 (a) Z 1 (b)) S 7 42 41 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3";
         assert_eq!(
-            parse_stat(text),
+            Stat::parse(text),
             Some(Stat { pid: 42, zombie: false, parent: 7, session: 41, start_ticks: 987_654 })
         );
         for garbage in [&b""[..], b"1", b"1 (", b"1 (x)", b"1 (x) S", b"x (x) S 1 2 3", b")("] {
-            assert_eq!(parse_stat(garbage), None);
+            assert_eq!(Stat::parse(garbage), None);
         }
     }
 

@@ -56,6 +56,8 @@ use audit::AuditLog;
 use blocking::Blocking;
 pub use cgroup::CgroupChoice;
 use collect::Collection;
+#[doc(hidden)]
+pub use fifo::fuzz::play as fuzz_fifo;
 use log_watch::LogWatch;
 use site::SiteRules;
 pub use storage::FileSystem;

@@ -19,6 +19,7 @@ mod ends;
 mod faults;
 mod fifo;
 mod figures;
+mod garbage;
 mod hostile;
 mod limits;
 mod logs;
@@ -59,14 +60,15 @@ fn main() -> ExitCode {
         ends::TESTS,
         faults::TESTS,
         fifo::TESTS,
+        garbage::TESTS,
         hostile::TESTS,
-        storage::TESTS,
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,
         records::TESTS,
         restarts::TESTS,
         site::TESTS,
+        storage::TESTS,
         streams::TESTS,
         streams_attach::TESTS,
     ]

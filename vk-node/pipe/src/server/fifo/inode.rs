@@ -16,6 +16,9 @@ pub(super) const MAX_LINE_BYTES: usize = 1 << 20;
 const PIPE_BUF: usize = 4096;
 /// So much of a line that is not run is told.
 const SHOWN_BYTES: usize = 1024;
+/// So many lines in a row are told of one by one; of more, how many there were. Whoever writes a file of garbage would
+/// otherwise push the records of others out.
+const MAX_TOLD: u32 = 100;
 
 /// How often a FIFO has been opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +70,9 @@ pub(super) enum Why {
     /// It has no newline, and it is not sure that it is whole.
     #[error("no newline ended it, and others had the FIFO open at the same time: write it again, with a newline")]
     Unfinished,
+    /// Too many before it were not run either.
+    #[error("these are {0} more lines of the same writer that were not run, for reasons as those before them")]
+    More(u32),
     /// A pipe before this one may have read its beginning.
     #[error("a pipe that is gone may have read its beginning, so it may not be whole: write it again")]
     Headless,
@@ -85,6 +91,8 @@ pub(super) struct Inode {
     headless: bool,
     /// How many bytes came since it is suspect.
     suspect_bytes: usize,
+    /// How many lines in a row were not run.
+    refused: u32,
 }
 
 impl Inode {
@@ -99,7 +107,7 @@ impl Inode {
     }
 
     fn with(opens: Opens, headless: bool) -> Self {
-        Self { opens, rest: Vec::new(), skipping: false, suspect: None, headless, suspect_bytes: 0 }
+        Self { opens, rest: Vec::new(), skipping: false, suspect: None, headless, suspect_bytes: 0, refused: 0 }
     }
 
     /// It has been opened `n` more times. To be told before the bytes that came after that.
@@ -148,11 +156,11 @@ impl Inode {
     /// All who had it open have closed it.
     pub(super) fn end(&mut self) -> Vec<Item> {
         let mut items = Vec::new();
-        if !self.is_within_line() {
-            return items;
+        if self.is_within_line() {
+            let doubt = (self.is_shared() && self.suspect.is_none()).then_some(Why::Unfinished);
+            self.end_line(doubt, &mut items);
         }
-        let doubt = (self.is_shared() && self.suspect.is_none()).then_some(Why::Unfinished);
-        self.end_line(doubt, &mut items);
+        self.tell_more(&mut items);
         items
     }
 
@@ -170,7 +178,9 @@ impl Inode {
             return;
         }
         if self.rest.len() + part.len() > MAX_LINE_BYTES {
-            items.push(refusal(Why::TooLong, if self.rest.is_empty() { part } else { &self.rest }));
+            let line = if self.rest.is_empty() { part } else { &self.rest };
+            let refusal = refusal(Why::TooLong, line);
+            self.hand_out(refusal, items);
             self.skipping = true;
             self.rest = Vec::new();
             if self.is_shared() {
@@ -196,13 +206,37 @@ impl Inode {
         if std::mem::take(&mut self.skipping) || blank {
             return;
         }
-        items.push(match why {
+        let item = match why {
             Some(why) => refusal(why, &line),
             None => match String::from_utf8(line) {
                 Ok(line) => Item::Run(line),
                 Err(e) => refusal(Why::NotText, e.as_bytes()),
             },
-        });
+        };
+        self.hand_out(item, items);
+    }
+
+    fn hand_out(&mut self, item: Item, items: &mut Vec<Item>) {
+        match item {
+            Item::Run(_) => {
+                self.tell_more(items);
+                items.push(item);
+            }
+            Item::Refuse(_) => {
+                self.refused = self.refused.saturating_add(1);
+                if self.refused <= MAX_TOLD {
+                    items.push(item);
+                }
+            }
+        }
+    }
+
+    /// Tells of those that were not told of one by one.
+    fn tell_more(&mut self, items: &mut Vec<Item>) {
+        let more = std::mem::take(&mut self.refused).saturating_sub(MAX_TOLD);
+        if more > 0 {
+            items.push(refusal(Why::More(more), b""));
+        }
     }
 }
 
@@ -256,6 +290,18 @@ mod tests {
     fn what_is_not_text_is_no_line() {
         let got = opened(1).push(b"\xff\xfe\nok\n", true);
         assert_eq!(whys(&got), [Some(Why::NotText), None]);
+    }
+
+    #[test]
+    fn of_very_many_lines_that_are_not_run_the_rest_is_counted() {
+        let mut inode = opened(1);
+        let mut got = inode.push(&b"\xff\n".repeat(150), true);
+        assert_eq!(got.len(), 100);
+        got = inode.push(b"fine\n\xff\n", true);
+        assert_eq!(whys(&got), [Some(Why::More(50)), None, Some(Why::NotText)]);
+        inode.push(&b"\xff\n".repeat(150), true);
+        assert_eq!(whys(&inode.end()), [Some(Why::More(51))]);
+        assert_eq!(inode.end(), []);
     }
 
     #[test]

@@ -16,6 +16,7 @@
 
 mod claim;
 mod counter;
+pub(super) mod fuzz;
 mod inode;
 mod place;
 mod plan;

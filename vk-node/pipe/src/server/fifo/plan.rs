@@ -20,7 +20,7 @@ use super::inode::{Inode, Item};
 /// So many FIFOs may be in use besides the one at the path. It bounds the memory: each may hold the beginning of a line.
 pub(super) const MAX_IN_USE: usize = 32;
 /// So many that all have left are kept for those who were about to open them.
-const MAX_LEFT: usize = 128;
+pub(super) const MAX_LEFT: usize = 128;
 /// How long they are kept: whoever was about to open one would wait for ever once nobody reads it.
 const LEFT_FOR: Duration = Duration::from_secs(5);
 /// How long nothing must have come from a FIFO of which nothing is run any more until it is closed: who writes after
@@ -89,9 +89,13 @@ impl Fifos {
         self.at_path = self.at_path.filter(|at_path| *at_path != key);
     }
 
-    /// The one at the path is no longer there.
-    pub(super) fn lost_path(&mut self) {
-        self.at_path = None;
+    /// The one at the path is no longer there. If nobody has opened it, hardly anybody will.
+    pub(super) fn lost_path(&mut self, now: Instant) {
+        if let Some(fifo) = self.at_path.take().and_then(|key| self.all.get_mut(&key))
+            && !fifo.used
+        {
+            fifo.left_at = Some(now);
+        }
     }
 
     /// The one at the path.
@@ -337,6 +341,16 @@ mod tests {
         }
         assert_eq!(world.act(), [Step::Finish(key)]);
         assert!(matches!(world.fifos.finish(key).as_slice(), [Item::Refuse(_)]));
+    }
+
+    #[test]
+    fn one_that_is_taken_from_the_path_unopened_does_not_stay() {
+        let mut world = World::new();
+        let first = world.fifos.at_path().unwrap();
+        world.fifos.lost_path(world.now);
+        assert_eq!(world.act(), [Step::Publish]);
+        world.now += LEFT_FOR;
+        assert_eq!(world.act(), [Step::Close(first)]);
     }
 
     #[test]

@@ -317,7 +317,7 @@ impl Reader {
                 }
             }
             // It is put right by `publish`.
-            Ok(_) => self.fifos.lost_path(),
+            Ok(_) => self.fifos.lost_path(Instant::now()),
             Err(e) => self.complain(format!("the FIFO's path cannot be looked at: {e:#}")),
         }
     }
