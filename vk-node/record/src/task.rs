@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use std::process::Stdio;
+
 use jiff::Timestamp;
 use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
@@ -140,6 +142,12 @@ pub struct TaskDir {
 }
 
 impl TaskDir {
+    /// Where the task's shim complains, and what is run in its stead: nowhere, if that cannot be opened.
+    #[must_use]
+    pub fn complaints(&self) -> Stdio {
+        self.dir.append_to(names::SHIM_ERR).map_or_else(|_| Stdio::null(), Stdio::from)
+    }
+
     /// Makes the intent durable, the script before it. The directory's own name must be made durable by the caller.
     ///
     /// # Errors
@@ -299,6 +307,14 @@ impl TaskDir {
     }
 }
 
+impl Facts {
+    /// Whether nothing more can become of the task.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.exit.is_some() || self.lost.is_some()
+    }
+}
+
 impl IntentHead {
     /// The head of `intent`.
     #[must_use]
@@ -343,7 +359,7 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         state: state_of(head.accepted_at, facts),
         stop: facts.stop.clone(),
         // What is final has none left.
-        lingering: if facts.exit.is_some() || facts.lost.is_some() { Vec::new() } else { facts.lingering.clone() },
+        lingering: if facts.is_final() { Vec::new() } else { facts.lingering.clone() },
         reported: facts.reported,
     }
 }

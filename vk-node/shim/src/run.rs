@@ -29,7 +29,7 @@ pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
     let Some(_lock) = Lock::try_take(&task.dir, names::LOCK)? else { return Ok(()) };
     reach(Point::ShimLocked);
     let facts = task.facts()?;
-    if facts.start.is_some() || facts.exit.is_some() || facts.lost.is_some() {
+    if facts.start.is_some() || facts.is_final() {
         return Ok(());
     }
     let intent = task.intent()?.ok_or_else(|| ShimError::NoIntent(path.to_owned()))?;

@@ -23,7 +23,7 @@ use vk_task::{
 };
 
 use super::control::Control;
-use super::refusal::failure;
+use super::refusal::{failure, no_task};
 use super::start::{self, Started};
 use super::{Pipe, logs, stream};
 
@@ -57,7 +57,7 @@ impl Refusal {
     }
 
     fn no_task(id: &TaskId) -> Self {
-        Self::new(ErrorReason::NotFound, format!("there is no task {id} here"))
+        no_task(id).into()
     }
 }
 

@@ -2,7 +2,7 @@
 //! go is decided in `retention`.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -12,8 +12,8 @@ use tracing::{error, info, warn};
 use vk_record::TaskDir;
 use vk_task::{ErrorReason, TaskId};
 
-use super::Pipe;
 use super::retention::{Full, Record, Standing, decide};
+use super::{Pipe, lock};
 
 /// How often it is looked how much room the tasks that run take by now, and what has become too old.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -139,9 +139,4 @@ async fn measure(pipe: &Arc<Pipe>, tasks: &[(TaskId, Standing)], anew: bool) {
         })
         .await;
     lock(&pipe.collection.sizes).extend(measured);
-}
-
-/// A panic elsewhere leaves these as they were: each change is a single one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,6 +13,7 @@ use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::{ApiError, ErrorReason, TaskId, TaskState};
 
 use super::Pipe;
+use super::refusal::no_task;
 
 /// How long a shim may take to answer. It does little else, but it may wait for a disk.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -91,7 +92,7 @@ pub(super) fn check_running(pipe: &Pipe, id: &TaskId) -> Result<(), ApiError> {
     let refusal = |reason, message| Err(ApiError { reason, message });
     match pipe.table.get(id).map(|view| view.state) {
         Some(TaskState::Running { .. }) => Ok(()),
-        None => refusal(ErrorReason::NotFound, format!("there is no task {id} here")),
+        None => Err(no_task(id)),
         Some(TaskState::Accepted { .. }) => {
             refusal(ErrorReason::Conflict, format!("task {id} has not been started yet: try again in a moment"))
         }

@@ -38,7 +38,7 @@ pub(super) enum Next {
 
 /// Decides, from what the records say, who holds the task's lock, and how many shims have died before they started it.
 pub(super) fn next(facts: &Facts, holder: LockHolder, failures: u32) -> Next {
-    if facts.exit.is_some() || facts.lost.is_some() {
+    if facts.is_final() {
         return Next::Rest;
     }
     match holder {

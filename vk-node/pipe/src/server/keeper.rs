@@ -129,7 +129,7 @@ impl Keeper {
         loop {
             match self.facts().await {
                 Ok(facts) => {
-                    let is_final = facts.exit.is_some() || facts.lost.is_some();
+                    let is_final = facts.is_final();
                     if is_final {
                         reach(Point::ExitRead);
                     }
@@ -167,7 +167,7 @@ impl Keeper {
         let (pipe, id) = (Arc::clone(&self.pipe), self.id.clone());
         self.with_dir(move |task| {
             let facts = task.facts()?;
-            if (facts.exit.is_some() || facts.lost.is_some()) && !pipe.table.end_is_durable(&id) {
+            if facts.is_final() && !pipe.table.end_is_durable(&id) {
                 task.dir.sync()?;
             }
             Ok(facts)
@@ -236,7 +236,7 @@ impl Keeper {
             self.is_audited = true;
         }
         let pipe = Arc::clone(&self.pipe);
-        let spawned = self.with_dir(move |task| Ok(start::spawn_shim(&pipe, &task.dir))).await?;
+        let spawned = self.with_dir(move |task| Ok(start::spawn_shim(&pipe, task))).await?;
         match spawned.and_then(Shim::of_child) {
             Ok(shim) => {
                 self.shim = Some(shim);

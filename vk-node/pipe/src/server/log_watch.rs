@@ -3,12 +3,14 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use inotify::{Inotify, WatchDescriptor, WatchMask, Watches};
 use tokio::sync::Notify;
 use tracing::warn;
+
+use super::lock;
 
 /// What is seen: bytes are added to a file, or a file gets its name.
 const MASK: WatchMask = WatchMask::MODIFY.union(WatchMask::CREATE).union(WatchMask::MOVED_TO).union(WatchMask::ONLYDIR);
@@ -99,8 +101,4 @@ impl std::fmt::Debug for LogWatch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LogWatch").field("works", &self.inner.is_some()).finish()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

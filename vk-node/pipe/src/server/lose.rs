@@ -7,8 +7,6 @@
 //!        └──────┴──────────────────────┘ told in lingering.json; tried again
 //! ```
 
-use std::process::Stdio;
-
 use jiff::Timestamp;
 use tracing::{error, warn};
 use vk_record::points::{Point, reach};
@@ -79,7 +77,6 @@ fn remove_container(
         Launch::Direct => None,
         Launch::Runtime(launch) => Removal::new(&launch, id, &start.run, host::base_environment()),
     });
-    let complaints = || task.dir.append_to(names::SHIM_ERR).map_or_else(|_| Stdio::null(), Stdio::from);
-    let left = removal.and_then(|removal| removal.attempt(PATIENCE, complaints).err());
+    let left = removal.and_then(|removal| removal.attempt(PATIENCE, || task.complaints()).err());
     Ok((message, left.iter().map(vk_record::runtime::NotRemoved::lingering).collect()))
 }

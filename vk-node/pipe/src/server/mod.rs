@@ -41,7 +41,7 @@ mod told;
 use std::future::Future;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -214,6 +214,11 @@ fn listen(root: &Dir) -> anyhow::Result<UnixListener> {
     let listener = StdUnixListener::bind(root.short_path(names::SOCKET))?;
     listener.set_nonblocking(true)?;
     Ok(UnixListener::from_std(listener)?)
+}
+
+/// Takes a mutex. A panic of another holder leaves what it guards whole: each change of it is a single one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Says that something went wrong which nobody waits to hear of.

@@ -188,7 +188,7 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
     }
     reach(Point::StartAudited);
     let head = IntentHead::of(&intent);
-    let shim = spawn_shim(pipe, &task.dir);
+    let shim = spawn_shim(pipe, &task);
     reach(Point::ShimSpawned);
     if let Err(e) = &shim {
         error!("the shim of task {} could not be started yet: {e}", intent.id);
@@ -208,12 +208,11 @@ fn take_back(pipe: &Pipe, id: &TaskId, why: RecordError, refused: impl FnOnce(Re
 }
 
 /// Starts a shim: with the base environment, which becomes the task's, and nothing else of the pipe's.
-pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
-    let complaints = dir.append_to(names::SHIM_ERR).map_or_else(|_| Stdio::null(), Stdio::from);
+pub(super) fn spawn_shim(pipe: &Pipe, task: &TaskDir) -> std::io::Result<Child> {
     let open_files = pipe.open_files.map(|n| (vk_task::OPEN_FILES_VARIABLE, n.to_string()));
     Command::new(&pipe.shim_program)
         .arg("shim")
-        .arg(dir.path())
+        .arg(task.dir.path())
         .arg(pipe.root.path())
         .env_clear()
         .envs(host::base_environment())
@@ -222,7 +221,7 @@ pub(super) fn spawn_shim(pipe: &Pipe, dir: &Dir) -> std::io::Result<Child> {
         .envs(points::inherited())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(complaints)
+        .stderr(task.complaints())
         .spawn()
 }
 
@@ -338,7 +337,7 @@ fn read_records(pipe: &Pipe, task: &TaskDir) -> Result<Option<Records>, RecordEr
         }
     };
     if let Some(facts) = &facts {
-        let is_final = facts.exit.is_some() || facts.lost.is_some();
+        let is_final = facts.is_final();
         let is_to_be_told = is_final && !facts.reported && !matches!(head.origin(), Origin::Fifo { .. });
         let is_to_start = !is_final && facts.start.is_none();
         if is_to_be_told || is_to_start {

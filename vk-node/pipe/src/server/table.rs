@@ -1,12 +1,14 @@
 //! All tasks, as they were last seen, and those who want to know of changes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use futures::{Stream, stream};
 use tokio::sync::broadcast::{self, Receiver, error::RecvError};
 use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
 use vk_task::{TaskId, TaskView, WatchEvent};
+
+use super::lock;
 
 /// How many changes are kept for a watcher that is slow. One that is slower begins anew with a snapshot.
 const KEPT_CHANGES: usize = 1024;
@@ -154,11 +156,6 @@ impl Table {
         };
         mutex.lock_owned().await
     }
-}
-
-/// A panic elsewhere leaves the table as it was: each change of it is a single one.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

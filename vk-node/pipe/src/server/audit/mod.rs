@@ -28,7 +28,7 @@ use vk_task::stream::StreamRequest;
 use vk_task::{ApiError, ErrorReason, Origin, TaskId, TaskSpec, TaskView};
 
 use super::Pipe;
-use super::refusal::failure;
+use super::refusal::{failure, no_task};
 pub(super) use ends::{End, run};
 use file::LogFile;
 
@@ -135,10 +135,7 @@ impl Pipe {
 
     /// Asks the site about a stream, and writes down what it said. Only then may anything of the stream be done.
     pub(super) async fn permit_stream(self: &Arc<Self>, id: &TaskId, asked: &StreamRequest) -> Result<(), ApiError> {
-        let view = self.table.get(id).ok_or_else(|| ApiError {
-            reason: ErrorReason::NotFound,
-            message: format!("there is no task {id} here"),
-        })?;
+        let view = self.table.get(id).ok_or_else(|| no_task(id))?;
         let (pipe, id, asked) = (Arc::clone(self), id.clone(), asked.clone());
         let work = move || {
             let verdict = pipe.site.may_stream(&id, &view.origin, &asked);

@@ -13,12 +13,14 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use tracing::{error, info};
 use vk_site::Site;
+
+use crate::server::lock;
 
 /// Where the file is looked for, first.
 const SYSTEM_PLACE: &str = "/etc/vk-cmd/site.yaml";
@@ -68,13 +70,13 @@ impl SiteFile {
         };
         let state = State { seen: None, path: None, site: Arc::default(), error: None };
         let file = Self { places, named: named.is_some(), state: Mutex::new(state) };
-        file.look(&mut file.lock())?;
+        file.look(&mut lock(&file.state))?;
         Ok(file)
     }
 
     /// The rules in force, and what is wrong with the file as it is now.
     pub(super) fn current(&self) -> (Arc<Site>, Option<String>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         let before = state.error.clone();
         state.error = self.look(&mut state).err().map(|e| format!("{e:#}"));
         if state.error != before {
@@ -88,7 +90,7 @@ impl SiteFile {
 
     /// The file whose rules are in force.
     pub(super) fn path(&self) -> Option<PathBuf> {
-        self.lock().path.clone()
+        lock(&self.state).path.clone()
     }
 
     /// Takes in what the file says, if that may have changed.
@@ -128,11 +130,6 @@ impl SiteFile {
             }
         }
         Ok(None)
-    }
-
-    /// A panic elsewhere leaves the state as it was before or after a look.
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
