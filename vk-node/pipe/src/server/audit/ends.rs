@@ -40,7 +40,22 @@ pub(in crate::server) async fn run(pipe: Arc<Pipe>, mut coming: mpsc::UnboundedR
     let mut waiting: Vec<End> = Vec::new();
     let mut pause = PAUSE;
     loop {
-        let patience = if waiting.is_empty() { SYNC_EVERY } else { Duration::ZERO };
+        let patience = if waiting.is_empty() {
+            // Nothing is written, so nothing is waited for but an end: an idle pipe is not woken.
+            tokio::select! {
+                // Cancel-safe: an end that is not taken out stays in the channel.
+                end = coming.recv() => match end {
+                    Some(end) => waiting.push(end),
+                    // A pipe that ends; this task ends with it.
+                    None => std::future::pending().await,
+                },
+                // Cancel-safe: see there.
+                () = pipe.audit.file.written() => {}
+            }
+            if waiting.is_empty() { SYNC_EVERY } else { MOMENT }
+        } else {
+            Duration::ZERO
+        };
         gather(&mut coming, &mut waiting, patience).await;
         let (its, batch) = (Arc::clone(&pipe), std::mem::take(&mut waiting));
         let (batch, written) = pipe

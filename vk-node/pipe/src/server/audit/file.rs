@@ -4,19 +4,26 @@ use std::fs::{File, Metadata};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use tokio::sync::Notify;
 use tracing::{error, info};
 use vk_record::{RecordError, chain};
 use vk_site::Audit;
 use vk_site::audit::Entry;
 
+use crate::server::lock;
+
 /// The file, opened when it is first needed.
 #[derive(Debug, Default)]
-pub(super) struct LogFile(Mutex<Option<Open>>);
+pub(super) struct LogFile {
+    open: Mutex<Option<Open>>,
+    /// Rings when something has been written that is not durable.
+    written: Notify,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -32,7 +39,7 @@ impl LogFile {
     /// Appends one entry to the file at `path`.
     pub(super) fn append(&self, path: &Path, config: &Audit, entry: &Entry) -> Result<(), RecordError> {
         let line = entry.line().map_err(|source| RecordError::Malformed { path: path.to_owned(), source })?;
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.open);
         let open = ready(&mut slot, path, config)?;
         let bytes = if open.torn { [b"\n", &*line].concat() } else { line };
         let written = loop {
@@ -43,7 +50,10 @@ impl LogFile {
         };
         match written {
             Ok(n) if n == bytes.len() => {
-                (open.torn, open.dirty) = (false, true);
+                open.torn = false;
+                if !std::mem::replace(&mut open.dirty, true) {
+                    self.written.notify_one();
+                }
                 Ok(())
             }
             Ok(n) => {
@@ -54,20 +64,31 @@ impl LogFile {
         }
     }
 
+    /// Waits until there is something to make durable. Cancel-safe: a ring that is not waited for is kept.
+    pub(super) async fn written(&self) {
+        self.written.notified().await;
+    }
+
     /// Makes what was written durable. Others may write in the meantime.
     pub(super) fn sync(&self) -> Result<(), RecordError> {
+        let synced = self.try_sync();
+        if synced.is_err() {
+            if let Some(open) = lock(&self.open).as_mut() {
+                open.dirty = true;
+            }
+            self.written.notify_one();
+        }
+        synced
+    }
+
+    fn try_sync(&self) -> Result<(), RecordError> {
         let (file, path) = {
-            let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = lock(&self.open);
             let Some(open) = slot.as_mut().filter(|open| open.dirty) else { return Ok(()) };
             open.dirty = false;
             (open.file.try_clone().map_err(|e| failed("open again", &open.path, e))?, open.path.clone())
         };
-        file.sync_data().map_err(|e| {
-            if let Some(open) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                open.dirty = true;
-            }
-            failed("make durable", &path, e)
-        })
+        file.sync_data().map_err(|e| failed("make durable", &path, e))
     }
 }
 
