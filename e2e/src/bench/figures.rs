@@ -84,6 +84,12 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }
 
+/// The middle one of the samples, so that it is one that there was; 0 of none.
+pub(super) fn median(mut samples: Vec<f64>) -> f64 {
+    samples.sort_by(f64::total_cmp);
+    samples.get(samples.len() / 2).copied().unwrap_or_default()
+}
+
 /// How many short jobs get to their end in a second.
 #[derive(Debug, Serialize)]
 pub(super) struct Rate {

@@ -9,14 +9,13 @@ use anyhow::{Context, Result};
 use super::contestant::Contestant;
 use super::figures::Idle;
 use super::ground::Ground;
+use super::proc;
 use super::sightings::Mark;
 
 /// Tasks that only sleep, each with its shim.
 const SLEEPERS: usize = 10;
 /// After a change everything gets this long to be quiet.
 const SETTLE: Duration = Duration::from_secs(3);
-/// What a tick of `/proc/PID/stat` is, on every Linux: USER_HZ.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Looks for `long` at every process of ours.
 pub(super) async fn measure(ground: &Ground, long: Duration, when: &'static str) -> Result<Vec<Idle>> {
@@ -59,14 +58,14 @@ fn parts(ground: &Ground) -> Result<Vec<Part>> {
     let mut pipe = Part { name: "vk-node pipe", pids: Vec::new() };
     let mut shim = Part { name: "vk-node shim (of a sleep)", pids: Vec::new() };
     for pid in ground.site.processes()? {
-        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let part = match command.split(|byte| *byte == 0).nth(1) {
-            Some(b"run") => &mut node,
-            Some(b"pipe") => &mut pipe,
-            Some(b"shim") => &mut shim,
+        let pid = u32::try_from(pid)?;
+        let part = match proc::part(pid).as_slice() {
+            b"run" => &mut node,
+            b"pipe" => &mut pipe,
+            b"shim" => &mut shim,
             _ => continue, // a sleep
         };
-        part.pids.push(u32::try_from(pid)?);
+        part.pids.push(pid);
     }
     let operator = Part { name: "vk-operator", pids: vec![ground.operator_pid] };
     Ok(vec![node, pipe, shim, operator])
@@ -76,17 +75,12 @@ impl Part {
     fn work(&self) -> Result<Work> {
         let mut sum = Work::default();
         for pid in &self.pids {
-            let stat = read(*pid, "stat")?;
-            // After the name, which may hold anything but ends with the last parenthesis: fields 14 and 15 of proc(5).
-            let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
-            let ticks = |field: usize| fields.get(field - 3).and_then(|text| text.parse::<f64>().ok());
-            let spent = ticks(14).zip(ticks(15)).context("/proc/PID/stat is not as proc(5) has it")?;
-            sum.cpu_seconds += (spent.0 + spent.1) / TICKS_PER_SECOND;
+            sum.cpu_seconds += proc::cpu_time(*pid)?.as_secs_f64();
             for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
                 let task = task?.path();
                 // A thread that ends while we look has nothing more to say.
                 let status = std::fs::read_to_string(task.join("status")).unwrap_or_default();
-                sum.wakeups.insert(task, number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default());
+                sum.wakeups.insert(task, proc::number_after(&status, "voluntary_ctxt_switches:").unwrap_or_default());
             }
         }
         Ok(sum)
@@ -97,16 +91,11 @@ impl Part {
         let count = f64::from(u32::try_from(self.pids.len())?);
         let mut sums = [0.0; 4];
         for pid in &self.pids {
-            let status = read(*pid, "status")?;
-            let memory = read(*pid, "smaps_rollup")?;
+            let status = proc::read(*pid, "status")?;
             let of =
-                |text: &str, key: &str| number_after(text, key).with_context(|| format!("process {pid} has no {key}"));
-            let figures = [
-                of(&status, "VmRSS:")?,
-                of(&memory, "Private_Clean:")? + of(&memory, "Private_Dirty:")?,
-                of(&memory, "Pss:")?,
-                of(&status, "Threads:")?,
-            ];
+                |key: &str| proc::number_after(&status, key).with_context(|| format!("process {pid} has no {key}"));
+            let memory = proc::memory(*pid)?;
+            let figures = [of("VmRSS:")?, memory.private, memory.pss, of("Threads:")?];
             for (sum, figure) in sums.iter_mut().zip(figures) {
                 *sum += figure;
             }
@@ -131,14 +120,4 @@ impl Part {
             wakeups_per_second: wakeups / seconds,
         })
     }
-}
-
-fn read(pid: u32, file: &str) -> Result<String> {
-    let path = format!("/proc/{pid}/{file}");
-    std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}: has the process ended?"))
-}
-
-fn number_after(text: &str, key: &str) -> Option<f64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-    line.split_whitespace().next()?.parse().ok()
 }

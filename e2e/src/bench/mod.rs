@@ -21,6 +21,7 @@ mod idle;
 mod latency;
 mod machine;
 mod pipe;
+mod proc;
 mod rate;
 mod report;
 mod sightings;

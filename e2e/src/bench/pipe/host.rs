@@ -59,9 +59,9 @@ impl Host {
     }
 
     /// All processes that the host has, the pipe not.
-    pub(super) fn processes(&self) -> Result<Vec<i32>> {
+    pub(super) fn processes(&self) -> Result<Vec<u32>> {
         let all = crate::process::list_by_environment(&janitor::marks(&self.scratch.path().join("home")))?;
-        Ok(all.into_iter().filter(|pid| pid.cast_unsigned() != self.pipe.pid()).collect())
+        Ok(all.into_iter().map(i32::cast_unsigned).filter(|pid| *pid != self.pipe.pid()).collect())
     }
 
     /// Waits until so many of the tasks whose names begin with `prefix` are as wanted.

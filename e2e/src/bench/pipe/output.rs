@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 use vk_task::{LogLimits, TaskState};
 
 use super::host::{Host, task};
+use super::many;
 use crate::bench::cli::PipePlan;
-use crate::bench::figures::PipeOutput;
+use crate::bench::figures::{PipeOutput, median};
+use crate::bench::proc;
 
 pub(super) const LINES: &str = "lines of 80 bytes";
 const ZEROS: &str = "no lines";
@@ -61,15 +63,14 @@ async fn shim_cpu(host: &Host, name: &str) -> Result<Duration> {
             () = tokio::time::sleep(Duration::from_millis(2)) => {}
         }
         if shim.is_none() {
-            let named = |pid: &i32| {
+            let named = |pid: &u32| {
                 let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-                command.split(|byte| *byte == 0).nth(1) == Some(b"shim")
-                    && command.windows(name.len()).any(|w| w == name.as_bytes())
+                many::is_shim(*pid) && command.windows(name.len()).any(|w| w == name.as_bytes())
             };
             shim = host.processes()?.into_iter().find(named);
         }
         if let Some(pid) = shim
-            && let Some(now) = super::many::cpu_time(pid)
+            && let Ok(now) = proc::cpu_time(pid)
         {
             used = now;
         }
@@ -103,9 +104,4 @@ fn fill(path: &std::path::Path, line: &[u8], bytes: u64) -> Result<()> {
         left -= n as u64;
     }
     Ok(())
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples.get(samples.len() / 2).copied().unwrap_or_default()
 }

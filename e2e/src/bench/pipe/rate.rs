@@ -11,7 +11,7 @@ use vk_task::TaskState;
 use super::disk;
 use super::host::{Host, task};
 use crate::bench::cli::PipePlan;
-use crate::bench::figures::PipeRate;
+use crate::bench::figures::{PipeRate, median};
 
 /// The contestants.
 pub(super) const PIPE: &str = "pipe: accepted, run, end known";
@@ -40,10 +40,11 @@ pub(super) async fn measure(host: &Host, plan: &PipePlan) -> Result<Vec<PipeRate
             samples.push(f64::from(u32::try_from(plan.tasks)?) / time.as_secs_f64());
         }
     }
-    let rows = [PIPE, PLAIN, DISK].into_iter().zip(samples).map(|(who, mut samples)| {
-        samples.sort_by(f64::total_cmp);
-        let per_second = samples.get(samples.len() / 2).copied().unwrap_or_default();
-        PipeRate { who, parallel: PARALLEL, samples: samples.len(), per_second }
+    let rows = [PIPE, PLAIN, DISK].into_iter().zip(samples).map(|(who, samples)| PipeRate {
+        who,
+        parallel: PARALLEL,
+        samples: samples.len(),
+        per_second: median(samples),
     });
     Ok(rows.collect())
 }
