@@ -61,6 +61,9 @@ pub mod names {
     pub const REPORTED: &str = "reported";
 }
 
+/// The size at which `pipeline.out` and `pipeline.err` are set aside.
+pub const MAX_PIPELINE_BYTES: u64 = 16 << 20;
+
 /// No record is longer: an intent holds a script, which came through the API server, which takes 3 MiB at most.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
 

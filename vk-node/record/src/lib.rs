@@ -55,6 +55,7 @@ mod parents;
 pub mod points;
 pub mod process;
 pub mod runtime;
+mod shared_file;
 mod task;
 pub mod terminal;
 mod version;
@@ -62,10 +63,11 @@ mod version;
 /// The word after a task's name by which its shim says that the end is on record and durable.
 pub const END_IS_DURABLE: &str = "durable";
 
-pub use dir::{Dir, names};
+pub use dir::{Dir, MAX_PIPELINE_BYTES, names};
 pub use error::{RecordError, chain};
 pub use lock::{Lock, LockHolder};
 pub use log_files::{LogFile, closed_end, closed_name};
 pub use parents::{Parent, Weakness, weaknesses};
+pub use shared_file::SharedFile;
 pub use task::{Exit, Facts, Intent, IntentHead, LingeringProcesses, Lost, Start, Stop, TaskDir, state_of, view_of};
 pub use version::Version;

@@ -1,60 +1,34 @@
 //! What a line of the FIFO writes goes, besides its record, to `pipeline.out` and `pipeline.err` in the pipe's directory,
 //! where the original had it. There it was the last line's output; here, where many lines run at once, it is added.
 //!
-//! Whole lines, each written in one go to the end of the file: the kernel does not mix such writes. Whatever goes wrong
-//! here is no harm to the task.
-//!
-//! A file that is full is set aside as `….1`, in place of the one before. Many shims may find that at once. The rule:
-//! whoever holds the lock of the very file that still has the name may rename it. Others find, before they write next,
-//! that the name is another file's now.
+//! Whole lines, as [`SharedFile`] has them written. Whatever goes wrong here is no harm to the task.
 
-use std::fs::File;
 use std::io::{IoSlice, Write};
-use std::os::unix::fs::MetadataExt;
 use std::rc::Rc;
 
-use rustix::fs::{FlockOperation, Mode, fchmod, flock};
-use vk_record::{Dir, RecordError, chain};
+use vk_record::{Dir, MAX_PIPELINE_BYTES, SharedFile, chain};
 
 use crate::error::say;
 
-/// The size at which a file is set aside.
-const MAX_FILE_BYTES: u64 = 16 << 20;
 /// The longest line. One that is longer is broken.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// The copy of one output.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    place: Place,
-    file: Option<Held>,
+    dir: Rc<Dir>,
+    file: SharedFile,
     /// The beginning of a line whose end has not come.
     pending: Vec<u8>,
     /// It has been said that it does not work.
     told: bool,
 }
 
-/// Which file it is.
-#[derive(Debug)]
-struct Place {
-    dir: Rc<Dir>,
-    name: &'static str,
-    max_file_bytes: u64,
-}
-
-/// A file that is held open.
-#[derive(Debug)]
-struct Held {
-    file: File,
-    /// Its number on its file system.
-    inode: u64,
-}
-
 impl Copy {
     /// To the file `name` in `dir`.
     pub(crate) fn new(dir: Rc<Dir>, name: &'static str) -> Self {
-        let place = Place { dir, name, max_file_bytes: MAX_FILE_BYTES };
-        Self { place, file: None, pending: Vec::new(), told: false }
+        let file = SharedFile::new(name, MAX_PIPELINE_BYTES);
+        Self { dir, file, pending: Vec::new(), told: false }
     }
 
     /// Takes bytes, and writes the lines that they complete.
@@ -76,7 +50,7 @@ impl Copy {
         if !self.pending.is_empty() {
             self.write(b"", b"\n");
         }
-        self.file = None;
+        self.file.close();
     }
 
     /// Gives the memory back that it does not need now.
@@ -87,68 +61,19 @@ impl Copy {
     /// Writes what is pending and these bytes, in one go.
     fn write(&mut self, bytes: &[u8], end: &[u8]) {
         let pending = std::mem::take(&mut self.pending);
-        let place = &self.place;
-        let written = place.current(&mut self.file).and_then(|mut file| {
-            let parts = [pending.as_slice(), bytes, end].map(IoSlice::new);
-            // If not all of it is written the disk is full, and the rest is left out: it is in the task's own record.
-            file.write_vectored(&parts).map_err(|source| place.error("write to", source))
-        });
+        let parts = [pending.as_slice(), bytes, end].map(IoSlice::new);
+        // If not all of it is written the disk is full, and the rest is left out: it is in the task's own record.
+        let written = match self.file.current(&self.dir) {
+            Ok(mut file) => {
+                file.write_vectored(&parts).map_err(|source| self.file.error(&self.dir, "write to", source))
+            }
+            Err(e) => Err(e),
+        };
         if let Err(e) = written
             && !std::mem::replace(&mut self.told, true)
         {
             say(format_args!("the output is in the task's record only: {}", chain(&e)));
         }
-    }
-}
-
-impl Place {
-    /// The file that has the name and is not full: the one that is held, if it is that.
-    fn current<'a>(&self, held: &'a mut Option<Held>) -> Result<&'a File, RecordError> {
-        let named = self.dir.stat(self.name)?;
-        let usable = held.take().filter(|held| {
-            named.is_some_and(|stat| {
-                stat.st_ino == held.inode && u64::try_from(stat.st_size).is_ok_and(|size| size < self.max_file_bytes)
-            })
-        });
-        let usable = match usable {
-            Some(usable) => usable,
-            None => self.open()?,
-        };
-        Ok(&held.insert(usable).file)
-    }
-
-    fn open(&self) -> Result<Held, RecordError> {
-        let (held, full) = self.open_named()?;
-        if !full || !self.set_aside(&held)? {
-            return Ok(held);
-        }
-        Ok(self.open_named()?.0)
-    }
-
-    /// Opens the file that has the name; says whether it is full.
-    fn open_named(&self) -> Result<(Held, bool), RecordError> {
-        let file = self.dir.append_to(self.name)?;
-        let metadata = file.metadata().map_err(|source| self.error("look at", source))?;
-        if metadata.mode() & 0o077 != 0 {
-            fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(|e| self.error("close to others", e.into()))?;
-        }
-        Ok((Held { file, inode: metadata.ino() }, metadata.len() >= self.max_file_bytes))
-    }
-
-    /// Sets the file aside, unless another shim does it; says whether it has lost its name.
-    fn set_aside(&self, held: &Held) -> Result<bool, RecordError> {
-        if flock(&held.file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(false);
-        }
-        if self.dir.stat(self.name)?.is_some_and(|stat| stat.st_ino == held.inode) {
-            self.dir.move_to(self.name, &self.dir, &format!("{}.1", self.name))?;
-        }
-        // The lock goes with the file, which the caller lets go.
-        Ok(true)
-    }
-
-    fn error(&self, action: &'static str, source: std::io::Error) -> RecordError {
-        RecordError::Io { action, path: self.dir.path().join(self.name), source }
     }
 }
 
@@ -220,7 +145,7 @@ mod tests {
                 let path = dir.path();
                 scope.spawn(move || {
                     let mut copy = copy(path);
-                    copy.place.max_file_bytes = 20_000;
+                    copy.file = SharedFile::new("pipeline.out", 20_000);
                     for n in 0..2000 {
                         copy.put(format!("{writer} {n} {}\n", "x".repeat(n % 50)).as_bytes());
                     }
