@@ -4,7 +4,7 @@ use std::fs;
 
 use vk_task::Lingering;
 
-use crate::process::{Sent, Stat};
+use crate::process::{Sent, Stat, line};
 
 /// What `/proc` says of a process that does not end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,11 +67,9 @@ impl Left {
     }
 }
 
-/// What stands in the line `name:`.
+/// What stands in the line `name:`, as text.
 fn value(text: &[u8], name: &str) -> Option<String> {
-    let mut lines = text.split(|b| *b == b'\n');
-    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
-    Some(String::from_utf8_lossy(value).trim().to_owned())
+    Some(String::from_utf8_lossy(line(text, name)?).trim().to_owned())
 }
 
 #[cfg(test)]

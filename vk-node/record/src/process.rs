@@ -192,11 +192,15 @@ fn parse_rollup(text: &[u8]) -> Option<u64> {
     Some(kilobytes.saturating_mul(1024))
 }
 
-/// The number in the line `name:`.
-fn field(text: &[u8], name: &str) -> Option<u64> {
+/// What stands in the line `name:`.
+pub(crate) fn line<'a>(text: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut lines = text.split(|b| *b == b'\n');
-    let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
-    std::str::from_utf8(value).ok()?.split_ascii_whitespace().next()?.parse().ok()
+    lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
+}
+
+/// The number in it.
+fn field(text: &[u8], name: &str) -> Option<u64> {
+    std::str::from_utf8(line(text, name)?).ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// What became of a signal.

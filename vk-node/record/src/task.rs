@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use vk_task::{End, Launch, LimitKind, Lingering, Origin, Program, StopRequest, TaskId, TaskSpec, TaskState, TaskView};
+use vk_task::{
+    End, Launch, LimitKind, Lingering, Origin, Program, StartFailure, StopRequest, TaskId, TaskSpec, TaskState,
+    TaskView,
+};
 
 use crate::process::Identity;
 use crate::{Dir, RecordError, Version, names};
@@ -304,6 +307,15 @@ impl TaskDir {
             .map_err(|source| RecordError::Malformed { path: self.dir.path().join(name), source })?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+}
+
+impl Exit {
+    /// Of a task that was never started.
+    #[must_use]
+    pub fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Self {
+        let end = End::NotStarted { failure, message };
+        Self { version: Version, started_at: at, finished_at: at, end, exceeded: None }
     }
 }
 

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::process::WaitStatus;
-use vk_record::{Exit, RecordError, TaskDir, Version, chain};
-use vk_task::{End, Signal, StartFailure, StopRequest};
+use vk_record::{Exit, RecordError, TaskDir, chain};
+use vk_task::{End, Signal, StopRequest};
 
 use crate::error::say;
 use crate::relay::Relay;
@@ -31,17 +30,6 @@ pub(crate) fn end_of(status: WaitStatus) -> End {
 /// What is said of a task that was asked to stop before it was started.
 pub(crate) fn stopped_message(stop: &StopRequest) -> String {
     format!("it was stopped before it was started: {}", stop.reason)
-}
-
-/// The end of a task that was never started.
-pub(crate) fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Exit {
-    Exit {
-        version: Version,
-        started_at: at,
-        finished_at: at,
-        end: End::NotStarted { failure, message },
-        exceeded: None,
-    }
 }
 
 /// Writes the end down. A full disk is waited out: the end is known nowhere else. What is missing in the log, the log is

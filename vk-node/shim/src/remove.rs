@@ -10,7 +10,6 @@
 
 use std::os::fd::AsFd;
 use std::process::Stdio;
-use std::time::Duration;
 
 use rustix::process::WaitOptions;
 use vk_record::TaskDir;
@@ -19,11 +18,8 @@ use vk_record::runtime::{PATIENCE, Removal, pause};
 use crate::error::say;
 use crate::linger::Lingerers;
 use crate::notify::Notifier;
+use crate::tree::{KILL_PAUSE, KILL_PAUSE_MAX};
 use crate::{clock, tree};
-
-/// How soon processes of a removal that were killed are looked at again, at first and at last.
-const KILL_PAUSE: Duration = Duration::from_millis(2);
-const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// Removes it, however long that takes.
 pub(crate) fn remove(removal: &Removal, task: &TaskDir, notifier: &mut Notifier) {

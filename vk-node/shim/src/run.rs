@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use vk_record::points::{Point, reach};
 use vk_record::process::new_mark;
 use vk_record::runtime::Removal;
-use vk_record::{Dir, Intent, Lock, TaskDir, names};
+use vk_record::{Dir, Exit, Intent, Lock, TaskDir, names};
 use vk_task::{CGROUP_VARIABLE, End, Launch, OPEN_FILES_VARIABLE, Origin, StartFailure};
 
 use crate::cgroup::Held;
 use crate::command::{Command, client_command, command};
-use crate::end::{never_started, record_end, stopped_message};
+use crate::end::{record_end, stopped_message};
 use crate::gate::Failure;
 use crate::limits::Confinement;
 use crate::notify::Notifier;
@@ -39,7 +39,7 @@ pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
     let mut notifier = Notifier::new(root, intent.id.to_string());
 
     if let Some(stop) = facts.stop {
-        record_end(&task, &never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)), None);
+        record_end(&task, &Exit::never_started(Timestamp::now(), StartFailure::Stopped, stopped_message(&stop)), None);
         notifier.ring_end();
         return Ok(());
     }
@@ -54,7 +54,7 @@ pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
             }
             Watch::new(&task, &command, leftovers, signals, &mut notifier, started, &held).attend()
         }
-        Err(Failure { kind, message }) => (never_started(Timestamp::now(), kind, message), None),
+        Err(Failure { kind, message }) => (Exit::never_started(Timestamp::now(), kind, message), None),
     };
     // Who connects from now on is told that nobody listens.
     let _ = task.dir.remove_file(names::CONTROL);

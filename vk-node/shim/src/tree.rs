@@ -5,10 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use vk_record::process::{self, Sent, Stat};
 
+/// How soon a tree that was killed is looked at again, at first and at last.
+pub(crate) const KILL_PAUSE: Duration = Duration::from_millis(2);
+pub(crate) const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the tree is looked at for processes that were born while the others were frozen.
 const FREEZE_PASSES: u32 = 16;
 

@@ -25,6 +25,7 @@ use crate::linger::Lingerers;
 use crate::notify::Notifier;
 use crate::relay::Relay;
 use crate::start::Started;
+use crate::tree::{KILL_PAUSE, KILL_PAUSE_MAX};
 use crate::watchdog::Watchdog;
 use crate::{memory, signals, tree};
 
@@ -36,9 +37,6 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 const PARTIAL_LINE_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a pipe that was too busy to hear is told again.
 const RING_PAUSE: Duration = Duration::from_millis(5);
-/// How soon a tree that was killed is looked at again, at first and at last.
-const KILL_PAUSE: Duration = Duration::from_millis(2);
-const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// The watch over a task that runs.
 pub(crate) struct Watch<'a> {

@@ -37,6 +37,12 @@ pub struct Cleared {
 pub struct Denied(pub Vec<Refusal>);
 
 impl Denied {
+    /// Each reason, in words.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     pub(crate) fn unless_empty(refusals: Vec<Refusal>) -> Result<(), Self> {
         if refusals.is_empty() { Ok(()) } else { Err(Self(refusals)) }
     }

@@ -6,12 +6,14 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tracing::{info, warn};
+use vk_node_core::admit::AdmittedContainer;
 use vk_node_core::command;
 use vk_node_core::facts::Retry;
 use vk_node_core::life::{FAILED_KILL_POD, Step};
+use vk_node_core::sources::Sources;
 use vk_node_core::trouble::{self, Problem};
 use vk_pipe::client::ClientError;
-use vk_task::{ErrorReason, TaskId};
+use vk_task::{ErrorReason, TaskId, TaskView};
 
 use super::memory::Remembered;
 use super::{CallError, Context, call, sources};
@@ -78,23 +80,16 @@ async fn start(
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
     let sources = sources::read(&context.client, &namespace, container).await.map_err(ActError::Sources)?;
-    let problem = match command::build(pod, container, restart, &sources, &context.node) {
-        Ok(spec) => match TaskId::for_container(&uid, &container.name, restart) {
-            Ok(id) => match context.pipe.start(&id, &spec).await {
-                Ok(task) => {
-                    info!(pod = pod.name_any(), namespace, task = %id, "started");
-                    context.mirror.learn(task);
-                    context.memory.change(&uid, |entry| {
-                        entry.troubles.remove(&container.name);
-                    });
-                    return Ok(Did::All);
-                }
-                Err(ClientError::Refused(refusal)) => Problem::Pipe(refusal),
-                Err(error) => return Err(error.into()),
-            },
-            Err(error) => Problem::Id(error),
-        },
-        Err(error) => Problem::Config(error),
+    let problem = match try_start(pod, container, restart, &sources, context).await? {
+        Ok(task) => {
+            info!(pod = pod.name_any(), namespace, task = %task.id, "started");
+            context.mirror.learn(task);
+            context.memory.change(&uid, |entry| {
+                entry.troubles.remove(&container.name);
+            });
+            return Ok(Did::All);
+        }
+        Err(problem) => problem,
     };
     // The next decision publishes it, and tries again later if that makes sense.
     let trouble = trouble::of(problem, container, &context.node, Timestamp::now());
@@ -105,6 +100,29 @@ async fn start(
         entry.troubles.insert(container.name.clone(), trouble);
     });
     Ok(Did::CutShort)
+}
+
+/// Has the pipe start a run of the container; gives its task, or why there is none.
+async fn try_start(
+    pod: &Pod,
+    container: &AdmittedContainer,
+    restart: u32,
+    sources: &Sources,
+    context: &Context,
+) -> Result<Result<TaskView, Problem>, ActError> {
+    let spec = match command::build(pod, container, restart, sources, &context.node) {
+        Ok(spec) => spec,
+        Err(error) => return Ok(Err(Problem::Config(error))),
+    };
+    let id = match TaskId::for_container(&pod.uid().unwrap_or_default(), &container.name, restart) {
+        Ok(id) => id,
+        Err(error) => return Ok(Err(Problem::Id(error))),
+    };
+    match context.pipe.start(&id, &spec).await {
+        Ok(task) => Ok(Ok(task)),
+        Err(ClientError::Refused(refusal)) => Ok(Err(Problem::Pipe(refusal))),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(), ActError> {

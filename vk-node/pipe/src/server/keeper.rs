@@ -24,10 +24,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 use vk_record::points::{Point, reach};
-use vk_record::{
-    Dir, Exit, Facts, IntentHead, Lock, LockHolder, RecordError, TaskDir, Version, chain, names, runtime, view_of,
-};
-use vk_task::{End, StartFailure, StopRequest, TaskId, TaskState, TaskView};
+use vk_record::{Dir, Exit, Facts, IntentHead, Lock, LockHolder, RecordError, TaskDir, chain, names, runtime, view_of};
+use vk_task::{StartFailure, StopRequest, TaskId, TaskState, TaskView};
 
 use super::audit::End as AuditedEnd;
 use super::blocking::Blocking;
@@ -267,8 +265,7 @@ impl Keeper {
                  its last words: {}",
                 last_words(&task.dir)
             );
-            let end = End::NotStarted { failure: StartFailure::Other, message };
-            task.write_exit(&Exit { version: Version, started_at: now, finished_at: now, end, exceeded: None })
+            task.write_exit(&Exit::never_started(now, StartFailure::Other, message))
         })
         .await
     }

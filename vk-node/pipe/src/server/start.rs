@@ -10,7 +10,7 @@ use tracing::{error, info};
 use vk_record::points::{self, Point, reach};
 use vk_record::{Dir, Exit, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_site::{Cleared, Denied};
-use vk_task::{ApiError, End, ErrorReason, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
+use vk_task::{ApiError, ErrorReason, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::refusal::failure;
@@ -117,8 +117,7 @@ pub(super) async fn refuse(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec, why: Ap
     let intent = Intent { version: Version, id: id.clone(), accepted_at: now, spec, launch: Launch::Direct };
     // What the site forbids has been written to the audit log when it was asked.
     let to_audit = (why.reason != ErrorReason::Denied).then(|| why.message.clone());
-    let end = End::NotStarted { failure: StartFailure::Other, message: why.message };
-    let exit = Exit { version: Version, started_at: now, finished_at: now, end, exceeded: None };
+    let exit = Exit::never_started(now, StartFailure::Other, why.message);
     let made = {
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || make_refused(&pipe, &intent, exit, to_audit)).await
@@ -137,7 +136,7 @@ fn make_refused(
     to_audit: Option<String>,
 ) -> Result<(IntentHead, Facts), RecordError> {
     if let Some(why) = to_audit {
-        pipe.audit_refused(intent, why)?;
+        pipe.audit_denied(&intent.id, &intent.spec, vec![why])?;
     }
     let (dir, _) = pipe.tasks.create_dir(intent.id.as_str())?;
     let task = TaskDir { dir };
@@ -173,7 +172,7 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
         if let Err(e) = discard(&pipe.tasks, id.as_str()) {
             complain(&format!("the empty directory of {id}, which is not run, is still there"), &e);
         }
-        match pipe.audit_denied(&id, asked, &denied) {
+        match pipe.audit_denied(&id, asked, denied.reasons()) {
             Ok(()) => NotMade::Denied(denied),
             Err(e) => NotMade::NotAudited(e),
         }

@@ -83,16 +83,9 @@ impl Pipe {
         }
     }
 
-    /// That a task is refused.
-    pub(super) fn audit_denied(&self, id: &TaskId, asked: &TaskSpec, denied: &Denied) -> Result<(), RecordError> {
-        let reasons = denied.0.iter().map(ToString::to_string).collect();
+    /// That a task is refused, by the site or, for a line of the FIFO, for another reason.
+    pub(super) fn audit_denied(&self, id: &TaskId, asked: &TaskSpec, reasons: Vec<String>) -> Result<(), RecordError> {
         self.audit_one(id, &asked.origin, Event::Denied { what: What::of(asked), reasons })
-    }
-
-    /// That a line of the FIFO is not run, for a reason that is not the site's.
-    pub(super) fn audit_refused(&self, intent: &Intent, why: String) -> Result<(), RecordError> {
-        let event = Event::Denied { what: What::of(&intent.spec), reasons: vec![why] };
-        self.audit_one(&intent.id, &intent.spec.origin, event)
     }
 
     /// That somebody enters a task, or wanted to.
@@ -139,10 +132,7 @@ impl Pipe {
         let (pipe, id, asked) = (Arc::clone(self), id.clone(), asked.clone());
         let work = move || {
             let verdict = pipe.site.may_stream(&id, &view.origin, &asked);
-            let reasons: Vec<String> = match &verdict {
-                Ok(()) => Vec::new(),
-                Err(denied) => denied.0.iter().map(ToString::to_string).collect(),
-            };
+            let reasons = verdict.as_ref().map_or_else(Denied::reasons, |()| Vec::new());
             pipe.audit_stream(&id, &view.origin, &asked, &reasons).map_err(|e| not_written(&e))?;
             verdict.map_err(|denied| super::site::refusal(&denied))
         };
