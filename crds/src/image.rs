@@ -9,9 +9,6 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// The resources that a vk-node limits or gives, by the names that Kubernetes has for them.
-pub const LIMITED: [&str; 4] = ["cpu", "memory", "nvidia.com/gpu", "amd.com/gpu"];
-
 /// What the command may use, and what the node must have free for it.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[x_kube(validation = ("!has(self.limits) || self.limits.all(name, name in ['cpu', 'memory', 'nvidia.com/gpu', 'amd.com/gpu'])", "a vk-cmd node limits cpu and memory, and gives nvidia.com/gpu or amd.com/gpu to an image: leave the other limits out"))]

@@ -66,13 +66,6 @@ impl LogLimits {
     pub fn in_force(self) -> Self {
         Self { file_bytes: self.file_bytes.max(Self::MIN_FILE_BYTES), files: self.files.max(Self::MIN_FILES) }
     }
-
-    /// The most that a log takes on disk, in bytes.
-    #[must_use]
-    pub fn most_bytes(self) -> u64 {
-        let Self { file_bytes, files } = self.in_force();
-        file_bytes.saturating_mul(u64::from(files))
-    }
 }
 
 impl Default for LogLimits {
