@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub tasks: &'a [TaskView],
     /// What went wrong when a container was last to be started, by its name.
     pub troubles: &'a BTreeMap<String, Trouble>,
+    /// What probes have told, by the container's name.
+    pub probed: &'a BTreeMap<String, Probed>,
     /// This node.
     pub node: &'a NodeFacts,
     /// The time.
@@ -66,4 +68,32 @@ pub struct NodeFacts {
     pub name: String,
     /// Its address, which is also that of its pods: they are in the host's network.
     pub address: String,
+}
+
+/// What the probes of one run of a container have told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Probed {
+    /// The run that they were made for; what they told of an earlier one says nothing.
+    pub restart: u32,
+    /// Whether it has come up.
+    pub startup: Probe,
+    /// Whether it is to be ended.
+    pub liveness: Probe,
+    /// Whether it can serve.
+    pub readiness: Probe,
+}
+
+/// What a probe has told last, after its thresholds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Probe {
+    /// Nothing yet; where the node has been restarted, what was published of this very run still holds.
+    #[default]
+    Unknown,
+    /// It succeeds.
+    Success,
+    /// It fails.
+    Failure {
+        /// Why, for people.
+        message: String,
+    },
 }

@@ -183,10 +183,13 @@ fn ready(health: &Health, host: &HostInfo, before: Option<&NodeStatus>, now: Tim
 
 #[cfg(test)]
 mod tests {
+    use vk_task::MountNamespaces;
+
     use super::*;
 
     fn host() -> HostInfo {
         HostInfo {
+            mount_namespaces: MountNamespaces::Unknown,
             version: String::new(),
             hostname: String::new(),
             user: String::new(),

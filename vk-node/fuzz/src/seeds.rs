@@ -60,7 +60,15 @@ fn ends() -> [End; 3] {
 fn view() -> TaskView {
     let [end, ..] = ends();
     let state = TaskState::Ended { started_at: T, finished_at: T, end, exceeded: Some(LimitKind::Memory) };
-    TaskView { id: id(), origin: origin(), state, stop: None, lingering: Vec::new(), reported: false }
+    TaskView {
+        id: id(),
+        origin: origin(),
+        state,
+        stop: None,
+        lingering: Vec::new(),
+        reported: false,
+        termination_message: None,
+    }
 }
 
 fn error() -> ApiError {

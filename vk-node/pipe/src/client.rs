@@ -19,9 +19,10 @@ use tokio::net::UnixStream;
 use tokio_util::codec::{FramedRead, LinesCodec};
 use tokio_util::io::StreamReader;
 use vk_record::names;
-use vk_task::stream::{StreamRequest, UPGRADE};
+use vk_task::stream::{DialRequest, StreamRequest, UPGRADE};
 use vk_task::{
-    ApiError, HostInfo, LogQuery, Signal, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent, paths,
+    ApiError, DirName, HostInfo, LogQuery, Signal, SignalRequest, Stats, StopRequest, TaskId, TaskSpec, TaskView,
+    VolumeContent, WatchEvent, paths,
 };
 
 use crate::StreamHandle;
@@ -196,10 +197,21 @@ impl PipeClient {
     /// # Errors
     /// As for [`Self::exec`].
     pub async fn stream(&self, id: &TaskId, request: &StreamRequest) -> Result<StreamHandle> {
+        self.upgrade(&paths::stream(id), request).await
+    }
+
+    /// A TCP connection that the host makes; what comes in is its standard output.
+    ///
+    /// # Errors
+    /// As for [`Self::exec`]. That nothing listens there is told by the stream.
+    pub async fn dial(&self, request: &DialRequest) -> Result<StreamHandle> {
+        self.upgrade(paths::DIAL, request).await
+    }
+
+    async fn upgrade(&self, path: &str, request: &impl Serialize) -> Result<StreamHandle> {
         self.within(ANSWER, async {
-            let asked = request_for(Method::POST, &paths::stream(id))
-                .header(header::CONNECTION, "Upgrade")
-                .header(header::UPGRADE, UPGRADE);
+            let asked =
+                request_for(Method::POST, path).header(header::CONNECTION, "Upgrade").header(header::UPGRADE, UPGRADE);
             let answer = self.send_request(asked, None).await?;
             if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
                 let status = checked(answer).await?.status();
@@ -209,6 +221,34 @@ impl PipeClient {
             StreamHandle::new(upgraded, request).await
         })
         .await
+    }
+
+    /// Has a volume of a pod be there, with this in it.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn put_volume(&self, pod: &DirName, name: &DirName, content: &VolumeContent) -> Result<()> {
+        let body = json(content)?;
+        let work =
+            async { checked(self.send(Method::PUT, &paths::volume(pod, name), Some(body)).await?).await.map(drop) };
+        self.within(ANSWER, work).await
+    }
+
+    /// Removes a pod's directory, with all that its tasks have left there.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; among others while a task of the pod is not final.
+    pub async fn remove_pod(&self, pod: &DirName) -> Result<()> {
+        self.within(ANSWER, async { checked(self.send(Method::DELETE, &paths::pod(pod), None).await?).await.map(drop) })
+            .await
+    }
+
+    /// What is used at this moment.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.ask(Method::GET, paths::STATS, None).await
     }
 
     /// Removes the records of a task that has ended.

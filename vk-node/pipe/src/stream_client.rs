@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use serde::Serialize;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio_util::codec::{FramedRead, FramedWrite};
-use vk_task::stream::{Channel, StreamEnd, StreamRequest, TerminalSize};
+use vk_task::stream::{Channel, StreamEnd, TerminalSize};
 
 use crate::ClientError;
 use crate::frames::{self, FrameCodec};
@@ -53,7 +54,7 @@ pub enum StreamEvent {
 
 impl StreamHandle {
     /// Over a connection that has been upgraded; says what is wanted.
-    pub(crate) async fn new(upgraded: Upgraded, request: &StreamRequest) -> Result<Self, ClientError> {
+    pub(crate) async fn new(upgraded: Upgraded, request: &impl Serialize) -> Result<Self, ClientError> {
         let (from, to) = tokio::io::split(TokioIo::new(upgraded));
         let mut input = StreamInput { frames: FramedWrite::new(to, FrameCodec) };
         let first = frames::message(Channel::Request, request).map_err(ClientError::protocol)?;

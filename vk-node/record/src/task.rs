@@ -373,6 +373,7 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         // What is final has none left.
         lingering: if facts.is_final() { Vec::new() } else { facts.lingering.clone() },
         reported: facts.reported,
+        termination_message: None,
     }
 }
 

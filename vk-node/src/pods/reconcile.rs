@@ -1,5 +1,6 @@
 //! One look at one pod: gather the facts, decide, do the steps in order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp)
         published: &pod.status.clone().unwrap_or_default(),
         tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
         troubles: &remembered.troubles,
+        probed: &BTreeMap::new(),
         node: &context.node,
         now,
     })

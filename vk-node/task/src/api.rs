@@ -13,6 +13,10 @@
 //! | `POST /v1/tasks/{id}/stream` | upgraded to [`stream`](crate::stream) | `exec` and `attach` |
 //! | `GET /v1/tasks/{id}/logs` | [`LogQuery`] as the query | the bytes of stdout and stderr |
 //! | `DELETE /v1/tasks/{id}` | | 204 when its records are gone; `Conflict` while it is not final |
+//! | `PUT /v1/pods/{uid}/volumes/{name}` | [`VolumeContent`](crate::VolumeContent) | 204 when it is there as asked |
+//! | `DELETE /v1/pods/{uid}` | | 204 when its directory is gone; `Conflict` while a task of it is not final |
+//! | `GET /v1/stats` | | [`Stats`](crate::Stats) |
+//! | `POST /v1/dial` | upgraded to [`stream`](crate::stream) | a TCP connection that the host makes |
 //!
 //! A refusal has the status of its reason and an [`ApiError`] as its body.
 
@@ -25,7 +29,7 @@ use crate::{Origin, Signal, TaskId, TaskState};
 
 /// The paths of the API, for servers and clients alike.
 pub mod paths {
-    use crate::TaskId;
+    use crate::{DirName, TaskId};
 
     /// Facts about the host.
     pub const INFO: &str = "/v1/info";
@@ -64,6 +68,25 @@ pub mod paths {
         format!("{TASKS}/{id}/stream")
     }
 
+    /// A connection that the host makes.
+    pub const DIAL: &str = "/v1/dial";
+    /// What is used.
+    pub const STATS: &str = "/v1/stats";
+    /// The directories of pods.
+    pub const PODS: &str = "/v1/pods";
+
+    /// A pod's directory.
+    #[must_use]
+    pub fn pod(uid: &DirName) -> String {
+        format!("{PODS}/{uid}")
+    }
+
+    /// A volume of a pod.
+    #[must_use]
+    pub fn volume(uid: &DirName, name: &DirName) -> String {
+        format!("{PODS}/{uid}/volumes/{name}")
+    }
+
     /// The output of one task.
     #[must_use]
     pub fn logs(id: &TaskId) -> String {
@@ -90,7 +113,16 @@ pub struct TaskView {
     /// Whether whoever asked for it has told of its end: its records may be collected.
     #[serde(default)]
     pub reported: bool,
+    /// The last words of a task that has ended, where its specification asks for them: at most
+    /// [`MAX_TERMINATION_MESSAGE_BYTES`], cut at the end of a character.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message: Option<String>,
 }
+
+/// The longest termination message: the kubelet's figure.
+pub const MAX_TERMINATION_MESSAGE_BYTES: usize = 4096;
+/// How much of the output stands in for one at most, in bytes and in lines: the kubelet's figures.
+pub const MAX_TERMINATION_LOG: (usize, usize) = (2048, 80);
 
 /// A process that has been killed and does not end, or a container that cannot be removed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -197,6 +229,9 @@ pub struct HostInfo {
     /// What holds tasks to their limits here.
     #[serde(default)]
     pub enforcement: Enforcement,
+    /// Whether tasks can have mounts of their own.
+    #[serde(default)]
+    pub mount_namespaces: MountNamespaces,
     /// What the site's file says, and whether it is in force.
     #[serde(default)]
     pub site: SiteInfo,
@@ -240,6 +275,22 @@ pub enum Enforcer {
     /// The shim, which looks from time to time and kills.
     #[default]
     Watchdog,
+}
+
+/// Whether tasks can be given mounts at absolute paths, each in a user and mount namespace of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum MountNamespaces {
+    /// A pipe of an earlier version has not told: they cannot.
+    #[default]
+    Unknown,
+    /// They can.
+    Available,
+    /// They cannot.
+    Unavailable {
+        /// The kernel's or the site's reason.
+        why: String,
+    },
 }
 
 /// What the site's file says.

@@ -21,8 +21,10 @@ pub mod control;
 mod id;
 mod launch;
 mod limits;
+mod pod;
 mod spec;
 mod state;
+mod stats;
 pub mod stream;
 
 /// The environment variable that tells a task's processes its id.
@@ -41,14 +43,20 @@ pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
 pub const CGROUP_VARIABLE: &str = "VK_CMD_SHIM_CGROUP";
 
 pub use api::{
-    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, RecordsPlace, SignalRequest, SiteInfo,
-    StopRequest, TaskView, WatchEvent, paths,
+    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, MAX_TERMINATION_LOG,
+    MAX_TERMINATION_MESSAGE_BYTES, MountNamespaces, RecordsPlace, SignalRequest, SiteInfo, StopRequest, TaskView,
+    WatchEvent, paths,
 };
 pub use id::{InvalidTaskId, TaskId};
 pub use launch::{ExecVia, Launch, RuntimeLaunch, Terminate};
 pub use limits::{LimitKind, Limits, LogLimits, Rlimit};
+pub use pod::{
+    DirName, FileContent, FilePath, HostPathType, InvalidDirName, InvalidFilePath, TerminationMessage, VolumeContent,
+    VolumeMount, VolumeSource,
+};
 pub use spec::{
     ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Mount, Origin,
     Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
 };
 pub use state::{End, Signal, StartFailure, TaskState};
+pub use stats::{Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Limits;
+use crate::{Limits, TerminationMessage, VolumeMount};
 
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
@@ -25,8 +25,18 @@ pub struct TaskSpec {
     /// Variables on top of the pipe's base environment (`HOME`, `USER`, `LOGNAME`, `SHELL`, `PATH`, `LANG`, `TMPDIR`).
     #[serde(default)]
     pub env: BTreeMap<EnvName, String>,
-    /// Where the program starts. `None`: the home directory of the pipe's user, or the image's own. A relative path
-    /// counts from the home directory.
+    /// Volumes that it is given. The pipe makes links, mounts or the image's mounts of them: see [`VolumeMount::target`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mounts: Vec<VolumeMount>,
+    /// Whether it has a working directory and a `TMPDIR` of its own, which its container's later runs find as it left them
+    /// and which go with the pod. Only a pod's task on the host can.
+    #[serde(default)]
+    pub own_directory: bool,
+    /// Where its last words are, if anybody asks for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message: Option<TerminationMessage>,
+    /// Where the program starts. `None`: its own directory if it has one, else the home directory of the pipe's user, or
+    /// the image's own. A relative path counts from there; one that begins with `~` from the home directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<PathBuf>,
     /// What becomes of processes that outlive the main one.
@@ -301,6 +311,9 @@ impl TaskSpec {
             program,
             place: Place::Host,
             env: BTreeMap::new(),
+            mounts: Vec::new(),
+            own_directory: false,
+            termination_message: None,
             working_dir: None,
             leftovers,
             stdio: Stdio::default(),

@@ -15,7 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ApiError, End};
+use crate::{ApiError, DirName, End};
 
 /// The value of the `Upgrade` header.
 pub const UPGRADE: &str = "vk-stream.v1";
@@ -91,6 +91,40 @@ pub enum StreamRequest {
     },
 }
 
+/// What is dialled: the first frame of a connection to [`paths::DIAL`](crate::paths::DIAL). What comes and goes then is on
+/// the channels [`Channel::Stdin`] and [`Channel::Stdout`], each with its own half-close.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DialRequest {
+    /// The pod for whose sake it is.
+    pub pod: DirName,
+    /// What is dialled.
+    pub target: DialTarget,
+}
+
+/// What the host connects to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum DialTarget {
+    /// A port of the host's loopback for somebody outside: `port-forward`. Unless the site says otherwise, a process of the
+    /// pod must listen there: the host's other services are none of theirs.
+    Forward {
+        /// The port.
+        port: u16,
+        /// Who asks, for the audit log.
+        #[serde(default)]
+        user: String,
+    },
+    /// For one of the pod's own probes or hooks.
+    Probe {
+        /// A name or an address; the host's own, as pods know it, if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
+        /// The port.
+        port: u16,
+    },
+}
+
 /// The size of a terminal, in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
@@ -111,6 +145,8 @@ pub enum StreamEnd {
         /// How.
         end: End,
     },
+    /// What was dialled has ended: both directions are at their ends.
+    Closed,
     /// It was refused, or broke off.
     Failed {
         /// Why.

@@ -16,7 +16,7 @@ use vk_task::{Limits, Place, ScriptRunner, Stdio};
 pub struct AdmittedPod {
     /// Which pod.
     pub key: PodKey,
-    /// Its containers, in the pod's order; at least one.
+    /// Its containers, init and ephemeral ones among them: in the order in which they are started.
     pub containers: Vec<AdmittedContainer>,
     /// What becomes of a container that has ended.
     pub restart_policy: RestartPolicy,
@@ -44,6 +44,8 @@ pub struct PodKey {
 pub struct AdmittedContainer {
     /// Its name.
     pub name: String,
+    /// What part it has in the pod.
+    pub role: Role,
     /// Its image, as written.
     pub image: String,
     /// What it runs, before `$(VAR)` is expanded.
@@ -60,6 +62,19 @@ pub struct AdmittedContainer {
     pub stdio: Stdio,
     /// `resources.limits`.
     pub limits: Limits,
+}
+
+/// What part a container has in its pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Runs to its end before the next one is started.
+    Init,
+    /// Is started among the init containers and runs beside the main ones: an init container with `restartPolicy: Always`.
+    Sidecar,
+    /// One of `containers`.
+    Main,
+    /// Added while the pod runs; never run again.
+    Ephemeral,
 }
 
 /// What a container runs, before `$(VAR)` is expanded.
@@ -181,6 +196,7 @@ fn admitted(container: &Container, program: ProgramTemplate, settings: fields::S
         stdio,
         limits,
         name: container.name.clone(),
+        role: Role::Main,
         image: container.image.clone().unwrap_or_default(),
         program,
         env: container.env.clone().unwrap_or_default(),

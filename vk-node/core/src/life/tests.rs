@@ -80,6 +80,7 @@ impl World {
             published: &self.published,
             tasks: &self.tasks,
             troubles: &self.troubles,
+            probed: &BTreeMap::new(),
             node: &node,
             now: self.now,
         })
@@ -204,7 +205,7 @@ fn container_run(container: &str, restart: u32) -> ContainerRun {
 
 fn task(id: TaskId, origin: Origin, at: Timestamp) -> TaskView {
     let state = TaskState::Accepted { at };
-    TaskView { id, origin, state, stop: None, lingering: vec![], reported: false }
+    TaskView { id, origin, state, stop: None, lingering: vec![], reported: false, termination_message: None }
 }
 
 fn is_line(task: &TaskView) -> bool {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use vk_task::{Enforcement, HostInfo, RecordsPlace, SiteInfo};
+use vk_task::{Enforcement, HostInfo, MountNamespaces, RecordsPlace, SiteInfo};
 
 /// The variables of the pipe's own environment that each task gets.
 const PASSED_ON: [&str; 7] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TMPDIR"];
@@ -59,6 +59,7 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
     let memory = rustix::system::sysinfo();
     let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
     HostInfo {
+        mount_namespaces: MountNamespaces::Unknown,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: uname.nodename().to_string_lossy().into_owned(),
         user: variable("USER").unwrap_or_default(),

@@ -301,7 +301,15 @@ impl Keeper {
         let state =
             TaskState::Unknown { started_at: self.head.accepted_at, noticed_at: Timestamp::now(), message: chain(e) };
         let origin = self.head.origin().clone();
-        let view = TaskView { id: self.id.clone(), origin, state, stop: None, lingering: Vec::new(), reported: false };
+        let view = TaskView {
+            id: self.id.clone(),
+            origin,
+            state,
+            stop: None,
+            lingering: Vec::new(),
+            reported: false,
+            termination_message: None,
+        };
         self.pipe.table.publish(view.clone());
         self.pipe.audit.end(AuditedEnd { view, found: self.found, tell: None });
         true

@@ -190,7 +190,15 @@ mod tests {
         let of = |origin: &Origin, state: &TaskState, reported| {
             let id = TaskId::new("t").unwrap();
             let (origin, state) = (origin.clone(), state.clone());
-            Standing::of(&TaskView { id, origin, state, stop: None, lingering: vec![], reported })
+            Standing::of(&TaskView {
+                id,
+                origin,
+                state,
+                stop: None,
+                lingering: vec![],
+                reported,
+                termination_message: None,
+            })
         };
         for reported in [false, true] {
             for origin in [&pod, &Origin::Fifo { writer: None }] {

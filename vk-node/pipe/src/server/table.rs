@@ -176,6 +176,7 @@ mod tests {
             stop: None,
             lingering: Vec::new(),
             reported: false,
+            termination_message: None,
         }
     }
 

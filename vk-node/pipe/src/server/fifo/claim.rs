@@ -61,7 +61,15 @@ mod tests {
 
     fn view(origin: Origin) -> TaskView {
         let state = TaskState::Accepted { at: Timestamp::UNIX_EPOCH };
-        TaskView { id: id(), origin, state, stop: None, lingering: Vec::new(), reported: false }
+        TaskView {
+            id: id(),
+            origin,
+            state,
+            stop: None,
+            lingering: Vec::new(),
+            reported: false,
+            termination_message: None,
+        }
     }
 
     fn run() -> ContainerRun {
