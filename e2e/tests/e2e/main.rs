@@ -15,6 +15,7 @@ mod chart_works;
 mod cluster_is_up;
 mod crashes;
 mod crds;
+mod events;
 mod fifo;
 mod fixture;
 mod given;

@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod command;
+pub mod events;
 mod expand;
 pub mod facts;
 pub mod lease;

@@ -29,11 +29,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vk_cmd_crds::NodeName;
+use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
 use vk_pipe::server::CgroupChoice;
 
+use crate::events;
 use crate::kubelet;
 use crate::pods;
 use crate::tasks::Mirror;
@@ -98,8 +100,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         },
         server.client_ca.as_deref(),
     )?;
+    let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
+    events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let pods = pods::run(
-        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, continuity),
+        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, events, continuity),
         (pod_store, pod_writer),
         task_changes,
     );
@@ -110,6 +114,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         () = mirror.follow(&pipe) => {}
         () = pods => {}
         () = kubelet => {}
+        () = event_sender.run() => {}
         () = lean::keep() => {}
         error = registration.keep(mirror.link()) => return Err(error),
     }

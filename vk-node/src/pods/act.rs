@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 use vk_node_core::admit::AdmittedContainer;
 use vk_node_core::command;
+use vk_node_core::events;
 use vk_node_core::facts::Retry;
 use vk_node_core::life::{FAILED_KILL_POD, Step};
 use vk_node_core::sources::Sources;
@@ -57,6 +58,7 @@ pub(super) async fn all(
             Step::Stop { id, request } => {
                 info!(pod = pod.name_any(), task = %id, reason = request.reason, kill_at = %request.kill_at, "stopping");
                 context.mirror.learn(context.pipe.stop(&id, &request).await?);
+                context.events.pod(pod, events::of_stop(&id, &request.reason));
             }
             Step::Publish(status) => publish(&status, pod, context).await?,
             Step::Remove => remove(pod, context).await?,
@@ -141,6 +143,9 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
     let name = pod.name_any();
     match call(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch))).await {
         Ok(written) => {
+            for note in events::of_change(&pod.status.clone().unwrap_or_default(), status) {
+                context.events.pod(pod, note);
+            }
             context.memory.wrote(written);
             Ok(())
         }

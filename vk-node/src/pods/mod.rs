@@ -23,6 +23,7 @@ use vk_pipe::client::PipeClient;
 
 use self::memory::Memory;
 use self::orphans::Orphans;
+use crate::events::Events;
 use crate::tasks::{Change, Mirror};
 
 /// How many proofs of deletion may wait to be acted on.
@@ -35,6 +36,7 @@ pub(crate) struct Context {
     mirror: Arc<Mirror>,
     node: NodeFacts,
     memory: Memory,
+    events: Events,
     /// Tasks accepted since then were started for this very Node object.
     continuity: Timestamp,
 }
@@ -45,9 +47,10 @@ impl Context {
         pipe: PipeClient,
         mirror: Arc<Mirror>,
         node: NodeFacts,
+        events: Events,
         continuity: Timestamp,
     ) -> Self {
-        Self { client, pipe, mirror, node, memory: Memory::default(), continuity }
+        Self { client, pipe, mirror, node, memory: Memory::default(), events, continuity }
     }
 }
 
