@@ -19,6 +19,7 @@ pub mod facts;
 pub mod lease;
 pub mod life;
 pub mod node;
+pub mod probe;
 mod quantity;
 mod runs;
 pub mod sources;

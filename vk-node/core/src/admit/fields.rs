@@ -7,6 +7,7 @@ use vk_task::{Image, Limits, Place, Stdin, Stdio};
 
 use super::Problem;
 use super::resources::{self, HostPaths, Where};
+use crate::probe::{self, Probes};
 
 /// The volume that the API server adds to a pod for its service account; its name begins so.
 const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
@@ -26,6 +27,7 @@ pub(super) struct Settings {
     pub(super) place: Place,
     pub(super) stdio: Stdio,
     pub(super) limits: Limits,
+    pub(super) probes: Probes,
 }
 
 impl Check<'_> {
@@ -148,15 +150,16 @@ pub(super) fn container(
         image_pull_policy: _,
         // How a resize would be done; a resize itself is refused by way of the limits.
         resize_policy: _,
+        // Honoured: see `Probes`.
+        liveness_probe: _,
+        readiness_probe: _,
+        startup_probe: _,
         image,
         lifecycle,
-        liveness_probe,
-        readiness_probe,
         resources,
         restart_policy,
         restart_policy_rules,
         security_context,
-        startup_probe,
         stdin,
         stdin_once,
         termination_message_path,
@@ -172,12 +175,14 @@ pub(super) fn container(
         check.add("image", "it is empty: name an image, or vk-cmd.io/host to run the command on the host itself");
     }
     check.default("lifecycle", lifecycle.as_ref());
-    check.unset("livenessProbe", liveness_probe.as_ref());
-    check.unset("readinessProbe", readiness_probe.as_ref());
+    let mut wrong = Vec::new();
+    let probes = probe::read(container, &mut wrong);
+    for (field, why) in wrong {
+        check.add(&field, why);
+    }
     check.unset("restartPolicy", restart_policy.as_ref());
     check.default("restartPolicyRules", restart_policy_rules.as_ref());
     check.default("securityContext", security_context.as_ref());
-    check.unset("startupProbe", startup_probe.as_ref());
     if termination_message_path.as_deref().is_some_and(|path| path != DEFAULT_TERMINATION_MESSAGE_PATH) {
         check.add("terminationMessagePath", "this version of vk-node reads no such file: leave it out");
     }
@@ -195,6 +200,7 @@ pub(super) fn container(
         },
         stdio: Stdio { stdin: stdin_of(*stdin, *stdin_once), terminal: *tty == Some(true) },
         limits,
+        probes,
     }
 }
 

@@ -11,6 +11,8 @@ use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
 use vk_cmd_crds::labels::{self, ScriptForm};
 use vk_task::{Limits, Place, ScriptRunner, Stdio};
 
+use crate::probe::Probes;
+
 /// A pod that this node can run, reduced to what running it takes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdmittedPod {
@@ -62,6 +64,8 @@ pub struct AdmittedContainer {
     pub stdio: Stdio,
     /// `resources.limits`.
     pub limits: Limits,
+    /// `startupProbe`, `livenessProbe`, `readinessProbe`.
+    pub probes: Probes,
 }
 
 /// What part a container has in its pod.
@@ -190,11 +194,12 @@ pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
 }
 
 fn admitted(container: &Container, program: ProgramTemplate, settings: fields::Settings) -> AdmittedContainer {
-    let fields::Settings { place, stdio, limits } = settings;
+    let fields::Settings { place, stdio, limits, probes } = settings;
     AdmittedContainer {
         place,
         stdio,
         limits,
+        probes,
         name: container.name.clone(),
         role: Role::Main,
         image: container.image.clone().unwrap_or_default(),
