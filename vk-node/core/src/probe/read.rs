@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn a_page_is_asked_for_as_written() {
-        let (probes, wrong) = read_all(json!({"livenessProbe": {"httpGet": {"port": "81", "scheme": "HTTPS", "host": "h",
+        let (probes, wrong) =
+            read_all(json!({"livenessProbe": {"httpGet": {"port": "81", "scheme": "HTTPS", "host": "h",
             "path": "a?b=c", "httpHeaders": [{"name": "X", "value": "1"}, {"name": "X", "value": "2"}]}}}));
         assert_eq!(wrong, []);
         let headers = vec![("X".into(), "1".into()), ("X".into(), "2".into())];
