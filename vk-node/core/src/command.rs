@@ -69,13 +69,14 @@ pub fn build(
     let service_account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
     let container_name = container.name.clone();
     let run = ContainerRun { namespace, pod: name, uid, service_account, container: container_name, restart };
+    let mut variables = container.image_env.clone();
+    for (name, value) in env {
+        variables.insert(EnvName::new(name)?, value);
+    }
     let spec = TaskSpec {
-        env: env
-            .into_iter()
-            .map(|(name, value)| Ok((EnvName::new(name)?, value)))
-            .collect::<Result<_, vk_task::InvalidEnvName>>()?,
+        env: variables,
         place: container.place.clone(),
-        working_dir: container.working_dir.as_ref().map(Into::into),
+        working_dir: container.working_dir.clone(),
         stdio: container.stdio,
         limits: container.limits.clone(),
         ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use vk_task::TaskView;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use vk_task::{MountNamespaces, TaskView};
 
 use crate::admit::{AdmittedPod, Refusal};
+use crate::images::ImageMap;
 
 /// What is known about one pod when a decision is made.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +64,29 @@ pub enum Retry {
 }
 
 /// What a decision needs to know of this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NodeFacts {
     /// Its name.
     pub name: String,
     /// Its address, which is also that of its pods: they are in the host's network.
     pub address: String,
+    /// Whether its tasks can have mounts of their own.
+    pub mount_namespaces: MountNamespaces,
+    /// What images stand for here.
+    pub images: ImageMap,
+    /// Where its tasks reach the API server.
+    pub api_server: Endpoint,
+    /// What its pods may use in all: the Node's `status.allocatable`.
+    pub allocatable: BTreeMap<String, Quantity>,
+}
+
+/// A host and a port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoint {
+    /// A name or an address; one of IPv6 without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
 }
 
 /// What the probes of one run of a container have told.

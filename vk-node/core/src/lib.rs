@@ -16,6 +16,7 @@ pub mod command;
 pub mod events;
 mod expand;
 pub mod facts;
+pub mod images;
 pub mod lease;
 pub mod life;
 pub mod node;

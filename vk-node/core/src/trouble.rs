@@ -65,8 +65,8 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}]},
         }))
         .unwrap();
-        let container = admit(&pod).unwrap().containers.remove(0);
-        let node = NodeFacts { name: "vk-a".into(), address: String::new() };
+        let container = admit(&pod, &NodeFacts::default()).unwrap().containers.remove(0);
+        let node = NodeFacts { name: "vk-a".into(), ..NodeFacts::default() };
         let refused = |reason| Problem::Pipe(ApiError { reason, message: "why".into() });
         let later = Retry::At(Timestamp::UNIX_EPOCH + RETRY_AFTER);
         let here = "the node vk-a cannot run this pod: container c: ";

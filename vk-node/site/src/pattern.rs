@@ -44,6 +44,8 @@ impl PartialEq for Pattern {
     }
 }
 
+impl Eq for Pattern {}
+
 /// Some patterns, of which one is enough.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Patterns(pub Vec<Pattern>);

@@ -8,6 +8,7 @@ use anyhow::Context;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::net::TcpStream;
+use vk_node_core::facts::Endpoint;
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +52,13 @@ pub(super) async fn connect(kubeconfig: Option<&Path>, client_ca: Option<&Path>)
 }
 
 impl ApiServer {
+    /// Where it is: as this node reaches it, so do the tasks that the pipe runs beside it. The address that the cluster
+    /// has for it (`10.96.0.1`, say) leads nowhere here: what would lead from it to the API server is kube-proxy, which
+    /// takes root.
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint { host: self.host.clone(), port: self.port }
+    }
+
     /// The address of this host on the way to the API server, waiting for that server as long as it takes.
     pub(super) async fn local_address(&self) -> anyhow::Result<IpAddr> {
         loop {

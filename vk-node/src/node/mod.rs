@@ -31,6 +31,7 @@ use tracing::info;
 use vk_cmd_crds::NodeName;
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::NodeFacts;
+use vk_node_core::images::ImageMap;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
 use vk_pipe::server::CgroupChoice;
@@ -155,7 +156,17 @@ async fn prepare(options: Options, pipe: &PipeClient) -> anyhow::Result<Prepared
         labels: options.labels,
         resources: options.resources,
     };
-    let facts = NodeFacts { name: options.name.as_str().to_owned(), address: profile.address.clone() };
+    let facts = NodeFacts {
+        name: options.name.as_str().to_owned(),
+        address: profile.address.clone(),
+        mount_namespaces: host.mount_namespaces.clone(),
+        images: ImageMap::default(),
+        api_server: server.endpoint(),
+        allocatable: node::object(&profile, &host, Timestamp::now())
+            .status
+            .and_then(|s| s.allocatable)
+            .unwrap_or_default(),
+    };
 
     let registration = registration::Registration::new(server.client.clone(), profile, host, pipe.clone());
     let continuity = registration.register().await?;

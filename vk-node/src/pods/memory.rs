@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
-use vk_node_core::facts::Trouble;
+use vk_node_core::facts::{NodeFacts, Trouble};
 
 /// The memory, by pod UID.
 #[derive(Default)]
@@ -26,11 +26,11 @@ pub(super) struct Remembered {
 }
 
 impl Memory {
-    /// What is kept about `pod`, and the newer of `pod` and what our last write left.
-    pub(super) fn recall(&self, pod: &Pod) -> (Remembered, Pod) {
+    /// What is kept about `pod`, which `node` is to run, and the newer of `pod` and what our last write left.
+    pub(super) fn recall(&self, pod: &Pod, node: &NodeFacts) -> (Remembered, Pod) {
         let mut all = self.lock();
         let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| Remembered {
-            admitted: admit(pod),
+            admitted: admit(pod, node),
             troubles: BTreeMap::new(),
             latest: None,
             failures: 0,
@@ -39,7 +39,7 @@ impl Memory {
         if let Ok(admitted) = &entry.admitted
             && admitted.generation != pod.metadata.generation
         {
-            entry.admitted = admit(pod);
+            entry.admitted = admit(pod, node);
         }
         let newest = match entry.latest.take() {
             Some(latest) if version(&latest) > version(pod) => {

@@ -26,7 +26,7 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
-        let (remembered, pod) = context.memory.recall(&pod);
+        let (remembered, pod) = context.memory.recall(&pod, &context.node);
         let now = Timestamp::now();
         let Decision { steps, again_at } = decide(&pod, &remembered, &context, now);
         debug!(pod = pod.name_any(), ?steps, "decided");

@@ -7,6 +7,7 @@ use vk_task::{Image, Limits, Place, Stdin, Stdio};
 
 use super::Problem;
 use super::resources::{self, HostPaths, Where};
+use crate::images::ImageRule;
 use crate::probe::{self, Probes};
 
 /// The volume that the API server adds to a pod for its service account; its name begins so.
@@ -129,9 +130,11 @@ pub(super) fn pod<'a>(spec: &'a PodSpec, problems: &mut Vec<Problem>) -> HostPat
     resources::volumes(&mut check, volumes.iter().flatten().filter(|v| !is_token_volume(v)))
 }
 
-/// Checks the fields of one container, and gives what they come to.
+/// Checks the fields of one container, whose image is one of the node's map if there is a `rule` for it, and gives what
+/// they come to.
 pub(super) fn container(
     container: &Container,
+    rule: Option<&ImageRule>,
     at: &str,
     paths: &HostPaths<'_>,
     problems: &mut Vec<Problem>,
@@ -169,7 +172,7 @@ pub(super) fn container(
         volume_mounts,
     } = container;
     let mut check = Check { at, problems };
-    let image = image.as_deref().filter(|image| !is_host_image(image));
+    let image = image.as_deref().filter(|image| !is_host_image(image) && rule.is_none());
     let place = if image.is_some() { Where::Image } else { Where::Host };
     if image == Some("") {
         check.add("image", "it is empty: name an image, or vk-cmd.io/host to run the command on the host itself");

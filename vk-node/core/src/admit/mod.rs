@@ -4,13 +4,17 @@
 mod fields;
 mod resources;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::{Limits, Place, ScriptRunner, Stdio};
+use vk_task::{EnvName, Limits, Place, ScriptRunner, Stdio};
 
+use crate::facts::NodeFacts;
+use crate::images::ImageRule;
 use crate::probe::Probes;
 
 /// A pod that this node can run, reduced to what running it takes.
@@ -56,8 +60,10 @@ pub struct AdmittedContainer {
     pub env: Vec<EnvVar>,
     /// `envFrom`.
     pub env_from: Vec<EnvFromSource>,
+    /// Variables that it has unless `env` or `envFrom` say otherwise: those of its image in the node's image map.
+    pub image_env: BTreeMap<EnvName, String>,
     /// `workingDir`.
-    pub working_dir: Option<String>,
+    pub working_dir: Option<PathBuf>,
     /// On the host, or in an image with what it sees of the host.
     pub place: Place,
     /// `stdin`, `stdinOnce`, `tty`.
@@ -156,11 +162,11 @@ impl fmt::Display for PodKey {
     }
 }
 
-/// Decides whether this node can run `pod`.
+/// Decides whether `node` can run `pod`.
 ///
 /// # Errors
 /// With every field of the pod that this node cannot honour, and why.
-pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
+pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let mut problems = Vec::new();
     let Some(spec) = &pod.spec else {
         return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
@@ -170,9 +176,10 @@ pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
     let mut containers = Vec::new();
     for (i, container) in spec.containers.iter().enumerate() {
         let at = format!("spec.containers[{i}]");
-        let settings = fields::container(container, &at, &paths, &mut problems);
-        match program(container, script) {
-            Ok(program) => containers.push(admitted(container, program, settings)),
+        let rule = container.image.as_deref().and_then(|image| node.images.find(image));
+        let settings = fields::container(container, rule, &at, &paths, &mut problems);
+        match program(container, rule, script) {
+            Ok(program) => containers.push(admitted(container, rule, program, settings)),
             Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
         }
     }
@@ -193,7 +200,12 @@ pub fn admit(pod: &Pod) -> Result<AdmittedPod, Refusal> {
     })
 }
 
-fn admitted(container: &Container, program: ProgramTemplate, settings: fields::Settings) -> AdmittedContainer {
+fn admitted(
+    container: &Container,
+    rule: Option<&ImageRule>,
+    program: ProgramTemplate,
+    settings: fields::Settings,
+) -> AdmittedContainer {
     let fields::Settings { place, stdio, limits, probes } = settings;
     AdmittedContainer {
         place,
@@ -206,17 +218,32 @@ fn admitted(container: &Container, program: ProgramTemplate, settings: fields::S
         program,
         env: container.env.clone().unwrap_or_default(),
         env_from: container.env_from.clone().unwrap_or_default(),
-        working_dir: container.working_dir.clone().filter(|dir| !dir.is_empty()),
+        image_env: rule.map(|rule| rule.env.clone()).unwrap_or_default(),
+        working_dir: match container.working_dir.as_deref() {
+            None | Some("") => rule.and_then(|rule| rule.working_dir.clone()),
+            Some(dir) => Some(dir.into()),
+        },
     }
 }
 
-/// What the container runs: its command and arguments, or the script that the operator left in the last of them.
-fn program(container: &Container, script: Option<&str>) -> Result<ProgramTemplate, String> {
+/// What the container runs: its command and arguments, or the script that the operator left in the last of them. Where
+/// it has no command, that of its image in the node's map, as with an image's `ENTRYPOINT` and `CMD`.
+fn program(container: &Container, rule: Option<&ImageRule>, script: Option<&str>) -> Result<ProgramTemplate, String> {
     let command = container.command.as_deref().unwrap_or_default();
     let args = container.args.as_deref().unwrap_or_default();
-    let argv: Vec<String> = command.iter().chain(args).cloned().collect();
-    if command.is_empty() {
-        return Err("there is none, and vk-node knows no image's entry point: write the command".into());
+    let of_image = rule.filter(|_| command.is_empty());
+    let entrypoint = of_image.map(|rule| rule.command.as_slice()).unwrap_or_default();
+    let default_args = of_image.filter(|_| args.is_empty()).map(|rule| rule.args.as_slice()).unwrap_or_default();
+    let argv: Vec<String> = [command, entrypoint, args, default_args].concat();
+    if of_image.is_none() && command.is_empty() {
+        return Err(
+            "there is none, and vk-node knows no entry point of this image: write the command, or have the image \
+                    in the node's image map"
+                .into(),
+        );
+    }
+    if argv.is_empty() {
+        return Err("there is none, nor has the node's image map one for this image: write the command".into());
     }
     let Some(kind) = script else {
         return Ok(ProgramTemplate::Exec(argv));

@@ -8,8 +8,12 @@ fn pod(spec: Value) -> Pod {
     from_value(json!({"metadata": {"namespace": "n", "name": "p", "uid": "u"}, "spec": spec})).unwrap()
 }
 
+fn admitted(spec: Value) -> AdmittedPod {
+    admit(&pod(spec), &NodeFacts::default()).unwrap()
+}
+
 fn messages(spec: Value) -> Vec<String> {
-    match admit(&pod(spec)) {
+    match admit(&pod(spec), &NodeFacts::default()) {
         Ok(_) => vec![],
         Err(refusal) => refusal.0.iter().map(|p| p.field.clone()).collect(),
     }
@@ -29,7 +33,7 @@ fn a_plain_pod_with_the_defaults_of_an_api_server_is_admitted() {
         }],
         "volumes": [{"name": "kube-api-access-x", "projected": {"sources": []}}],
     });
-    let admitted = admit(&pod(spec)).unwrap();
+    let admitted = admitted(spec);
     assert_eq!(admitted.restart_policy, RestartPolicy::Always);
     assert_eq!(admitted.containers[0].program, ProgramTemplate::Exec(vec!["true".into()]));
 }
@@ -73,7 +77,7 @@ fn a_container_is_limited_and_has_the_streams_that_it_asks_for() {
         container["name"] = json!("c");
         container["image"] = json!("vk-cmd.io/host:1");
         container["command"] = json!(["true"]);
-        admit(&pod(json!({"containers": [container]}))).unwrap().containers.remove(0)
+        admitted(json!({"containers": [container]})).containers.remove(0)
     };
     let limited = with(json!({"resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1"}}}));
     assert_eq!(limited.place, Place::Host);
@@ -92,7 +96,7 @@ fn a_container_is_limited_and_has_the_streams_that_it_asks_for() {
 
 #[test]
 fn an_image_is_run_with_the_hosts_paths_and_gpus_that_it_asks_for() {
-    let admitted = admit(&pod(json!({
+    let admitted = admitted(json!({
         "volumes": [{"name": "data", "hostPath": {"path": "/data/run 1", "type": ""}},
                     {"name": "spare", "hostPath": {"path": "/spare"}}],
         "containers": [{
@@ -100,14 +104,14 @@ fn an_image_is_run_with_the_hosts_paths_and_gpus_that_it_asks_for() {
             "resources": {"limits": {"nvidia.com/gpu": "2"}},
             "volumeMounts": [{"name": "data", "mountPath": "/in", "readOnly": true}, {"name": "data", "mountPath": "/out"}],
         }],
-    })));
+    }));
     let mount = |target: &str, read_only| Mount { source: "/data/run 1".into(), target: target.into(), read_only };
     let image = Image {
         reference: "docker://godlovedc/lolcow".into(),
         mounts: vec![mount("/in", true), mount("/out", false)],
         gpus: Gpus::Nvidia(2),
     };
-    assert_eq!(admitted.unwrap().containers[0].place, Place::Image(image));
+    assert_eq!(admitted.containers[0].place, Place::Image(image));
 }
 
 #[test]
@@ -122,11 +126,11 @@ fn what_no_runtime_is_told_of_is_refused() {
     ] {
         let mut mount = mount;
         mount["name"] = json!("v");
-        let refusal = admit(&pod(json!({
+        let spec = json!({
             "volumes": [{"name": "v", "hostPath": {"path": "/v"}}],
             "containers": [{"name": "c", "image": "busybox", "command": ["true"], "volumeMounts": [mount]}],
-        })))
-        .unwrap_err();
+        });
+        let refusal = admit(&pod(spec), &NodeFacts::default()).unwrap_err();
         assert_eq!(refusal.0.len(), 1, "{refusal}");
         assert!(refusal.to_string().contains(word), "{refusal}");
     }
@@ -142,7 +146,7 @@ fn the_operators_annotation_turns_the_last_argument_into_a_script() {
     let with = |kind: &str, command: Value| {
         let mut pod = pod(json!({"containers": [{"name": "c", "image": "vk-cmd.io/host", "command": command}]}));
         pod.metadata.annotations = Some([(labels::SCRIPT.to_owned(), kind.to_owned())].into());
-        admit(&pod).map(|p| p.containers[0].program.clone())
+        admit(&pod, &NodeFacts::default()).map(|p| p.containers[0].program.clone())
     };
     let argv = json!(["/bin/bash", "-c", "echo hi"]);
     let script = |runner| Ok(ProgramTemplate::Script { text: "echo hi".into(), runner });
@@ -150,4 +154,37 @@ fn the_operators_annotation_turns_the_last_argument_into_a_script() {
     assert_eq!(with("shebang", argv.clone()), script(ScriptRunner::Shebang));
     assert!(with("other", argv).is_err());
     assert!(with("shell", json!(["/bin/bash"])).is_err());
+}
+
+#[test]
+fn an_image_of_the_map_is_a_command_of_the_host() {
+    let rules = json!([{"match": "busybox:*", "command": ["/opt/busybox"], "args": ["sh"], "env": {"A": "1"}, "workingDir": "~/b"},
+                       {"match": "empty:*"}]);
+    let node = NodeFacts { images: crate::images::ImageMap::new(from_value(rules).unwrap()), ..NodeFacts::default() };
+    let with = |image: &str, fields: Value| {
+        let mut container = fields;
+        container["name"] = json!("c");
+        container["image"] = json!(image);
+        admit(&pod(json!({"containers": [container]})), &node).map(|mut pod| pod.containers.remove(0))
+    };
+    let argv = |container: AdmittedContainer| match container.program {
+        ProgramTemplate::Exec(argv) => argv.join(" "),
+        ProgramTemplate::Script { text, .. } => text,
+    };
+    for (fields, expected) in [
+        (json!({}), "/opt/busybox sh"),
+        (json!({"args": ["ls", "-l"]}), "/opt/busybox ls -l"),
+        (json!({"command": ["mine"]}), "mine"),
+        (json!({"command": ["mine"], "args": ["a"]}), "mine a"),
+    ] {
+        let container = with("busybox:1", fields.clone()).unwrap();
+        assert_eq!(container.place, Place::Host);
+        assert_eq!(container.working_dir, Some("~/b".into()));
+        assert_eq!(container.image_env.values().collect::<Vec<_>>(), ["1"]);
+        assert_eq!(argv(container), expected, "{fields}");
+    }
+    assert_eq!(with("busybox:1", json!({"workingDir": "/w"})).unwrap().working_dir, Some("/w".into()));
+    for (image, why) in [("empty:1", "image map one"), ("other:1", "knows no entry point")] {
+        assert!(with(image, json!({})).unwrap_err().to_string().contains(why));
+    }
 }

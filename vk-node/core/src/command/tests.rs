@@ -4,7 +4,7 @@ use super::*;
 use crate::admit::admit;
 
 fn node() -> NodeFacts {
-    NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into() }
+    NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into(), ..NodeFacts::default() }
 }
 
 fn built(container: Value, sources: &Sources) -> Result<TaskSpec, ConfigError> {
@@ -16,7 +16,7 @@ fn built(container: Value, sources: &Sources) -> Result<TaskSpec, ConfigError> {
         "spec": {"containers": [container], "serviceAccountName": "sa"},
     }))
     .unwrap();
-    let admitted = admit(&pod).unwrap();
+    let admitted = admit(&pod, &node()).unwrap();
     build(&pod, &admitted.containers[0], 0, sources, &node())
 }
 

@@ -42,7 +42,7 @@ impl World {
         }))
         .unwrap();
         Self {
-            admitted: admit(&pod),
+            admitted: admit(&pod, &NodeFacts::default()),
             deletion: Deletion::NotAsked,
             published: PodStatus { phase: Some("Pending".into()), ..PodStatus::default() },
             tasks: vec![],
@@ -69,11 +69,11 @@ impl World {
             },
         }))
         .unwrap();
-        Self { admitted: admit(&pod), ..Self::new(restart_policy, None) }
+        Self { admitted: admit(&pod, &NodeFacts::default()), ..Self::new(restart_policy, None) }
     }
 
     fn decide(&self) -> Decision {
-        let node = NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into() };
+        let node = NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into(), ..NodeFacts::default() };
         decide(&Facts {
             admitted: self.admitted.as_ref(),
             deletion: self.deletion,
