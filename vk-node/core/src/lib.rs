@@ -12,6 +12,7 @@
 //! dependencies keep it so. What acts on these decisions is the crate `vk-node`.
 
 pub mod admit;
+pub mod authz;
 pub mod command;
 pub mod events;
 mod expand;

@@ -1,7 +1,6 @@
 //! The kubelet's HTTPS API, as far as this node serves it: `/healthz`, `/pods`, `/containerLogs`.
 
 mod auth;
-mod identity;
 mod logs;
 mod tls;
 
@@ -17,6 +16,7 @@ use axum::{Extension, Json, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube_runtime::reflector::Store;
@@ -28,6 +28,7 @@ use tracing::{debug, warn};
 use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
+use self::auth::ClientAuthority;
 use crate::tasks::Mirror;
 
 /// How long a client may take over the TLS handshake.
@@ -66,19 +67,21 @@ pub(crate) fn serve(
     context: Context,
     client_ca: Option<&[u8]>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
-    let tls = TlsAcceptor::from(Arc::new(tls::config(&context.node, client_ca)?));
     if client_ca.is_none() {
         warn!(
-            "no certificate authority for clients is known: the kubelet's API will refuse everybody (kubectl logs too)"
+            "no certificate authority for clients is known: the kubelet's API will take tokens only, which the API \
+             server does not use: kubectl logs and exec will be refused. Name one with --client-ca-file"
         );
     }
-    let authorizer = Arc::new(auth::Authorizer::new(context.client.clone(), context.node.name.clone()));
+    let clients = Arc::new(ClientAuthority::new(client_ca)?);
+    let tls = TlsAcceptor::from(Arc::new(tls::config(&context.node, clients.clone())?));
+    let guard = Arc::new(auth::Guard::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
         .with_state(context)
-        .layer(middleware::from_fn_with_state(authorizer, auth::check));
+        .layer(middleware::from_fn_with_state(guard, auth::check));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     Ok(async move {
         loop {
@@ -86,9 +89,9 @@ pub(crate) fn serve(
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (tls, router) = (tls.clone(), router.clone());
+                    let (tls, clients, router) = (tls.clone(), clients.clone(), router.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection(stream, tls, router).await {
+                        if let Err(error) = connection(stream, tls, &clients, router).await {
                             debug!(%peer, "the connection ended: {error:#}");
                         }
                         drop(place);
@@ -104,12 +107,20 @@ pub(crate) fn serve(
     })
 }
 
-async fn connection(stream: TcpStream, tls: TlsAcceptor, router: Router) -> anyhow::Result<()> {
+async fn connection(
+    stream: TcpStream,
+    tls: TlsAcceptor,
+    clients: &ClientAuthority,
+    router: Router,
+) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
     let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.context("the TLS handshake took too long")??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let identity = identity::of(certificates);
-    let service = TowerToHyperService::new(router.layer(Extension(identity)));
+    let router = match clients.identify(certificates, Timestamp::now()) {
+        Some(shown) => router.layer(Extension(shown)),
+        None => router,
+    };
+    let service = TowerToHyperService::new(router);
     let mut server = auto::Builder::new(TokioExecutor::new());
     server.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     server
