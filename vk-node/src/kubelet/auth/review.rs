@@ -46,9 +46,8 @@ where
 
 /// Whether the same question would get the same answer again.
 fn is_final(error: &kube::Error) -> bool {
-    match error {
-        kube::Error::Api(status) => status.code < 500 && status.code != 429,
-        kube::Error::Service(_) | kube::Error::HyperError(_) => false,
-        _ => true,
+    if let kube::Error::Api(status) = error {
+        return status.code < 500 && status.code != 429;
     }
+    !matches!(error, kube::Error::Service(_) | kube::Error::HyperError(_))
 }
