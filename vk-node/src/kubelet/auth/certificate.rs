@@ -171,16 +171,17 @@ mod tests {
         let (then, late) = (at("2026-01-01T00:00:00Z"), at("2031-01-01T00:00:00Z"));
         let client = ours.sign(ExtendedKeyUsagePurpose::ClientAuth);
 
-        let shown = known.identify(std::slice::from_ref(&client), then).unwrap();
+        let client = [client];
+        let shown = known.identify(&client, then).unwrap();
         assert_eq!(shown.user_at(then).unwrap().name, "somebody");
         assert_eq!(shown.user_at(late), None, "a connection that outlives its certificate");
-        assert!(known.identify(&[client.clone()], late).is_none());
-        assert!(known.identify(&[client.clone()], at("2019-01-01T00:00:00Z")).is_none());
+        assert!(known.identify(&client, late).is_none());
+        assert!(known.identify(&client, at("2019-01-01T00:00:00Z")).is_none());
         assert!(known.identify(&[], then).is_none());
         assert!(known.identify(&[other.sign(ExtendedKeyUsagePurpose::ClientAuth)], then).is_none());
         assert!(known.identify(&[ours.sign(ExtendedKeyUsagePurpose::ServerAuth)], then).is_none());
         let nobody = ClientAuthority::new(None).unwrap();
-        assert!(nobody.identify(&[client], then).is_none());
+        assert!(nobody.identify(&client, then).is_none());
         assert!(!nobody.offer_client_auth());
     }
 
