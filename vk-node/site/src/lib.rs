@@ -26,10 +26,11 @@ pub use clear::{Cleared, Denied, Facts, Refusal, clear};
 pub use limits::{Amounts, LimitRules};
 pub use pattern::{Pattern, Patterns, Rule};
 pub use policy::{Access, Door, HostPath, Policy, StreamKind};
-pub use read::{Problem, SiteError};
 pub use runtime::{CustomRuntime, Found, Kind, NamedRuntime, Runtime, SEARCH_ORDER};
 
 use std::path::PathBuf;
+
+use vk_yaml::Problems;
 
 /// All that a site's file says. The default is what is in force where there is no file: everything that Linux allows the
 /// pipe's user, and images in whatever runtime is found.
@@ -88,7 +89,7 @@ impl Site {
     ///
     /// # Errors
     /// All that is wrong with it, each with its line.
-    pub fn parse(text: &str) -> Result<Self, SiteError> {
+    pub fn parse(text: &str) -> Result<Self, Problems> {
         read::site(text)
     }
 }

@@ -2,8 +2,8 @@
 
 use vk_task::{LogLimits, Rlimit};
 
-use super::node::{Map, Node, Reader};
 use crate::limits::{Amounts, LimitRules};
+use vk_yaml::{Map, Node, Reader};
 
 const KEYS: [&str; 7] = ["wallSeconds", "memoryBytes", "cpuMillis", "processes", "outputBytes", "rlimits", "log"];
 const NICE: std::ops::RangeInclusive<i64> = -20..=19;

@@ -1,69 +1,27 @@
 //! From the text of a site's file to a [`Site`]. All that is wrong is told at once, each with its line.
 
 mod limits;
-mod node;
 mod runtime;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use vk_task::EnvName;
+use vk_yaml::{Map, Node, Problems, Reader};
 
 use crate::policy::{Access, Door, HostPath, Policy};
 use crate::{Audit, Pattern, Patterns, Records, Rule, Site};
-use node::{Map, Node, Reader};
 
 /// The version of the file that this program reads.
 const VERSION: u64 = 1;
 /// Kubernetes' way to write a ServiceAccount as a user.
 const SERVICE_ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 
-/// Something that is wrong with a site's file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The line, from 1.
-    pub line: usize,
-    /// What is wrong, and what to write.
-    pub message: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
-    }
-}
-
-/// A site's file that makes no sense.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
-pub struct SiteError(pub Vec<Problem>);
-
 /// See [`Site::parse`].
-pub(crate) fn site(text: &str) -> Result<Site, SiteError> {
-    let document = node::load(text)?;
-    let mut reader = Reader::default();
-    let made = reader
-        .map(&Node::root(&document), &["version", "policy", "limits", "runtime", "records", "audit"])
-        .map(|map| top(&mut reader, &map));
-    let mut problems = reader.problems;
-    problems.sort_by_key(|p| p.line);
-    match made {
-        Some(site) if problems.is_empty() => Ok(site),
-        _ => Err(SiteError(problems)),
-    }
+pub(crate) fn site(text: &str) -> Result<Site, Problems> {
+    vk_yaml::read(text, VERSION, &["policy", "limits", "runtime", "records", "audit"], top)
 }
 
 fn top(reader: &mut Reader, map: &Map<'_>) -> Site {
-    match map.get("version") {
-        None => reader.problem(map.line, format!("there is no version: write `version: {VERSION}`")),
-        Some(node) => match reader.integer(&node) {
-            Some(VERSION) | None => {}
-            Some(other) => reader.at(
-                &node,
-                format!("the file is of version {other}, and this vk-node knows version {VERSION}: update it"),
-            ),
-        },
-    }
     Site {
         policy: map.get("policy").map(|node| policy(reader, &node)).unwrap_or_default(),
         limits: map.get("limits").map(|node| limits::rules(reader, &node)).unwrap_or_default(),

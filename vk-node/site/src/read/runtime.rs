@@ -1,8 +1,8 @@
 //! The part `runtime` of a site's file.
 
-use super::node::{Map, Node, Reader};
 use super::variables;
 use crate::runtime::{CustomExec, CustomRuntime, Each, Kind, NamedRuntime, Runtime, Template};
+use vk_yaml::{Map, Node, Reader};
 
 /// The kinds that have a command line of their own.
 #[derive(Clone, Copy)]

@@ -4,7 +4,7 @@ use crate::{Kind, Runtime};
 fn problems(text: &str) -> Vec<String> {
     match Site::parse(text) {
         Ok(_) => Vec::new(),
-        Err(SiteError(problems)) => problems.iter().map(ToString::to_string).collect(),
+        Err(Problems(problems)) => problems.iter().map(ToString::to_string).collect(),
     }
 }
 

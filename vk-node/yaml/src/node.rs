@@ -1,49 +1,72 @@
 //! YAML with the lines it came from, and a reader that collects what is wrong with it.
 
+use std::time::Duration;
+
 use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 
-use super::{Problem, SiteError};
+use crate::{Problem, Problems, quantity};
 
-/// Reads the text as YAML: one document.
-pub(super) fn load(text: &str) -> Result<MarkedYaml<'_>, SiteError> {
-    let problem = |line, message| Err(SiteError(vec![Problem { line, message }]));
-    let mut documents = match MarkedYaml::load_from_str(text) {
-        Ok(documents) => documents,
-        Err(e) => return problem(e.marker().line(), format!("this is no YAML: {}", e.info())),
-    };
-    match (documents.pop(), documents.is_empty()) {
-        (Some(document), true) => Ok(document),
-        (Some(second), false) => problem(second.span.start.line(), "there is a second document: write one".to_owned()),
-        (None, _) => problem(1, "the file is empty: write at least `version: 1`, or remove it".to_owned()),
+/// A file's text as YAML: one document.
+#[derive(Debug)]
+pub struct Document<'a>(MarkedYaml<'a>);
+
+impl<'a> Document<'a> {
+    /// Reads the text.
+    ///
+    /// # Errors
+    /// When it is no YAML, or not one document.
+    pub fn load(text: &'a str) -> Result<Self, Problems> {
+        let problem = |line, message| Err(Problems(vec![Problem { line, message }]));
+        let mut documents = match MarkedYaml::load_from_str(text) {
+            Ok(documents) => documents,
+            Err(e) => return problem(e.marker().line(), format!("this is no YAML: {}", e.info())),
+        };
+        match (documents.pop(), documents.is_empty()) {
+            (Some(document), true) => Ok(Self(document)),
+            (Some(second), false) => {
+                problem(second.span.start.line(), "there is a second document: write one".to_owned())
+            }
+            (None, _) => problem(1, "the file is empty: write at least `version: 1`, or remove it".to_owned()),
+        }
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn root(&'a self) -> Node<'a> {
+        Node { yaml: &self.0, path: String::new(), line: self.0.span.start.line() }
     }
 }
 
 /// A value, and where it stands.
 #[derive(Clone, Debug)]
-pub(super) struct Node<'a> {
+pub struct Node<'a> {
     yaml: &'a MarkedYaml<'a>,
     /// The keys that lead to it.
-    pub(super) path: String,
-    pub(super) line: usize,
+    pub path: String,
+    /// The line where it stands, from 1.
+    pub line: usize,
 }
 
 /// A mapping whose keys are known.
-pub(super) struct Map<'a> {
+#[derive(Clone, Debug)]
+pub struct Map<'a> {
     node: Node<'a>,
-    pub(super) path: String,
-    pub(super) line: usize,
+    /// The keys that lead to it.
+    pub path: String,
+    /// The line where it begins, from 1.
+    pub line: usize,
 }
 
 impl<'a> Node<'a> {
-    pub(super) fn root(yaml: &'a MarkedYaml<'a>) -> Self {
-        Self { yaml, path: String::new(), line: yaml.span.start.line() }
-    }
-
-    pub(super) fn is_map(&self) -> bool {
+    /// Whether it is a mapping.
+    #[must_use]
+    pub fn is_map(&self) -> bool {
         matches!(self.yaml.data, YamlData::Mapping(_))
     }
 
-    pub(super) fn is_empty_map(&self) -> bool {
+    /// Whether it is a mapping without keys.
+    #[must_use]
+    pub fn is_empty_map(&self) -> bool {
         matches!(&self.yaml.data, YamlData::Mapping(entries) if entries.is_empty())
     }
 
@@ -52,12 +75,15 @@ impl<'a> Node<'a> {
         if let YamlData::Value(scalar) = &self.yaml.data { Some(scalar) } else { None }
     }
 
-    pub(super) fn as_str(&self) -> Option<&'a str> {
+    /// The text, if it is text.
+    #[must_use]
+    pub fn as_str(&self) -> Option<&'a str> {
         if let Some(Scalar::String(text)) = self.scalar() { Some(text) } else { None }
     }
 
     /// The items of a list; none if it is no list.
-    pub(super) fn items(&self) -> Vec<Self> {
+    #[must_use]
+    pub fn items(&self) -> Vec<Self> {
         let YamlData::Sequence(items) = &self.yaml.data else { return Vec::new() };
         let item = |(i, yaml): (usize, &'a MarkedYaml<'a>)| Self {
             yaml,
@@ -68,7 +94,8 @@ impl<'a> Node<'a> {
     }
 
     /// The value of a key.
-    pub(super) fn child(&self, key: &str) -> Option<Self> {
+    #[must_use]
+    pub fn child(&self, key: &str) -> Option<Self> {
         self.children().into_iter().find(|(name, _)| name == key).map(|(_, node)| node)
     }
 
@@ -101,23 +128,47 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Map<'a> {
-    pub(super) fn get(&self, key: &str) -> Option<Node<'a>> {
+    /// The value of a key.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<Node<'a>> {
         self.node.child(key)
     }
 }
 
 /// Reads values and collects what is wrong.
 #[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub(super) problems: Vec<Problem>,
+pub struct Reader {
+    problems: Vec<Problem>,
 }
 
 impl Reader {
-    pub(super) fn problem(&mut self, line: usize, message: String) {
+    /// What was wrong.
+    #[must_use]
+    pub fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    /// Checks that the file is of this version.
+    pub fn version(&mut self, map: &Map<'_>, version: u64) {
+        match map.get("version") {
+            None => self.problem(map.line, format!("there is no version: write `version: {version}`")),
+            Some(node) => match self.integer(&node) {
+                Some(other) if other != version => self.at(
+                    &node,
+                    format!("the file is of version {other}, and this vk-node knows version {version}: update it"),
+                ),
+                Some(_) | None => {}
+            },
+        }
+    }
+
+    /// Something is wrong at this line.
+    pub fn problem(&mut self, line: usize, message: String) {
         self.problems.push(Problem { line, message });
     }
 
-    pub(super) fn at(&mut self, node: &Node<'_>, message: String) {
+    /// Something is wrong with this value.
+    pub fn at(&mut self, node: &Node<'_>, message: String) {
         let message = if node.path.is_empty() { message } else { format!("{}: {message}", node.path) };
         self.problem(node.line, message);
     }
@@ -127,7 +178,7 @@ impl Reader {
     }
 
     /// A mapping that may have these keys and no others.
-    pub(super) fn map<'a>(&mut self, node: &Node<'a>, known: &[&str]) -> Option<Map<'a>> {
+    pub fn map<'a>(&mut self, node: &Node<'a>, known: &[&str]) -> Option<Map<'a>> {
         let YamlData::Mapping(entries) = &node.yaml.data else {
             self.expected(node, &format!("a mapping with {}", known.join(", ")));
             return None;
@@ -150,14 +201,15 @@ impl Reader {
     }
 
     /// A mapping with any keys.
-    pub(super) fn open_map<'a>(&mut self, node: &Node<'a>) -> Vec<(String, Node<'a>)> {
+    pub fn open_map<'a>(&mut self, node: &Node<'a>) -> Vec<(String, Node<'a>)> {
         if !node.is_map() {
             self.expected(node, "a mapping");
         }
         node.children()
     }
 
-    pub(super) fn list<'a>(&mut self, node: &Node<'a>) -> Vec<Node<'a>> {
+    /// A list.
+    pub fn list<'a>(&mut self, node: &Node<'a>) -> Vec<Node<'a>> {
         if !matches!(node.yaml.data, YamlData::Sequence(_)) {
             self.expected(node, "a list");
         }
@@ -165,7 +217,7 @@ impl Reader {
     }
 
     /// Text; a number is taken as it is written where that is the same.
-    pub(super) fn text(&mut self, node: &Node<'_>) -> Option<String> {
+    pub fn text(&mut self, node: &Node<'_>) -> Option<String> {
         let text = match node.scalar() {
             Some(Scalar::String(text)) => text.to_string(),
             Some(Scalar::Integer(n)) => n.to_string(),
@@ -181,11 +233,13 @@ impl Reader {
         Some(text)
     }
 
-    pub(super) fn texts(&mut self, node: &Node<'_>) -> Vec<String> {
+    /// A list of text.
+    pub fn texts(&mut self, node: &Node<'_>) -> Vec<String> {
         self.list(node).iter().filter_map(|node| self.text(node)).collect()
     }
 
-    pub(super) fn boolean(&mut self, node: &Node<'_>) -> Option<bool> {
+    /// `true` or `false`.
+    pub fn boolean(&mut self, node: &Node<'_>) -> Option<bool> {
         if let Some(Scalar::Boolean(value)) = node.scalar() {
             return Some(*value);
         }
@@ -193,7 +247,8 @@ impl Reader {
         None
     }
 
-    pub(super) fn signed(&mut self, node: &Node<'_>) -> Option<i64> {
+    /// A whole number.
+    pub fn signed(&mut self, node: &Node<'_>) -> Option<i64> {
         if let Some(Scalar::Integer(n)) = node.scalar() {
             return Some(*n);
         }
@@ -201,12 +256,13 @@ impl Reader {
         None
     }
 
-    pub(super) fn integer(&mut self, node: &Node<'_>) -> Option<u64> {
+    /// A whole number that is not negative.
+    pub fn integer(&mut self, node: &Node<'_>) -> Option<u64> {
         self.integer_as(node)
     }
 
     /// A whole number of a type that may have no room for it.
-    pub(super) fn integer_as<T: TryFrom<i64>>(&mut self, node: &Node<'_>) -> Option<T> {
+    pub fn integer_as<T: TryFrom<i64>>(&mut self, node: &Node<'_>) -> Option<T> {
         let n = self.signed(node)?;
         let made = T::try_from(n).ok();
         if made.is_none() {
@@ -216,17 +272,26 @@ impl Reader {
     }
 
     /// A number of bytes: `1048576`, `1Mi`, `64G`.
-    pub(super) fn bytes(&mut self, node: &Node<'_>) -> Option<u64> {
+    pub fn bytes(&mut self, node: &Node<'_>) -> Option<u64> {
         let Some(text) = node.as_str() else { return self.integer(node) };
-        let made = quantity(text);
+        let made = quantity::bytes(text);
         if made.is_none() {
             self.at(node, format!("{text:?} is no number of bytes: write 1048576, 512Mi or 64G, say"));
         }
         made
     }
 
+    /// A time: `10s`, `1m30s`.
+    pub fn duration(&mut self, node: &Node<'_>) -> Option<Duration> {
+        let made = node.as_str().and_then(quantity::duration);
+        if made.is_none() {
+            self.at(node, "this is no time: write 10s or 1m30s, say".to_owned());
+        }
+        made
+    }
+
     /// One of some words.
-    pub(super) fn word<T: Copy>(&mut self, node: &Node<'_>, words: &[(&str, T)]) -> Option<T> {
+    pub fn word<T: Copy>(&mut self, node: &Node<'_>, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(node)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -236,24 +301,6 @@ impl Reader {
         }
         found
     }
-}
-
-/// The suffixes of Kubernetes' quantities that bytes are written with.
-fn quantity(text: &str) -> Option<u64> {
-    let at = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, suffix) = text.split_at(at);
-    let factor: u64 = match suffix {
-        "k" => 1000,
-        "M" => 1000_u64.pow(2),
-        "G" => 1000_u64.pow(3),
-        "T" => 1000_u64.pow(4),
-        "Ki" => 1 << 10,
-        "Mi" => 1 << 20,
-        "Gi" => 1 << 30,
-        "Ti" => 1 << 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The word that was probably meant.
