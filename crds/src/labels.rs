@@ -38,6 +38,21 @@ pub const NODE_TYPE_VALUE: &str = "virtual-kubelet";
 /// Well-known node label by which a pod is sent to one node.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 
+/// Node label: the place that the node is at.
+pub const SITE: &str = "vk-cmd.io/site";
+/// Node label: the nodes that are run as one group at a site.
+pub const FLEET: &str = "vk-cmd.io/fleet";
+/// Node label: what the node is, `cpu` say.
+pub const NODE_KIND: &str = "vk-cmd.io/nodetype";
+/// Node label of the system that vk-cmd replaces: as [`SITE`].
+pub const JIRIAF_SITE: &str = "jiriaf.site";
+/// Node label of the system that vk-cmd replaces: as [`NODE_KIND`].
+pub const JIRIAF_NODE_TYPE: &str = "jiriaf.nodetype";
+/// Node label of the system that vk-cmd replaces: how long the node is there in all, in seconds.
+pub const JIRIAF_WALLTIME: &str = "jiriaf.walltime";
+/// Node label of the system that vk-cmd replaces: how long the node is there from now on, in seconds.
+pub const JIRIAF_ALIVETIME: &str = "jiriaf.alivetime";
+
 /// Key of the taint on every vk-node: pods that know nothing of vk-cmd stay away.
 pub const TAINT_KEY: &str = "virtual-kubelet.io/provider";
 /// Value of the taint [`TAINT_KEY`].

@@ -10,16 +10,18 @@
 //!
 //! `shim` is not told apart here: see `main`.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
-use vk_pipe::server::CgroupChoice;
+use vk_node_core::config::{
+    self, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings, home_pipe,
+};
+use vk_task::CgroupChoice;
 
 use crate::node;
 
@@ -56,41 +58,51 @@ struct Pipe {
     #[arg(long, env = "VK_NODE_RECORDS", value_name = "DIR")]
     records: Option<PathBuf>,
     /// The cgroup (version 2) that is delegated for tasks: `auto` takes the pipe's own if it is delegated, `off` takes
-    /// none.
-    #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off", default_value_t = CgroupChoice::Auto)]
-    cgroup: CgroupChoice,
+    /// none [default: auto].
+    #[arg(long, env = "VK_NODE_CGROUP", value_name = "DIR|auto|off")]
+    cgroup: Option<CgroupChoice>,
     /// What the site allows [default: /etc/vk-cmd/site.yaml, or else site.yaml in the pipe's directory, if there].
     #[arg(long, env = "VK_NODE_SITE", value_name = "FILE")]
     site: Option<PathBuf>,
 }
 
+/// The settings that are wanted most; the file of `--config` has all of them. See docs/node.md.
 #[derive(Debug, Args)]
 struct Run {
-    /// The node's name: `vk-` and then lower-case letters, digits and dashes.
+    /// The file with the node's settings: docs/node.md. What is given here stands over it.
+    #[arg(long, env = "VK_NODE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The node's name: `vk-` and then lower-case letters, digits, dashes and dots.
     #[arg(long, env = "JOBNAME", value_name = "NAME", value_parser = |text: &str| NodeName::parse(text))]
-    node_name: NodeName,
+    node_name: Option<NodeName>,
+    /// Many nodes in this process, named PREFIX0, PREFIX1 and so on.
+    #[arg(long, value_name = "PREFIX=COUNT", value_parser = numbered)]
+    nodes: Option<Names>,
     /// The kubeconfig by which the API server is reached [default: as kubectl finds it].
     #[arg(long, env = "KUBECONFIG", value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Who runs the pipe.
-    #[arg(long, value_enum, default_value_t = PipeOwner::Node)]
-    pipe: PipeOwner,
+    /// Who runs the pipe [default: node].
+    #[arg(long, value_enum)]
+    pipe: Option<Owner>,
     #[command(flatten)]
     own_pipe: Pipe,
     /// The address at which the API server reaches this node [default: the one used to reach the API server].
     #[arg(long, value_name = "IP")]
     address: Option<IpAddr>,
-    /// The port of the kubelet's API; 0 takes any that is free.
-    #[arg(long, value_name = "PORT", default_value_t = 10250)]
-    kubelet_port: u16,
+    /// The address that the node listens on [default: the address].
+    #[arg(long, value_name = "IP")]
+    listen_address: Option<IpAddr>,
+    /// The port of the kubelet's API; 0 takes any that is free [default: 10250].
+    #[arg(long, value_name = "PORT")]
+    kubelet_port: Option<u16>,
     /// The certificate authority whose clients may ask the kubelet's API [default: that of the kubeconfig].
     #[arg(long, value_name = "FILE")]
     client_ca_file: Option<PathBuf>,
-    /// How many pods this node takes.
-    #[arg(long, value_name = "N", default_value_t = 250)]
-    max_pods: u32,
+    /// How many pods this node takes [default: 250].
+    #[arg(long, value_name = "N")]
+    max_pods: Option<u32>,
     /// More labels for the node.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
     /// More resources that the node offers and the scheduler counts: `nvidia.com/gpu=4`, say.
     #[arg(long = "resource", value_name = "NAME=COUNT", value_parser = resource)]
@@ -99,18 +111,16 @@ struct Run {
 
 /// Who runs the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum PipeOwner {
+enum Owner {
     /// The node starts one where none answers.
     Node,
     /// Somebody else starts it: the node is in a container, the pipe is on the host.
     External,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(format!("{text:?} is no label: write KEY=VALUE")),
-    }
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is no label: write KEY=VALUE"))?;
+    config::label_problem(key, value).map_or_else(|| Ok((key.to_owned(), value.to_owned())), Err)
 }
 
 fn resource(text: &str) -> Result<(String, u64), String> {
@@ -118,6 +128,14 @@ fn resource(text: &str) -> Result<(String, u64), String> {
         || format!("{text:?} is no resource: write the name of an extended resource and how many, nvidia.com/gpu=4");
     let (name, count) = text.split_once('=').filter(|(name, _)| name.contains('/')).ok_or_else(wrong)?;
     Ok((name.to_owned(), count.parse().map_err(|_| wrong())?))
+}
+
+fn numbered(text: &str) -> Result<Names, String> {
+    let count = |(prefix, count): (&str, &str)| Some((prefix.to_owned(), count.parse().ok().filter(|n| *n > 0)?));
+    let (prefix, count) = text.split_once('=').and_then(count).ok_or_else(|| {
+        format!("{text:?} names no nodes: write what their names begin with, and how many there are, vk-gw-=20")
+    })?;
+    Ok(Names::Numbered { prefix, count })
 }
 
 /// Runs the part that the command line names.
@@ -146,43 +164,61 @@ fn start(part: Part) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
     match part {
-        Part::Run(run) => runtime.block_on(node::run(options(run)?)),
+        Part::Run(run) => runtime.block_on(node::run(settings(run)?.finish(std::env::home_dir())?)),
         Part::Pipe(pipe) => {
-            let mut options = vk_pipe::server::PipeOptions::new(hostpipe(pipe.hostpipe)?)?;
+            let hostpipe = pipe.hostpipe.or_else(|| home_pipe(std::env::home_dir()));
+            let mut options = vk_pipe::server::PipeOptions::new(hostpipe.context(NO_HOME)?)?;
             options.records = pipe.records;
             options.site_file = pipe.site;
-            options.cgroup = pipe.cgroup;
+            options.cgroup = pipe.cgroup.unwrap_or_default();
             runtime.block_on(async { vk_pipe::server::run(options, node::shutdown_signal()?).await })
         }
         Part::Shim => anyhow::bail!("the shim is started by the pipe: run `vk-node pipe`"),
     }
 }
 
-fn options(run: Run) -> anyhow::Result<node::Options> {
-    Ok(node::Options {
-        name: run.node_name,
-        kubeconfig: run.kubeconfig,
-        hostpipe: hostpipe(run.own_pipe.hostpipe)?,
-        starts_pipe: run.pipe == PipeOwner::Node,
-        records: run.own_pipe.records,
-        site_file: run.own_pipe.site,
-        cgroup: run.own_pipe.cgroup,
-        address: run.address,
-        kubelet_port: run.kubelet_port,
-        client_ca_file: run.client_ca_file,
-        max_pods: run.max_pods,
-        labels: BTreeMap::from_iter(run.labels),
-        resources: BTreeMap::from_iter(run.resources),
-    })
+/// All that the node is started with: flags and their variables over the original's variables over the file.
+fn settings(run: Run) -> anyhow::Result<Settings> {
+    let file = match &run.config {
+        Some(path) => read_file(path)?,
+        None => Settings::default(),
+    };
+    let variables = config::from_environment(|name| std::env::var(name).ok()).map_err(ConfigError)?;
+    Ok(given(run).over(variables).over(file))
 }
 
-/// `$HOME/hostpipe`, where the original had it, unless another directory is named.
-fn hostpipe(given: Option<PathBuf>) -> anyhow::Result<PathBuf> {
-    match given {
-        Some(directory) => Ok(directory),
-        None => Ok(std::env::home_dir()
-            .filter(|home| home.is_absolute())
-            .context("there is no home directory for the pipe: set $HOME, or name a directory with --hostpipe")?
-            .join("hostpipe")),
+fn read_file(path: &Path) -> anyhow::Result<Settings> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the file of --config, {name}"))?;
+    let path = std::path::absolute(path).with_context(|| format!("cannot tell where {name} is"))?;
+    let directory = path.parent().unwrap_or(&path);
+    config::read(&text, directory).with_context(|| format!("the file of --config, {name}, makes no sense"))
+}
+
+/// What flags and their variables say.
+fn given(run: Run) -> Settings {
+    let Pipe { hostpipe, records, cgroup, site } = run.own_pipe;
+    Settings {
+        names: run.nodes.or(run.node_name.map(Names::One)),
+        member: MemberSettings {
+            kubeconfig: run.kubeconfig,
+            address: run.address,
+            listen_address: run.listen_address,
+            port: run.kubelet_port,
+            max_pods: run.max_pods,
+            labels: run.labels.into_iter().collect(),
+            capacity: Resources(run.resources.into_iter().collect()),
+            ..MemberSettings::default()
+        },
+        client_ca_file: run.client_ca_file,
+        pipe_owner: run.pipe.map(|owner| match owner {
+            Owner::Node => PipeOwner::Node,
+            Owner::External => PipeOwner::External,
+        }),
+        hostpipe,
+        records,
+        cgroup,
+        site_file: site,
+        ..Settings::default()
     }
 }

@@ -23,6 +23,19 @@ fn a_node_needs_a_name_and_takes_it_from_the_flag_or_the_original_variable() {
     assert!(complaint(&["run"], &[("JOBNAME", "node-2")]).contains("\"node-2\" does not begin with \"vk-\""));
 }
 
+/// All at once, each with its line, and nothing is started.
+#[test]
+fn a_wrong_file_or_variable_is_told_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("node.yaml");
+    std::fs::write(&file, "version: 1\nmaxPod: 3\nport: -1\n").unwrap();
+    let said = complaint(&["run", "--config", file.to_str().unwrap()], &[]);
+    assert!(said.contains("line 2") && said.contains("did you mean \"maxPods\"?") && said.contains("line 3"), "{said}");
+    let said = complaint(&["run"], &[("NODENAME", "node-3"), ("JIRIAF_WALLTIME", "1h"), ("HOME", "/")]);
+    assert!(said.contains("$NODENAME: \"node-3\"") && said.contains("$JIRIAF_WALLTIME"), "{said}");
+    assert!(complaint(&["run", "--config", "/no/such/file"], &[]).contains("/no/such/file"));
+}
+
 #[test]
 fn a_missing_home_or_kubeconfig_is_named() {
     let relative = complaint(&["pipe"], &[("HOME", "not/absolute")]);

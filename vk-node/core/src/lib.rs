@@ -14,6 +14,7 @@
 pub mod admit;
 pub mod authz;
 pub mod command;
+pub mod config;
 pub mod events;
 mod expand;
 pub mod facts;

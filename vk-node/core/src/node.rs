@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::{NodeTaint, Resources};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     DaemonEndpoint, Node, NodeAddress, NodeCondition, NodeDaemonEndpoints, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
@@ -28,8 +29,12 @@ pub struct NodeProfile {
     pub max_pods: u32,
     /// More labels: `vk-cmd.io/site`, say.
     pub labels: BTreeMap<String, String>,
-    /// More resources that the scheduler counts: `nvidia.com/gpu`, say.
-    pub resources: BTreeMap<String, u64>,
+    /// Taints that it is made with, besides that of every vk-node.
+    pub taints: Vec<NodeTaint>,
+    /// What it offers: instead of what the host has, or besides it.
+    pub capacity: Resources,
+    /// What of that is not for pods.
+    pub reserved: Resources,
 }
 
 /// Whether the node can run pods.
@@ -55,17 +60,22 @@ pub fn object(profile: &NodeProfile, host: &HostInfo, now: Timestamp) -> Node {
             labels: Some(labels_of(profile)),
             ..ObjectMeta::default()
         },
-        spec: Some(NodeSpec {
-            taints: Some(vec![Taint {
-                key: labels::TAINT_KEY.into(),
-                value: Some(labels::TAINT_VALUE.into()),
-                effect: labels::TAINT_EFFECT.into(),
-                time_added: None,
-            }]),
-            ..NodeSpec::default()
-        }),
+        spec: Some(NodeSpec { taints: Some(taints_of(profile)), ..NodeSpec::default() }),
         status: Some(status(profile, host, &Health::Ready, None, now)),
     }
+}
+
+/// The taint of every vk-node, and those of its profile.
+fn taints_of(profile: &NodeProfile) -> Vec<Taint> {
+    let taint = |key: &str, value: &str, effect: &str| Taint {
+        key: key.to_owned(),
+        value: Some(value.to_owned()),
+        effect: effect.to_owned(),
+        time_added: None,
+    };
+    let own = taint(labels::TAINT_KEY, labels::TAINT_VALUE, labels::TAINT_EFFECT);
+    let more = profile.taints.iter().map(|t| taint(&t.key, &t.value, t.effect.name()));
+    std::iter::once(own).chain(more).collect()
 }
 
 /// The labels that every vk-node carries, and those of its profile.
@@ -98,19 +108,16 @@ pub fn status(
     before: Option<&NodeStatus>,
     now: Timestamp,
 ) -> NodeStatus {
-    let own = [
-        ("cpu", host.cpus.to_string()),
-        ("memory", format!("{}Ki", host.memory_bytes / 1024)),
-        ("pods", profile.max_pods.to_string()),
-    ];
-    let more = profile.resources.iter().map(|(name, count)| (name.as_str(), count.to_string()));
-    let resources: BTreeMap<String, Quantity> =
-        more.chain(own).map(|(name, quantity)| (name.to_owned(), Quantity(quantity))).collect();
+    let capacity = profile.capacity.clone().over(own_resources(host));
+    let quantities = |resources: &Resources| {
+        let pods = ("pods".to_owned(), Quantity(profile.max_pods.to_string()));
+        Some(resources.quantities().into_iter().chain([pods]).collect::<BTreeMap<_, _>>())
+    };
     let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
     NodeStatus {
         addresses: Some(vec![address("InternalIP", &profile.address), address("Hostname", &host.hostname)]),
-        allocatable: Some(resources.clone()),
-        capacity: Some(resources),
+        allocatable: quantities(&capacity.without(&profile.reserved)),
+        capacity: quantities(&capacity),
         conditions: Some(vec![ready(health, host, before, now)]),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(profile.port) }),
@@ -130,6 +137,12 @@ pub fn status(
         }),
         ..NodeStatus::default()
     }
+}
+
+/// What the host has for tasks.
+fn own_resources(host: &HostInfo) -> Resources {
+    let own = [("cpu", u64::from(host.cpus) * 1000), ("memory", host.memory_bytes)];
+    Resources(own.map(|(name, amount)| (name.to_owned(), amount)).into())
 }
 
 /// What is in force at a site, for people: what its administrator would ask first.

@@ -18,9 +18,6 @@ mod only_one;
 mod own_pipe;
 mod registration;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -28,65 +25,35 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
-use vk_cmd_crds::NodeName;
+use vk_node_core::config::{MemberConfig, NodeConfig, PipeOwner};
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::images::ImageMap;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
-use vk_pipe::server::CgroupChoice;
 
 use crate::events;
 use crate::kubelet;
 use crate::pods;
 use crate::tasks::Mirror;
 
-/// What a node is started with.
-#[derive(Debug)]
-pub(crate) struct Options {
-    /// The node's name.
-    pub(crate) name: NodeName,
-    /// The kubeconfig, where it is not the usual one.
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// The pipe's directory.
-    pub(crate) hostpipe: PathBuf,
-    /// Whether the node starts a pipe where none answers.
-    pub(crate) starts_pipe: bool,
-    /// Where that pipe keeps its records, where it is not to choose itself.
-    pub(crate) records: Option<PathBuf>,
-    /// The site's file for that pipe, where it is not in one of the usual places.
-    pub(crate) site_file: Option<PathBuf>,
-    /// Which cgroup a pipe that it starts uses.
-    pub(crate) cgroup: CgroupChoice,
-    /// The address at which the API server reaches this node.
-    pub(crate) address: Option<IpAddr>,
-    /// The port of the kubelet's API.
-    pub(crate) kubelet_port: u16,
-    /// Whose clients may ask the kubelet's API.
-    pub(crate) client_ca_file: Option<PathBuf>,
-    /// How many pods the node takes.
-    pub(crate) max_pods: u32,
-    /// More labels.
-    pub(crate) labels: BTreeMap<String, String>,
-    /// More resources that the node offers.
-    pub(crate) resources: BTreeMap<String, u64>,
-}
-
 /// Runs the node until it is told to end. Tasks go on without it.
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
+    let [member] = config.members.as_slice() else { anyhow::bail!("this vk-node makes one node: name one") };
     let mut shutdown = std::pin::pin!(shutdown_signal()?);
-    let pipe = PipeClient::new(&options.hostpipe);
+    let pipe = PipeClient::new(&config.pipe.directory);
     let (mirror, task_changes) = Mirror::new();
     let mirror = Arc::new(mirror);
     // Held to the end: dropping it ends the pipe that it started.
-    let _own_pipe = options.starts_pipe.then(|| own_pipe::keep(&options, pipe.clone(), mirror.link()));
+    let _own_pipe =
+        (config.pipe.owner == PipeOwner::Node).then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link()));
     // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
     let prepared = tokio::select! {
         () = &mut shutdown => {
             info!("told to end before the node was registered");
             return Ok(());
         }
-        prepared = Box::pin(prepare(options, &pipe)) => prepared?,
+        prepared = Box::pin(prepare(&config, member, &pipe)) => prepared?,
     };
     let Prepared { _only, server, listener, facts, registration, continuity } = prepared;
     let (pod_store, pod_writer) = pods::store();
@@ -136,28 +103,30 @@ struct Prepared {
 }
 
 /// Waits for the pipe and the API server, however long they take, and registers the node.
-async fn prepare(options: Options, pipe: &PipeClient) -> anyhow::Result<Prepared> {
-    let host = own_pipe::await_pipe(pipe, &options).await;
-    let _only = only_one::claim(&options.hostpipe)?;
+async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) -> anyhow::Result<Prepared> {
+    let host = own_pipe::await_pipe(pipe, &config.pipe).await;
+    let _only = only_one::claim(&config.pipe.directory)?;
     info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
     info!("in force: {}", node::in_force(&host));
 
-    let server = api_server::connect(options.kubeconfig.as_deref(), options.client_ca_file.as_deref()).await?;
-    let address = match options.address {
+    let server = api_server::connect(member.kubeconfig.as_deref(), config.client_ca_file.as_deref()).await?;
+    let address = match member.address {
         Some(address) => address,
         None => server.local_address().await?,
     };
-    let listener = kubelet::bind(address, options.kubelet_port).await?;
+    let listener = kubelet::bind(member.listen_address.unwrap_or(address), member.port).await?;
     let profile = NodeProfile {
-        name: options.name.clone(),
+        name: member.name.clone(),
         address: address.to_string(),
         port: listener.local_addr().context("the kubelet's port has no address")?.port(),
-        max_pods: options.max_pods,
-        labels: options.labels,
-        resources: options.resources,
+        max_pods: member.max_pods,
+        labels: member.labels.clone(),
+        taints: member.taints.clone(),
+        capacity: member.capacity.clone(),
+        reserved: member.reserved.clone(),
     };
     let facts = NodeFacts {
-        name: options.name.as_str().to_owned(),
+        name: member.name.as_str().to_owned(),
         address: profile.address.clone(),
         mount_namespaces: host.mount_namespaces.clone(),
         images: ImageMap::default(),

@@ -8,10 +8,10 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
+use vk_node_core::config::{PipeConfig, PipeOwner};
 use vk_pipe::client::PipeClient;
 use vk_task::HostInfo;
 
-use super::Options;
 use crate::tasks::Link;
 
 /// How often a pipe is looked for that does not answer yet.
@@ -30,8 +30,8 @@ impl Drop for OwnPipe {
 
 /// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is: while it is followed,
 /// nothing is done here.
-pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
-    let args = arguments(options);
+pub(super) fn keep(config: &PipeConfig, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
+    let args = arguments(config);
     OwnPipe(tokio::spawn(async move {
         // The mirror lives as long as the node.
         while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
@@ -44,10 +44,10 @@ pub(super) fn keep(options: &Options, pipe: PipeClient, mut link: watch::Receive
 }
 
 /// The pipe's command line.
-fn arguments(options: &Options) -> Vec<OsString> {
-    let mut args: Vec<OsString> = vec!["pipe".into(), "--hostpipe".into(), options.hostpipe.clone().into()];
-    args.extend(["--cgroup".into(), options.cgroup.to_string().into()]);
-    for (name, path) in [("--records", &options.records), ("--site", &options.site_file)] {
+fn arguments(config: &PipeConfig) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["pipe".into(), "--hostpipe".into(), config.directory.clone().into()];
+    args.extend(["--cgroup".into(), config.cgroup.to_string().into()]);
+    for (name, path) in [("--records", &config.records), ("--site", &config.site_file)] {
         if let Some(path) = path {
             args.extend([name.into(), path.clone().into()]);
         }
@@ -75,7 +75,7 @@ async fn run_one(args: &[OsString]) {
 }
 
 /// Waits until a pipe answers, and says so while none does.
-pub(super) async fn await_pipe(pipe: &PipeClient, options: &Options) -> HostInfo {
+pub(super) async fn await_pipe(pipe: &PipeClient, config: &PipeConfig) -> HostInfo {
     let mut attempts = 0_u32;
     loop {
         match pipe.info().await {
@@ -83,8 +83,12 @@ pub(super) async fn await_pipe(pipe: &PipeClient, options: &Options) -> HostInfo
             Err(error) => {
                 // Once at about one second, and then every half a minute.
                 if attempts % 600 == 20 {
-                    let hint = if options.starts_pipe { "it was started" } else { "start `vk-node pipe` on the host" };
-                    warn!(directory = %options.hostpipe.display(), %error, "no pipe answers: {hint}");
+                    let hint = if config.owner == PipeOwner::Node {
+                        "it was started"
+                    } else {
+                        "start `vk-node pipe` on the host"
+                    };
+                    warn!(directory = %config.directory.display(), %error, "no pipe answers: {hint}");
                 }
             }
         }

@@ -17,6 +17,7 @@
 //! `Accepted` may be started (again) by anyone who holds the task's lock; nothing past it ever is.
 
 mod api;
+mod cgroup;
 pub mod control;
 mod id;
 mod launch;
@@ -47,6 +48,7 @@ pub use api::{
     MAX_TERMINATION_MESSAGE_BYTES, MountNamespaces, RecordsPlace, SignalRequest, SiteInfo, StopRequest, TaskView,
     WatchEvent, paths,
 };
+pub use cgroup::CgroupChoice;
 pub use id::{InvalidTaskId, TaskId};
 pub use launch::{ExecVia, Launch, RuntimeLaunch, Terminate};
 pub use limits::{LimitKind, Limits, LogLimits, Rlimit};

@@ -14,47 +14,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use tracing::{info, warn};
 use vk_record::cgroup::{self, Controllers, LEAF};
-use vk_task::{Enforcement, Enforcer};
-
-/// Which directory of cgroups the pipe uses.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum CgroupChoice {
-    /// Its own, if that is delegated to it.
-    #[default]
-    Auto,
-    /// None.
-    Off,
-    /// This one.
-    Directory(PathBuf),
-}
-
-impl FromStr for CgroupChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "off" => Ok(Self::Off),
-            path if path.starts_with('/') => Ok(Self::Directory(path.into())),
-            other => Err(format!("{other:?} is neither `auto` nor `off` nor an absolute path of a cgroup")),
-        }
-    }
-}
-
-impl std::fmt::Display for CgroupChoice {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Auto => f.write_str("auto"),
-            Self::Off => f.write_str("off"),
-            Self::Directory(path) => path.display().fmt(f),
-        }
-    }
-}
+use vk_task::{CgroupChoice, Enforcement, Enforcer};
 
 /// Gets ready; says what holds tasks to their limits from now on, and says it in the log.
 ///

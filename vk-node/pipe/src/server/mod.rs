@@ -50,11 +50,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 use vk_record::{Dir, chain, names};
-use vk_task::HostInfo;
+use vk_task::{CgroupChoice, HostInfo};
 
 use audit::AuditLog;
 use blocking::Blocking;
-pub use cgroup::CgroupChoice;
 use collect::Collection;
 #[doc(hidden)]
 pub use fifo::fuzz::play as fuzz_fifo;

@@ -1,0 +1,72 @@
+//! `/configz`: what is in force, as the kubelet tells it.
+
+use serde_json::{Value, json};
+
+use super::{MemberConfig, NodeConfig, PipeOwner};
+
+/// What `member` works with: `kubeletconfig` in the words of `KubeletConfiguration`, for tools that read a kubelet's, and
+/// `vk-node` with what only a vk-node has. There are no secrets in it.
+#[must_use]
+pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
+    let seconds = |time: std::time::Duration| format!("{}s", time.as_secs_f64());
+    let taints: Vec<Value> = member
+        .taints
+        .iter()
+        .map(|taint| json!({"key": taint.key, "value": taint.value, "effect": taint.effect.name()}))
+        .collect();
+    let pressure = &config.pressure;
+    json!({
+        "kubeletconfig": {
+            "kind": "KubeletConfiguration",
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "address": member.listen_address.or(member.address),
+            "port": member.port,
+            "maxPods": member.max_pods,
+            "authentication": {
+                "x509": {"clientCAFile": config.client_ca_file},
+                "anonymous": {"enabled": false},
+            },
+            "authorization": {"mode": "Webhook"},
+            "registerNode": true,
+            "registerWithTaints": taints,
+            "systemReserved": member.reserved.quantities(),
+            "nodeStatusUpdateFrequency": seconds(config.status_update_every),
+            "nodeStatusReportFrequency": seconds(config.status_report_every),
+            "nodeLeaseDurationSeconds": config.lease_duration.as_secs(),
+            // Nothing is evicted here.
+            "evictionHard": {},
+            "cgroupsPerQOS": false,
+            "enableServer": true,
+        },
+        "vk-node": {
+            "nodeName": member.name.as_str(),
+            "kubeconfig": member.kubeconfig,
+            "address": member.address,
+            "labels": member.labels,
+            "capacity": member.capacity.quantities(),
+            "walltimeSeconds": member.walltime.map(|time| time.as_secs()),
+            "nodesInThisProcess": config.members.len(),
+            "kubernetesService": config
+                .kubernetes_service
+                .as_ref()
+                .map(|service| json!({"host": service.host, "port": service.port})),
+            "pressure": {
+                "memory.available": pressure.memory.to_string(),
+                "nodefs.available": pressure.disk.to_string(),
+                "nodefs.inodesFree": pressure.inodes.to_string(),
+                "pid.available": pressure.processes.to_string(),
+                "transitionPeriod": seconds(pressure.transition_period),
+            },
+            "pipe": {
+                "run": match config.pipe.owner {
+                    PipeOwner::Node => "node",
+                    PipeOwner::External => "external",
+                },
+                "directory": config.pipe.directory,
+                "records": config.pipe.records,
+                "cgroup": config.pipe.cgroup.to_string(),
+                "siteFile": config.pipe.site_file,
+            },
+        },
+    })
+}

@@ -1,0 +1,217 @@
+//! What `vk-node run` is started with.
+//!
+//! ```text
+//!   flags and their variables ─┐
+//!   the original's variables ──┼─ each a layer of Settings ──over──▶ Settings ──finish──▶ NodeConfig
+//!   the file (node.yaml) ──────┘                                                 └─────▶ ConfigError: all at once
+//! ```
+//!
+//! A setting that stands in several layers is taken from the uppermost; labels and amounts are taken key by key. The file
+//! is described in `docs/node.md`, with an example of every key in `docs/node.yaml`.
+
+mod aliases;
+mod configz;
+mod label;
+mod read;
+mod resources;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use vk_cmd_crds::NodeName;
+use vk_task::CgroupChoice;
+
+pub use aliases::from_environment;
+pub use configz::configz;
+pub use label::{label_problem, value_problem};
+pub use read::read;
+pub use resources::{Resources, resource_name_problem};
+pub use settings::{ConfigError, MemberSettings, NO_HOME, Names, Settings, home_pipe};
+
+/// What a process of `vk-node run` works with. There is at least one member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeConfig {
+    /// The nodes that it makes, in the order of their ports.
+    pub members: Vec<MemberConfig>,
+    /// The certificate authority whose clients may ask the kubelet's API; `None`: that of the kubeconfig.
+    pub client_ca_file: Option<PathBuf>,
+    /// The pipe that all of them work with.
+    pub pipe: PipeConfig,
+    /// When a node is short of something.
+    pub pressure: Pressure,
+    /// How often it is looked whether a node's status has changed.
+    pub status_update_every: Duration,
+    /// How often a status that has not changed is written all the same.
+    pub status_report_every: Duration,
+    /// How long a node's lease holds after each renewal; it is renewed four times as often.
+    pub lease_duration: SignedDuration,
+    /// Where pods reach the API server, where it is not where the cluster says.
+    pub kubernetes_service: Option<KubernetesService>,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemberConfig {
+    /// Its name.
+    pub name: NodeName,
+    /// The kubeconfig by which it reaches the API server; `None`: as kubectl finds it.
+    pub kubeconfig: Option<PathBuf>,
+    /// The address at which the API server reaches it; `None`: that of this host on the way to the API server.
+    pub address: Option<IpAddr>,
+    /// The address that it listens on; `None`: the address itself.
+    pub listen_address: Option<IpAddr>,
+    /// The port of its kubelet API; 0: any that is free.
+    pub port: u16,
+    /// How many pods it takes.
+    pub max_pods: u32,
+    /// Labels besides those that every vk-node has.
+    pub labels: BTreeMap<String, String>,
+    /// Taints that it is made with, besides that of every vk-node.
+    pub taints: Vec<NodeTaint>,
+    /// What it offers: instead of what the host has, or besides it.
+    pub capacity: Resources,
+    /// What of that is not for pods.
+    pub reserved: Resources,
+    /// How long the node is there, from its start; `None`: no end is known.
+    pub walltime: Option<Duration>,
+}
+
+/// A taint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeTaint {
+    /// Its key.
+    pub key: String,
+    /// Its value; may be empty.
+    pub value: String,
+    /// What it does.
+    pub effect: TaintEffect,
+}
+
+/// What a taint does to pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaintEffect {
+    /// They are not placed there.
+    NoSchedule,
+    /// They are placed elsewhere if possible.
+    PreferNoSchedule,
+    /// They are removed from there.
+    NoExecute,
+}
+
+impl TaintEffect {
+    /// The effects by their names in core/v1.
+    pub const WORDS: [(&'static str, Self); 3] = [
+        ("NoSchedule", Self::NoSchedule),
+        ("PreferNoSchedule", Self::PreferNoSchedule),
+        ("NoExecute", Self::NoExecute),
+    ];
+
+    /// Its name in core/v1.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
+}
+
+/// The host side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PipeConfig {
+    /// Who runs it.
+    pub owner: PipeOwner,
+    /// The directory by which it is reached.
+    pub directory: PathBuf,
+    /// Where it keeps its records, where it is not to choose itself.
+    pub records: Option<PathBuf>,
+    /// The cgroup that it uses.
+    pub cgroup: CgroupChoice,
+    /// The site's file, where it is not in one of the usual places.
+    pub site_file: Option<PathBuf>,
+}
+
+/// Who runs the pipe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PipeOwner {
+    /// The node starts one where none answers.
+    #[default]
+    Node,
+    /// Somebody else starts it: the node is in a container, the pipe is on the host.
+    External,
+}
+
+/// When a node is short of something: the Node's conditions say so and the scheduler places no more pods there. Nothing
+/// is evicted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pressure {
+    /// Memory that must be available, in bytes.
+    pub memory: Threshold,
+    /// Room that must be available on the file system of the records, in bytes.
+    pub disk: Threshold,
+    /// Files that it must be possible to make there.
+    pub inodes: Threshold,
+    /// Processes that it must be possible to start.
+    pub processes: Threshold,
+    /// How long a shortage is told of after it was last seen.
+    pub transition_period: Duration,
+}
+
+impl Default for Pressure {
+    /// The kubelet's figures for memory and the period. For the disk a share of it would say little: it is often a file
+    /// system of many users and petabytes.
+    fn default() -> Self {
+        Self {
+            memory: Threshold::Amount(100 << 20),
+            disk: Threshold::Amount(1 << 30),
+            inodes: Threshold::Amount(1000),
+            processes: Threshold::Amount(100),
+            transition_period: Duration::from_secs(300),
+        }
+    }
+}
+
+/// The least that must be available.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threshold {
+    /// So much.
+    Amount(u64),
+    /// A share of all there is, in percent.
+    Percent(u8),
+}
+
+impl Threshold {
+    /// The least that must be available of `all`.
+    #[must_use]
+    pub fn of(self, all: u64) -> u64 {
+        match self {
+            Self::Amount(amount) => amount,
+            Self::Percent(percent) => u64::try_from(u128::from(all) * u128::from(percent) / 100).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl std::fmt::Display for Threshold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Amount(amount) => write!(f, "{amount}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+/// Where pods reach the API server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KubernetesService {
+    /// The value of `KUBERNETES_SERVICE_HOST`.
+    pub host: String,
+    /// The value of `KUBERNETES_SERVICE_PORT`.
+    pub port: u16,
+}

@@ -1,0 +1,263 @@
+//! From the text of the node's file to [`Settings`].
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use vk_cmd_crds::NodeName;
+use vk_yaml::{Map, Node, Problems, Reader};
+
+use super::label::{label_problem, value_problem};
+use super::resources::resource_name_problem;
+use super::{
+    KubernetesService, MemberSettings, Names, NodeTaint, PipeOwner, Pressure, Resources, Settings, TaintEffect,
+    Threshold,
+};
+
+/// The version of the file that this program reads.
+const VERSION: u64 = 1;
+/// The keys that may stand at the top and in an item of `nodes`.
+const MEMBER_KEYS: [&str; 13] = [
+    "kubeconfig",
+    "address",
+    "listenAddress",
+    "port",
+    "maxPods",
+    "labels",
+    "registerWithTaints",
+    "capacity",
+    "systemReserved",
+    "site",
+    "fleet",
+    "nodetype",
+    "walltimeSeconds",
+];
+/// The keys that may stand at the top only.
+const TOP_KEYS: [&str; 9] = [
+    "nodeName",
+    "nodes",
+    "clientCAFile",
+    "pipe",
+    "pressure",
+    "nodeStatusUpdateFrequency",
+    "nodeStatusReportFrequency",
+    "nodeLeaseDurationSeconds",
+    "kubernetesService",
+];
+/// All keys.
+pub(super) fn keys() -> Vec<&'static str> {
+    [&TOP_KEYS[..], &MEMBER_KEYS].concat()
+}
+
+/// A shorter lease would be lost by a slow answer of the API server.
+const LEAST_LEASE_SECONDS: u32 = 10;
+/// How many nodes one process may have: as many as there are ports to choose from.
+const MOST_NODES: u32 = 10_000;
+
+/// Reads the file. Relative paths in it count from `directory`, where it is.
+///
+/// # Errors
+/// All that is wrong with it, each with its line.
+pub fn read(text: &str, directory: &Path) -> Result<Settings, Problems> {
+    vk_yaml::read(text, VERSION, &keys(), |reader, map| top(reader, map, directory))
+}
+
+fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
+    let mut settings = Settings {
+        names: names(reader, map, directory),
+        member: member(reader, map, directory),
+        ..Settings::default()
+    };
+    settings.client_ca_file = map.get("clientCAFile").and_then(|node| path(reader, &node, directory));
+    if let Some(map) =
+        map.get("pipe").and_then(|node| reader.map(&node, &["run", "directory", "records", "cgroup", "siteFile"]))
+    {
+        let words = [("node", PipeOwner::Node), ("external", PipeOwner::External)];
+        settings.pipe_owner = map.get("run").and_then(|node| reader.word(&node, &words));
+        settings.hostpipe = map.get("directory").and_then(|node| path(reader, &node, directory));
+        settings.records = map.get("records").and_then(|node| path(reader, &node, directory));
+        settings.site_file = map.get("siteFile").and_then(|node| path(reader, &node, directory));
+        settings.cgroup = map.get("cgroup").and_then(|node| parsed(reader, &node, |text| text.parse()));
+    }
+    settings.pressure = map.get("pressure").map(|node| pressure(reader, &node));
+    for (key, into) in [
+        ("nodeStatusUpdateFrequency", &mut settings.status_update_every),
+        ("nodeStatusReportFrequency", &mut settings.status_report_every),
+    ] {
+        if let Some(node) = map.get(key) {
+            *into = reader.duration(&node);
+            if *into == Some(Duration::ZERO) {
+                reader.at(&node, "it must be longer than nothing".to_owned());
+            }
+        }
+    }
+    if let Some(node) = map.get("nodeLeaseDurationSeconds") {
+        settings.lease_duration_seconds = reader.integer_as(&node);
+        if settings.lease_duration_seconds.is_some_and(|seconds| seconds < LEAST_LEASE_SECONDS) {
+            reader.at(&node, format!("a lease must hold for at least {LEAST_LEASE_SECONDS} seconds"));
+        }
+    }
+    settings.kubernetes_service = map.get("kubernetesService").and_then(|node| {
+        let map = reader.map(&node, &["host", "port"])?;
+        let host = map.get("host").and_then(|node| reader.text(&node));
+        if host.as_deref().is_none_or(str::is_empty) {
+            reader.at(&node, "it has no host".to_owned());
+        }
+        let port = map.get("port").map_or(Some(443), |node| reader.integer_as(&node));
+        Some(KubernetesService { host: host?, port: port? })
+    });
+    settings
+}
+
+fn names(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Option<Names> {
+    let one = map.get("nodeName").and_then(|node| name(reader, &node));
+    let Some(node) = map.get("nodes") else { return one.map(Names::One) };
+    if map.get("nodeName").is_some() {
+        reader.at(&node, "nodeName names the only node: write one of the two".to_owned());
+    }
+    if node.is_map() {
+        let map = reader.map(&node, &["prefix", "count"])?;
+        let prefix = map.get("prefix").and_then(|node| reader.text(&node));
+        let count = map.get("count").and_then(|node| reader.integer_as::<u32>(&node));
+        if map.get("prefix").is_none() || map.get("count").is_none() {
+            reader.at(&node, "it needs both prefix and count, or is a list of nodes with their names".to_owned());
+        }
+        if count.is_some_and(|count| count == 0 || count > MOST_NODES) {
+            reader.at(&node, format!("count must be 1 to {MOST_NODES}"));
+        }
+        return Some(Names::Numbered { prefix: prefix?, count: count? });
+    }
+    let mut all = Vec::new();
+    for node in reader.list(&node) {
+        let Some(map) = reader.map(&node, &[&["name"], &MEMBER_KEYS[..]].concat()) else { continue };
+        let settings = member(reader, &map, directory);
+        match map.get("name").map(|node| name(reader, &node)) {
+            Some(Some(name)) => all.push((name, settings)),
+            Some(None) => {}
+            None => reader.at(&node, "it has no name".to_owned()),
+        }
+    }
+    Some(Names::Listed(all))
+}
+
+fn member(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> MemberSettings {
+    let address = |reader: &mut Reader, key: &str| {
+        let wrong = |text: &str| format!("{text:?} is no IP address");
+        map.get(key).and_then(|node| parsed(reader, &node, |text| text.parse::<IpAddr>().map_err(|_| wrong(text))))
+    };
+    let value = |reader: &mut Reader, key: &str| {
+        let node = map.get(key)?;
+        let text = reader.text(&node)?;
+        if let Some(problem) = value_problem(&text) {
+            reader.at(&node, problem);
+        }
+        Some(text)
+    };
+    MemberSettings {
+        kubeconfig: map.get("kubeconfig").and_then(|node| path(reader, &node, directory)),
+        address: address(reader, "address"),
+        listen_address: address(reader, "listenAddress"),
+        port: map.get("port").and_then(|node| reader.integer_as(&node)),
+        max_pods: map.get("maxPods").and_then(|node| reader.integer_as(&node)),
+        labels: map.get("labels").map(|node| labels(reader, &node)).unwrap_or_default(),
+        taints: map
+            .get("registerWithTaints")
+            .map(|node| reader.list(&node).iter().filter_map(|node| taint(reader, node)).collect()),
+        capacity: map.get("capacity").map(|node| amounts(reader, &node)).unwrap_or_default(),
+        reserved: map.get("systemReserved").map(|node| amounts(reader, &node)).unwrap_or_default(),
+        site: value(reader, "site"),
+        fleet: value(reader, "fleet"),
+        node_type: value(reader, "nodetype"),
+        walltime: map.get("walltimeSeconds").and_then(|node| reader.integer(&node)).map(Duration::from_secs),
+    }
+}
+
+fn name(reader: &mut Reader, node: &Node<'_>) -> Option<NodeName> {
+    parsed(reader, node, |text| NodeName::parse(text).map_err(|error| error.to_string()))
+}
+
+fn parsed<T>(reader: &mut Reader, node: &Node<'_>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+    let text = reader.text(node)?;
+    parse(&text).map_err(|problem| reader.at(node, problem)).ok()
+}
+
+fn path(reader: &mut Reader, node: &Node<'_>, directory: &Path) -> Option<PathBuf> {
+    let text = reader.text(node)?;
+    if text.is_empty() {
+        reader.at(node, "it is empty, and a path is wanted".to_owned());
+    }
+    Some(directory.join(text))
+}
+
+fn labels(reader: &mut Reader, node: &Node<'_>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    for (key, node) in reader.open_map(node) {
+        let Some(value) = reader.text(&node) else { continue };
+        match label_problem(&key, &value) {
+            None => drop(labels.insert(key, value)),
+            Some(problem) => reader.at(&node, problem),
+        }
+    }
+    labels
+}
+
+fn taint(reader: &mut Reader, node: &Node<'_>) -> Option<NodeTaint> {
+    let map = reader.map(node, &["key", "value", "effect"])?;
+    let text = |reader: &mut Reader, key: &str| map.get(key).and_then(|node| reader.text(&node));
+    let (key, value) = (text(reader, "key"), text(reader, "value"));
+    let effect = map.get("effect").and_then(|node| reader.word(&node, &TaintEffect::WORDS));
+    if map.get("key").is_none() || map.get("effect").is_none() {
+        reader.at(node, "a taint needs key and effect".to_owned());
+    }
+    let taint = NodeTaint { key: key?, value: value.unwrap_or_default(), effect: effect? };
+    if let Some(problem) = super::label::key_problem(&taint.key).or_else(|| value_problem(&taint.value)) {
+        reader.at(node, problem);
+    }
+    Some(taint)
+}
+
+fn amounts(reader: &mut Reader, node: &Node<'_>) -> Resources {
+    let mut amounts = BTreeMap::new();
+    for (name, node) in reader.open_map(node) {
+        let Some(text) = reader.text(&node) else { continue };
+        match (resource_name_problem(&name), Resources::amount(&name, &text)) {
+            (Some(problem), _) => reader.at(&node, problem),
+            (None, Err(error)) => reader.at(&node, format!("{text:?}: {error}")),
+            (None, Ok(amount)) => drop(amounts.insert(name, amount)),
+        }
+    }
+    Resources(amounts)
+}
+
+fn pressure(reader: &mut Reader, node: &Node<'_>) -> Pressure {
+    let mut pressure = Pressure::default();
+    let keys = ["memory.available", "nodefs.available", "nodefs.inodesFree", "pid.available", "transitionPeriod"];
+    let Some(map) = reader.map(node, &keys) else { return pressure };
+    let [memory, disk, inodes, processes, period] = keys;
+    for (key, into) in [
+        (memory, &mut pressure.memory),
+        (disk, &mut pressure.disk),
+        (inodes, &mut pressure.inodes),
+        (processes, &mut pressure.processes),
+    ] {
+        if let Some(node) = map.get(key) {
+            *into = threshold(reader, &node).unwrap_or(*into);
+        }
+    }
+    let given = map.get(period).and_then(|node| reader.duration(&node));
+    pressure.transition_period = given.unwrap_or(pressure.transition_period);
+    pressure
+}
+
+/// `100Mi`, `5%`, `100`.
+fn threshold(reader: &mut Reader, node: &Node<'_>) -> Option<Threshold> {
+    let Some(percent) = node.as_str().and_then(|text| text.strip_suffix('%')) else {
+        return reader.bytes(node).map(Threshold::Amount);
+    };
+    let share = percent.parse().ok().filter(|percent| *percent <= 100);
+    if share.is_none() {
+        reader.at(node, format!("{percent}% is no share: write 0% to 100%, in whole numbers"));
+    }
+    share.map(Threshold::Percent)
+}
