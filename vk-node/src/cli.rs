@@ -39,7 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Part {
     /// Registers this machine as a node and runs its pods.
-    Run(Run),
+    Run(Box<Run>),
     /// Runs the host side only, for a node that sits in a container.
     Pipe(Pipe),
     /// Stands beside one task. The pipe starts it; people do not.
@@ -164,7 +164,7 @@ fn start(part: Part) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
     match part {
-        Part::Run(run) => runtime.block_on(node::run(settings(run)?.finish(std::env::home_dir())?)),
+        Part::Run(run) => runtime.block_on(node::run(settings(*run)?.finish(std::env::home_dir())?)),
         Part::Pipe(pipe) => {
             let hostpipe = pipe.hostpipe.or_else(|| home_pipe(std::env::home_dir()));
             let mut options = vk_pipe::server::PipeOptions::new(hostpipe.context(NO_HOME)?)?;

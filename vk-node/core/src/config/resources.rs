@@ -80,9 +80,9 @@ impl Resources {
 
 fn text(name: &str, amount: u64) -> String {
     match name {
-        CPU if amount % 1000 == 0 => (amount / 1000).to_string(),
+        CPU if amount.is_multiple_of(1000) => (amount / 1000).to_string(),
         CPU => format!("{amount}m"),
-        _ if !name.contains('/') && amount >= 1024 && amount % 1024 == 0 => format!("{}Ki", amount / 1024),
+        _ if !name.contains('/') && amount >= 1024 && amount.is_multiple_of(1024) => format!("{}Ki", amount / 1024),
         _ => amount.to_string(),
     }
 }
