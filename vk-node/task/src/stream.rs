@@ -92,7 +92,9 @@ pub enum StreamRequest {
 }
 
 /// What is dialled: the first frame of a connection to [`paths::DIAL`](crate::paths::DIAL). What comes and goes then is on
-/// the channels [`Channel::Stdin`] and [`Channel::Stdout`], each with its own half-close.
+/// the channels [`Channel::Stdin`] and [`Channel::Stdout`], each with its own half-close. Once the host is connected the
+/// pipe says so by an empty frame of [`Channel::Stdout`], before anything else: whoever probes a port need not wait for
+/// its server to speak.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DialRequest {

@@ -9,7 +9,9 @@
 //! The rules are those of the kubelet's prober (pkg/kubelet/prober), but for one: a probe belongs to one run of its
 //! container, and a new run begins with nothing said and nothing counted.
 
+pub mod machine;
 mod read;
+mod wanted;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -19,6 +21,7 @@ use jiff::SignedDuration;
 
 pub(crate) use self::read::read;
 pub use self::read::{http_get, port};
+pub use self::wanted::{Seen, wanted, was_started};
 
 /// What a probe is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
