@@ -5,6 +5,7 @@ mod events;
 mod kubelet;
 mod node;
 mod pods;
+mod probes;
 mod tasks;
 
 use std::process::ExitCode;

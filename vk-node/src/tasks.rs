@@ -65,6 +65,14 @@ impl Mirror {
         self.lock().get(uid).into_iter().flat_map(|tasks| tasks.values().cloned()).collect()
     }
 
+    /// Whether this task of the pod with this UID runs, as far as is known.
+    pub(crate) fn runs(&self, uid: &str, id: &TaskId) -> bool {
+        let pods = self.lock();
+        pods.get(uid)
+            .and_then(|tasks| tasks.get(id))
+            .is_some_and(|task| matches!(task.state, TaskState::Running { .. }))
+    }
+
     /// All pods that have tasks.
     pub(crate) fn pods(&self) -> Vec<PodKey> {
         self.lock().values().filter_map(|tasks| tasks.values().next()).filter_map(key_of).collect()

@@ -10,6 +10,9 @@ use std::fmt;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use vk_task::TaskId;
 
+use crate::admit::Role;
+use crate::probe::Kind;
+use crate::probe::machine::Answer;
 use crate::runs::ID_SCHEME;
 
 /// One event.
@@ -97,6 +100,25 @@ pub fn of_stop(task: &TaskId, reason: &str) -> Note {
         field: Some(format!("{}{{{container}}}", List::Main)),
         ..Note::new(NoteKind::Normal, "Killing", format!("Stopping container {container}: {reason}"))
     }
+}
+
+/// That a probe has failed, could not be made, or has something to say. A success says nothing.
+#[must_use]
+pub fn of_probe(role: Role, container: &str, kind: Kind, answer: &Answer) -> Option<Note> {
+    let list = match role {
+        Role::Init | Role::Sidecar => List::Init,
+        Role::Main => List::Main,
+        Role::Ephemeral => List::Ephemeral,
+    };
+    let (reason, message) = match answer {
+        Answer::Success => return None,
+        Answer::Warning { message } => ("ProbeWarning", format!("{kind} probe warning: {message}")),
+        Answer::Failure { message } => ("Unhealthy", format!("{kind} probe failed: {message}")),
+        Answer::Error { message } => {
+            ("Unhealthy", format!("{kind} probe errored and resulted in unknown state: {message}"))
+        }
+    };
+    Some(Note { field: Some(format!("{list}{{{container}}}")), ..Note::new(NoteKind::Warning, reason, message) })
 }
 
 fn of_container(list: List, before: Option<&ContainerStatus>, after: &ContainerStatus, notes: &mut Vec<Note>) {
@@ -211,6 +233,26 @@ mod tests {
         let late: PodStatus = from_value(json!({"reason": "DeadlineExceeded", "message": "too long"})).unwrap();
         assert_eq!(told(&PodStatus::default(), &late), ["Warning DeadlineExceeded - too long"]);
         assert_eq!(told(&late, &late), [""; 0]);
+    }
+
+    #[test]
+    fn a_probe_that_fails_is_a_warning() {
+        let message = || "why".to_owned();
+        let note = |role, answer| of_probe(role, "c", Kind::Liveness, &answer);
+        assert_eq!(note(Role::Main, Answer::Success), None);
+        for (answer, reason, told) in [
+            (Answer::Failure { message: message() }, "Unhealthy", "Liveness probe failed: why"),
+            (
+                Answer::Error { message: message() },
+                "Unhealthy",
+                "Liveness probe errored and resulted in unknown state: why",
+            ),
+            (Answer::Warning { message: message() }, "ProbeWarning", "Liveness probe warning: why"),
+        ] {
+            let note = note(Role::Sidecar, answer).unwrap();
+            assert_eq!((note.reason.as_str(), note.message.as_str()), (reason, told));
+            assert_eq!(note.field.as_deref(), Some("spec.initContainers{c}"));
+        }
     }
 
     #[test]

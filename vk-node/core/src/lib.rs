@@ -26,5 +26,6 @@ pub mod probe;
 mod quantity;
 mod runs;
 pub mod sources;
+pub mod stats;
 mod status;
 pub mod trouble;

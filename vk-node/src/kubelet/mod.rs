@@ -2,6 +2,7 @@
 
 mod auth;
 mod logs;
+mod metrics;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,7 @@ use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
 use self::auth::ClientAuthority;
+use crate::probes::Prober;
 use crate::tasks::Mirror;
 
 /// How long a client may take over the TLS handshake.
@@ -46,6 +48,7 @@ pub(crate) struct Context {
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) pipe: PipeClient,
     pub(crate) client: Client,
+    pub(crate) prober: Prober,
 }
 
 /// Takes the port.
@@ -80,6 +83,7 @@ pub(crate) fn serve(
         .route("/healthz", get(|| async { "ok" }))
         .route("/pods", get(pods))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
+        .merge(metrics::routes())
         .with_state(context)
         .layer(middleware::from_fn_with_state(guard, auth::check));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));

@@ -35,6 +35,7 @@ use vk_pipe::client::PipeClient;
 use crate::events;
 use crate::kubelet;
 use crate::pods;
+use crate::probes::Prober;
 use crate::tasks::Mirror;
 
 /// Runs the node until it is told to end. Tasks go on without it.
@@ -57,6 +58,9 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     };
     let Prepared { _only, server, listener, facts, registration, continuity } = prepared;
     let (pod_store, pod_writer) = pods::store();
+    let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
+    events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
+    let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
     let kubelet = kubelet::serve(
         listener,
         kubelet::Context {
@@ -65,15 +69,15 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
             mirror: mirror.clone(),
             pipe: pipe.clone(),
             client: server.client.clone(),
+            prober: prober.clone(),
         },
         server.client_ca.as_deref(),
     )?;
-    let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
-    events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let pods = pods::run(
-        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, events, continuity),
+        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, events, prober, continuity),
         (pod_store, pod_writer),
         task_changes,
+        verdicts,
     );
     // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
     // the node, and what the others have not finished is taken up again from the records by the next start.

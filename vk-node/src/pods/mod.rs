@@ -18,12 +18,14 @@ use kube_runtime::controller::{self, Controller};
 use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{WatchStreamExt, watcher};
 use tracing::{debug, warn};
+use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
-use self::memory::Memory;
+use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
 use crate::events::Events;
+use crate::probes::Prober;
 use crate::tasks::{Change, Mirror};
 
 /// How many proofs of deletion may wait to be acted on.
@@ -37,6 +39,7 @@ pub(crate) struct Context {
     node: NodeFacts,
     memory: Memory,
     events: Events,
+    prober: Prober,
     /// Tasks accepted since then were started for this very Node object.
     continuity: Timestamp,
 }
@@ -48,9 +51,17 @@ impl Context {
         mirror: Arc<Mirror>,
         node: NodeFacts,
         events: Events,
+        prober: Prober,
         continuity: Timestamp,
     ) -> Self {
-        Self { client, pipe, mirror, node, memory: Memory::default(), events, continuity }
+        Self { client, pipe, mirror, node, memory: Memory::default(), events, prober, continuity }
+    }
+
+    /// Has the probes of the pod made that are wanted now.
+    fn look_at_probes(&self, pod: &Pod, remembered: &Remembered) {
+        if let Ok(admitted) = &remembered.admitted {
+            self.prober.look(pod, admitted, &self.mirror.of_pod(&admitted.key.uid));
+        }
     }
 }
 
@@ -64,6 +75,7 @@ pub(crate) async fn run(
     context: Context,
     (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
     changes: mpsc::Receiver<Change>,
+    verdicts: mpsc::Receiver<PodKey>,
 ) {
     let context = Arc::new(context);
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
@@ -74,6 +86,7 @@ pub(crate) async fn run(
     let controller = Controller::for_stream(pods, store)
         .with_config(controller::Config::default().concurrency(0))
         .reconcile_on(changed)
+        .reconcile_on(verdicts.map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
         .reconcile_all_on(all)
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|result| {
@@ -109,6 +122,7 @@ fn watch(
                     let uid = pod.uid().unwrap_or_default();
                     debug!(pod = %ObjectRef::from_obj(pod), uid, "deleted");
                     context.memory.forget(&uid);
+                    context.prober.forget(&uid);
                     // The receiver lives as long as the controller.
                     let _ = futures::SinkExt::send(&mut deleted, uid).await;
                 }

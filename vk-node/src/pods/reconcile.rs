@@ -1,6 +1,5 @@
 //! One look at one pod: gather the facts, decide, do the steps in order.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +27,7 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         }
         let (remembered, pod) = context.memory.recall(&pod, &context.node);
         let now = Timestamp::now();
+        context.look_at_probes(&pod, &remembered);
         let Decision { steps, again_at } = decide(&pod, &remembered, &context, now);
         debug!(pod = pod.name_any(), ?steps, "decided");
         if act::all(steps, &pod, &remembered, &context).await? == Did::All {
@@ -46,7 +46,7 @@ fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp)
         published: &pod.status.clone().unwrap_or_default(),
         tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
         troubles: &remembered.troubles,
-        probed: &BTreeMap::new(),
+        probed: &context.prober.told(&pod.uid().unwrap_or_default()),
         node: &context.node,
         now,
     })

@@ -1,0 +1,3 @@
+//! What a node and its pods use, as the kubelet tells it: see docs/metrics.md.
+
+pub mod text;
