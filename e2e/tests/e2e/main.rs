@@ -16,6 +16,7 @@ mod cluster_is_up;
 mod crashes;
 mod crds;
 mod events;
+mod exec;
 mod fifo;
 mod fixture;
 mod given;

@@ -16,6 +16,10 @@ use vk_task::{Enforcement, Enforcer, HostInfo, RecordsPlace, SiteInfo};
 /// The version of the kubelet whose behaviour this one follows; kubectl and the API server compare it with theirs.
 const KUBELET_VERSION: &str = concat!("v1.36.0+vk-cmd.", env!("CARGO_PKG_VERSION"));
 
+/// What this node has of what Kubernetes' nodes may lack, sorted: the API server looks. With
+/// `ExtendWebSocketsToKubelet` it passes the WebSockets of clients on as they are, for exec, attach and port-forward alike.
+const DECLARED_FEATURES: [&str; 1] = ["ExtendWebSocketsToKubelet"];
+
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeProfile {
@@ -119,6 +123,7 @@ pub fn status(
         allocatable: quantities(&capacity.without(&profile.reserved)),
         capacity: quantities(&capacity),
         conditions: Some(vec![ready(health, host, before, now)]),
+        declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
             kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(profile.port) }),
         }),

@@ -21,8 +21,8 @@ use tokio_util::io::StreamReader;
 use vk_record::names;
 use vk_task::stream::{DialRequest, StreamRequest, UPGRADE};
 use vk_task::{
-    ApiError, DirName, HostInfo, LogQuery, Signal, SignalRequest, Stats, StopRequest, TaskId, TaskSpec, TaskView,
-    VolumeContent, WatchEvent, paths,
+    ApiError, DirName, HostInfo, LogQuery, LogStream, Signal, SignalRequest, Stats, StopRequest, TaskId, TaskSpec,
+    TaskView, VolumeContent, WatchEvent, paths,
 };
 
 use crate::StreamHandle;
@@ -369,6 +369,11 @@ fn query_text(query: &LogQuery) -> String {
     }
     if let Some(n) = query.limit_bytes {
         text.push_str(&format!("&limitBytes={n}"));
+    }
+    match query.stream {
+        None => {}
+        Some(LogStream::Stdout) => text.push_str("&stream=stdout"),
+        Some(LogStream::Stderr) => text.push_str("&stream=stderr"),
     }
     text
 }

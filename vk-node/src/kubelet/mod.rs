@@ -1,8 +1,14 @@
-//! The kubelet's HTTPS API, as far as this node serves it: `/healthz`, `/pods`, `/containerLogs`.
+//! The kubelet's HTTPS API: see `docs/kubelet-api.md`.
 
 mod auth;
+mod bridge;
+mod command;
+mod found;
 mod logs;
 mod metrics;
+mod pods;
+mod port_forward;
+mod streams;
 mod tls;
 
 use std::net::{IpAddr, SocketAddr};
@@ -10,10 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::extract::State;
-use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::{Extension, Json, Router, middleware};
+use axum::{Extension, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +34,7 @@ use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
 use self::auth::ClientAuthority;
+pub(crate) use self::streams::Streams;
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -49,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) pipe: PipeClient,
     pub(crate) client: Client,
     pub(crate) prober: Prober,
+    pub(crate) streams: Streams,
 }
 
 /// Takes the port.
@@ -81,9 +87,11 @@ pub(crate) fn serve(
     let guard = Arc::new(auth::Guard::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
-        .route("/pods", get(pods))
-        .route("/containerLogs/{namespace}/{pod}/{container}", get(logs::logs))
         .merge(metrics::routes())
+        .merge(pods::routes())
+        .merge(logs::routes())
+        .merge(command::routes())
+        .merge(port_forward::routes())
         .with_state(context)
         .layer(middleware::from_fn_with_state(guard, auth::check));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -131,10 +139,4 @@ async fn connection(
         .serve_connection_with_upgrades(TokioIo::new(stream), service)
         .await
         .map_err(|error| anyhow::anyhow!("{error}"))
-}
-
-/// The pods of this node, as the kubelet lists them.
-async fn pods(State(context): State<Context>) -> impl IntoResponse {
-    let items: Vec<Pod> = context.pods.state().iter().map(|pod| Pod::clone(pod)).collect();
-    Json(serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}))
 }

@@ -61,6 +61,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
+    let streams = kubelet::Streams::default();
     let kubelet = kubelet::serve(
         listener,
         kubelet::Context {
@@ -70,6 +71,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
             pipe: pipe.clone(),
             client: server.client.clone(),
             prober: prober.clone(),
+            streams: streams.clone(),
         },
         server.client_ca.as_deref(),
     )?;
@@ -90,7 +92,8 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = lean::keep() => {}
         error = registration.keep(mirror.link()) => return Err(error),
     }
-    registration.sign_off().await;
+    // Cancel-safe: both end by themselves, in whatever order.
+    tokio::join!(streams.end(), registration.sign_off());
     Ok(())
 }
 

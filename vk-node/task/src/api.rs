@@ -193,6 +193,19 @@ pub struct LogQuery {
     /// No more than so many bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit_bytes: Option<u64>,
+    /// Only one of the outputs. Not together with `tail_lines`, which counts the lines of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<LogStream>,
+}
+
+/// One of a task's outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// Facts about the host that the pipe runs on: the node may sit in a container that sees others.

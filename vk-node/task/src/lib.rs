@@ -44,7 +44,7 @@ pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
 pub const CGROUP_VARIABLE: &str = "VK_CMD_SHIM_CGROUP";
 
 pub use api::{
-    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, MAX_TERMINATION_LOG,
+    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, LogStream, MAX_TERMINATION_LOG,
     MAX_TERMINATION_MESSAGE_BYTES, MountNamespaces, RecordsPlace, SignalRequest, SiteInfo, StopRequest, TaskView,
     WatchEvent, paths,
 };

@@ -1,7 +1,7 @@
 //! From a log's entries to the bytes that `kubectl logs` shows, as the kubelet does it. Pure.
 
 use vk_record::cri::{self, stamp};
-use vk_task::LogQuery;
+use vk_task::{LogQuery, LogStream};
 
 /// The longest line of a log's file that is looked at: an entry of ours is much shorter, so a longer one is garbage.
 const MAX_LINE_BYTES: usize = 1 << 20;
@@ -63,6 +63,7 @@ pub(super) struct Reader {
 #[derive(Debug)]
 struct Text {
     since: Option<String>,
+    only: Option<cri::Stream>,
     timestamps: bool,
     left: Option<u64>,
     /// The output is at the beginning of a line.
@@ -74,6 +75,10 @@ impl Reader {
     pub(super) fn new(query: &LogQuery) -> Self {
         let text = Text {
             since: query.since_time.map(stamp),
+            only: query.stream.map(|stream| match stream {
+                LogStream::Stdout => cri::Stream::Stdout,
+                LogStream::Stderr => cri::Stream::Stderr,
+            }),
             timestamps: query.timestamps,
             left: query.limit_bytes,
             at_line_start: true,
@@ -98,7 +103,11 @@ impl Reader {
             self.text.at_line_start = true;
         }
         let text = format!("{bytes} bytes of the log are missing here: they were thrown away before they were read");
-        self.text.line(cri::note(now, &text).trim_end().as_bytes(), true, out)
+        // It is said whichever output is wanted.
+        let only = self.text.only.take();
+        let flow = self.text.line(cri::note(now, &text).trim_end().as_bytes(), true, out);
+        self.text.only = only;
+        flow
     }
 }
 
@@ -107,6 +116,9 @@ impl Text {
         let Some(entry) = cri::parse(line) else { return Flow::More };
         // Both are of the same form, so they compare as the times do.
         if self.since.as_deref().is_some_and(|since| entry.time < since) {
+            return Flow::More;
+        }
+        if self.only.is_some_and(|only| entry.stream != only) {
             return Flow::More;
         }
         let newline = entry.newline && whole;
@@ -247,6 +259,25 @@ mod tests {
         let log = log(&[(1, 'F', "a"), (2, 'F', "b"), (3, 'F', "c")]);
         let query = LogQuery { since_time: Some(Timestamp::from_second(2).unwrap()), ..LogQuery::default() };
         assert_eq!(read(&query, &log, 100), "b\nc\n");
+    }
+
+    #[test]
+    fn one_of_the_outputs_can_be_had_alone() {
+        let entry = |second, stream: &str, tag, text: &str| format!("{} {stream} {tag} {text}\n", at(second));
+        let log = [
+            entry(1, "stdout", 'F', "a"),
+            entry(2, "stderr", 'F', "b"),
+            entry(3, "stdout", 'P', "c"),
+            entry(4, "stderr", 'F', "d"),
+            entry(5, "stdout", 'F', "e"),
+        ]
+        .concat();
+        for (stream, wanted) in [(LogStream::Stdout, "a\nce\n"), (LogStream::Stderr, "b\nd\n")] {
+            let query = LogQuery { stream: Some(stream), ..LogQuery::default() };
+            assert_eq!(read(&query, log.as_bytes(), 9), wanted);
+        }
+        let query = LogQuery { stream: Some(LogStream::Stderr), limit_bytes: Some(3), ..LogQuery::default() };
+        assert_eq!(read(&query, log.as_bytes(), 9), "b\nd");
     }
 
     #[test]
