@@ -79,6 +79,7 @@ pub fn build(
         working_dir: container.working_dir.clone(),
         stdio: container.stdio,
         limits: container.limits.clone(),
+        security: container.security.clone(),
         ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)
     };
     match spec.problems() {

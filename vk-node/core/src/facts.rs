@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use vk_task::{MountNamespaces, TaskView};
+use vk_task::{HostInfo, MountNamespaces, TaskView};
 
 use crate::admit::{AdmittedPod, Refusal};
 use crate::images::ImageMap;
@@ -72,12 +72,37 @@ pub struct NodeFacts {
     pub address: String,
     /// Whether its tasks can have mounts of their own.
     pub mount_namespaces: MountNamespaces,
+    /// Whose its tasks' processes are.
+    pub user: SiteUser,
     /// What images stand for here.
     pub images: ImageMap,
     /// Where its tasks reach the API server.
     pub api_server: Endpoint,
     /// What its pods may use in all: the Node's `status.allocatable`.
     pub allocatable: BTreeMap<String, Quantity>,
+}
+
+/// The user of the pipe, whose all processes at a site are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SiteUser {
+    /// A pipe of an earlier version has not told all of it.
+    #[default]
+    Unknown,
+    /// These are the numbers of the user and of the user's first group.
+    Known {
+        /// The user.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
+}
+
+impl SiteUser {
+    /// As the pipe tells of it.
+    #[must_use]
+    pub fn of(host: &HostInfo) -> Self {
+        host.gid.map_or(Self::Unknown, |gid| Self::Known { uid: host.uid, gid })
+    }
 }
 
 /// A host and a port.

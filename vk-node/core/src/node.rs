@@ -212,6 +212,7 @@ mod tests {
             hostname: String::new(),
             user: String::new(),
             uid: 1,
+            gid: None,
             home: "/home/u".into(),
             directory: "/home/u/hostpipe".into(),
             boot_id: String::new(),

@@ -170,6 +170,7 @@ mod tests {
     fn launch(remove: &[&str]) -> RuntimeLaunch {
         RuntimeLaunch {
             terminate: vk_task::Terminate::Tree,
+            confine_client: false,
             runtime: "podman".into(),
             argv: vec!["podman".into()],
             env: [("A", "launch"), (RUN_VARIABLE, "forged")].map(|(n, v)| (EnvName::new(n).unwrap(), v.into())).into(),

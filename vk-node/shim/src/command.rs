@@ -239,6 +239,7 @@ mod tests {
     fn a_client_is_given_what_the_launch_says() {
         let launch = RuntimeLaunch {
             terminate: vk_task::Terminate::Tree,
+            confine_client: false,
             runtime: "podman".into(),
             argv: ["podman", "run", "-e", "X=1", "image"].map(str::to_owned).into(),
             env: [("X", "1"), (RUN_VARIABLE, "forged")].map(|(n, v)| (EnvName::new(n).unwrap(), v.into())).into(),

@@ -3,9 +3,12 @@
 
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit as Pair, setpriority_process, setrlimit};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, CpuSet, capabilities, remove_capability_from_bounding_set, sched_getaffinity,
+    sched_setaffinity, set_capabilities, set_no_new_privs,
+};
 use vk_record::cgroup::Group;
-use vk_task::{Limits, Rlimit};
+use vk_task::{Capability, Limits, Rlimit, Security};
 
 use crate::cgroup::Held;
 
@@ -18,6 +21,9 @@ pub(crate) struct Confinement {
     /// The processors that it is bound to.
     cpus: Option<Box<CpuSet>>,
     rlimits: Vec<(Rlimit, u64)>,
+    /// Capabilities that it gives up.
+    dropped: Vec<CapabilitySet>,
+    no_new_privileges: bool,
 }
 
 /// What of a confinement could not be set: the number of its part, the least that a child can say of it.
@@ -27,14 +33,15 @@ pub(crate) struct Part(pub(crate) u8);
 impl Part {
     const NICE: Self = Self(0);
     const CPUS: Self = Self(1);
+    const SECURITY: Self = Self(2);
     /// The first of the rlimits; the others follow in their order.
-    const RLIMITS: u8 = 2;
+    const RLIMITS: u8 = 3;
 }
 
 impl Confinement {
     /// Of a task with these limits, whose run has the mark `run`, and which is `held` by a cgroup. Where that does not hold
-    /// it to its share of the processors, it is bound to some of them.
-    pub(crate) fn new(limits: &Limits, held: &Held, run: &str) -> Self {
+    /// it to its share of the processors, it is bound to some of them. `security` is what is taken from it.
+    pub(crate) fn new(limits: &Limits, security: &Security, held: &Held, run: &str) -> Self {
         let cpus = limits.cpu_millis.filter(|_| !held.holds.cpu).and_then(|millis| {
             // A host with more processors than the set has room for does without.
             let allowed = sched_getaffinity(None).ok()?;
@@ -44,7 +51,15 @@ impl Confinement {
             Some(Box::new(set))
         });
         let rlimits = limits.rlimits.iter().map(|(&what, &most)| (what, most)).collect();
-        Self { group: held.group.clone(), nice: limits.nice, cpus, rlimits }
+        let dropped = security.drop_capabilities.iter().map(|capability| one(*capability)).collect();
+        Self {
+            group: held.group.clone(),
+            nice: limits.nice,
+            cpus,
+            rlimits,
+            dropped,
+            no_new_privileges: security.no_new_privileges,
+        }
     }
 
     /// Sets it all for the calling process. It allocates nothing, for it may already be short of memory by its own limit.
@@ -59,6 +74,38 @@ impl Confinement {
             let pair = Pair { current: Some(*most), maximum: Some(*most) };
             setrlimit(resource(*what), pair).map_err(|e| (Part(number), e))?;
         }
+        // Last, for what comes before may need what is given up here.
+        self.give_up().map_err(|e| (Part::SECURITY, e))
+    }
+
+    /// Gives up capabilities, and the ways to get them back.
+    fn give_up(&self) -> Result<(), Errno> {
+        let mut no_way_back = self.no_new_privileges;
+        if !self.dropped.is_empty() {
+            let mut all = CapabilitySet::empty();
+            for capability in &self.dropped {
+                all |= *capability;
+                match remove_capability_from_bounding_set(*capability) {
+                    // A kernel that does not know it cannot give it either.
+                    Ok(()) | Err(Errno::INVAL) => {}
+                    // Who may not do this has none of them, but a set-uid program would give them back.
+                    Err(Errno::PERM) => no_way_back = true,
+                    Err(e) => return Err(e),
+                }
+            }
+            let sets = capabilities(None)?;
+            set_capabilities(
+                None,
+                CapabilitySets {
+                    effective: sets.effective - all,
+                    permitted: sets.permitted - all,
+                    inheritable: sets.inheritable - all,
+                },
+            )?;
+        }
+        if no_way_back {
+            set_no_new_privs(true)?;
+        }
         Ok(())
     }
 
@@ -70,6 +117,7 @@ impl Confinement {
                 self.nice.unwrap_or_default()
             ),
             Part::CPUS => "it cannot be bound to its share of the processors".to_owned(),
+            Part::SECURITY => "what its security context takes from it cannot be given up".to_owned(),
             Part(number) => match self.rlimits.get(usize::from(number.saturating_sub(Part::RLIMITS))) {
                 Some((what, most)) => format!(
                     "its {what} cannot be {most}: only a privileged user may have more than the pipe's hard limit \
@@ -94,6 +142,10 @@ fn choose(allowed: &[usize], millis: u64, run: &str) -> Option<impl Iterator<Ite
     let hash = run.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let first = usize::try_from(hash % allowed.len() as u64).unwrap_or_default();
     Some(allowed.iter().copied().cycle().skip(first).take(wanted))
+}
+
+fn one(capability: Capability) -> CapabilitySet {
+    CapabilitySet::from_bits_retain(1 << capability.number())
 }
 
 fn resource(what: Rlimit) -> Resource {
@@ -149,9 +201,9 @@ mod tests {
     fn it_is_told_what_could_not_be_set() {
         let rlimits = [(Rlimit::OpenFiles, 7), (Rlimit::Core, 1)].into();
         let limits = Limits { nice: Some(-5), rlimits, ..Limits::default() };
-        let confinement = Confinement::new(&limits, &Held::default(), "r");
+        let confinement = Confinement::new(&limits, &Security::default(), &Held::default(), "r");
         assert!(confinement.describe(Part::NICE).contains("-5"));
-        let all: Vec<String> = (2..4).map(|n| confinement.describe(Part(n))).collect();
+        let all: Vec<String> = (3..5).map(|n| confinement.describe(Part(n))).collect();
         assert!(all[0].contains("RLIMIT_CORE cannot be 1") && all[1].contains("RLIMIT_NOFILE cannot be 7"), "{all:?}");
         confinement.describe(Part(99));
     }

@@ -7,7 +7,7 @@ use vk_record::points::{Point, reach};
 use vk_record::process::new_mark;
 use vk_record::runtime::Removal;
 use vk_record::{Dir, Exit, Intent, Lock, TaskDir, names};
-use vk_task::{CGROUP_VARIABLE, End, Launch, OPEN_FILES_VARIABLE, Origin, StartFailure};
+use vk_task::{CGROUP_VARIABLE, End, Launch, OPEN_FILES_VARIABLE, Origin, Security, StartFailure};
 
 use crate::cgroup::Held;
 use crate::command::{Command, client_command, command};
@@ -90,5 +90,13 @@ fn plan(path: &Path, run: &str, held: &Held, intent: Intent) -> Result<(Command,
             (client_command(launch, &intent.id, run, base())?, Removal::new(launch, &intent.id, run, base()))
         }
     };
-    Ok((Command { confinement: Confinement::new(&intent.spec.limits, held, run), ..command }, removal))
+    // A client gets its container confined, and may itself need what the container is not to have; unless it is the kind
+    // that becomes the container.
+    let none = Security::default();
+    let security = match &intent.launch {
+        Launch::Direct => &intent.spec.security,
+        Launch::Runtime(launch) if launch.confine_client => &intent.spec.security,
+        Launch::Runtime(_) => &none,
+    };
+    Ok((Command { confinement: Confinement::new(&intent.spec.limits, security, held, run), ..command }, removal))
 }

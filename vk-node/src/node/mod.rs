@@ -27,7 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 use vk_node_core::config::{MemberConfig, NodeConfig, PipeOwner};
 use vk_node_core::events::{Note, NoteKind};
-use vk_node_core::facts::NodeFacts;
+use vk_node_core::facts::{NodeFacts, SiteUser};
 use vk_node_core::images::ImageMap;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
@@ -136,6 +136,7 @@ async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) 
         name: member.name.as_str().to_owned(),
         address: profile.address.clone(),
         mount_namespaces: host.mount_namespaces.clone(),
+        user: SiteUser::of(&host),
         images: ImageMap::default(),
         api_server: server.endpoint(),
         allocatable: node::object(&profile, &host, Timestamp::now())

@@ -220,6 +220,9 @@ pub struct HostInfo {
     pub user: String,
     /// That user's numeric id.
     pub uid: u32,
+    /// The number of that user's first group; `None` from a pipe of an earlier version.
+    #[serde(default)]
+    pub gid: Option<u32>,
     /// That user's home directory.
     pub home: PathBuf,
     /// The pipe's directory, as the host sees it.

@@ -39,6 +39,10 @@ pub struct RuntimeLaunch {
     /// Who is asked to end when the task is to.
     #[serde(default)]
     pub terminate: Terminate,
+    /// Whether what [`crate::TaskSpec::security`] takes away is taken from the client, because it becomes the container. If
+    /// not, the command line says it.
+    #[serde(default)]
+    pub confine_client: bool,
 }
 
 /// Who gets `SIGTERM` when a task with a container is to end. (`SIGKILL` is for all.)

@@ -23,6 +23,7 @@ mod id;
 mod launch;
 mod limits;
 mod pod;
+mod security;
 mod spec;
 mod state;
 mod stats;
@@ -56,6 +57,7 @@ pub use pod::{
     DirName, FileContent, FilePath, HostPathType, InvalidDirName, InvalidFilePath, TerminationMessage, VolumeContent,
     VolumeMount, VolumeSource,
 };
+pub use security::{Capability, InvalidCapability, Security};
 pub use spec::{
     ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Mount, Origin,
     Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, TerminationMessage, VolumeMount};
+use crate::{Limits, Security, TerminationMessage, VolumeMount};
 
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
@@ -47,6 +47,9 @@ pub struct TaskSpec {
     /// What it may use at most. The site's policy may make it less.
     #[serde(default)]
     pub limits: Limits,
+    /// What is taken from its processes.
+    #[serde(default, skip_serializing_if = "Security::is_default")]
+    pub security: Security,
 }
 
 /// Who asked for a task.
@@ -318,6 +321,7 @@ impl TaskSpec {
             leftovers,
             stdio: Stdio::default(),
             limits: Limits::default(),
+            security: Security::default(),
         }
     }
 

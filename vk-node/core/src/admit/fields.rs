@@ -3,10 +3,12 @@
 
 use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
 use vk_cmd_crds::labels::is_host_image;
-use vk_task::{Image, Limits, Place, Stdin, Stdio};
+use vk_task::{Image, Limits, Place, Security, Stdin, Stdio};
 
 use super::Problem;
 use super::resources::{self, HostPaths, Where};
+use super::security::{self, ForContainers};
+use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::{self, Probes};
 
@@ -29,6 +31,7 @@ pub(super) struct Settings {
     pub(super) stdio: Stdio,
     pub(super) limits: Limits,
     pub(super) probes: Probes,
+    pub(super) security: Security,
 }
 
 impl Check<'_> {
@@ -50,7 +53,11 @@ impl Check<'_> {
 }
 
 /// Checks the fields of a pod's specification other than its containers. Gives the paths of the host among its volumes.
-pub(super) fn pod<'a>(spec: &'a PodSpec, problems: &mut Vec<Problem>) -> HostPaths<'a> {
+pub(super) fn pod<'a>(
+    spec: &'a PodSpec,
+    node: &NodeFacts,
+    problems: &mut Vec<Problem>,
+) -> (HostPaths<'a>, ForContainers) {
     let PodSpec {
         // Honoured by the node: see `AdmittedPod`.
         active_deadline_seconds: _,
@@ -123,11 +130,11 @@ pub(super) fn pod<'a>(spec: &'a PodSpec, problems: &mut Vec<Problem>) -> HostPat
     }
     check.default("resources.claims", resources.as_ref().and_then(|r| r.claims.as_ref()));
     check.unset("runtimeClassName", runtime_class_name.as_ref());
-    check.default("securityContext", security_context.as_ref());
+    let security = security::pod(&mut check, security_context.as_ref(), node);
     check.default("setHostnameAsFQDN", set_hostname_as_fqdn.as_ref());
     check.default("shareProcessNamespace", share_process_namespace.as_ref());
     check.default("subdomain", subdomain.as_ref());
-    resources::volumes(&mut check, volumes.iter().flatten().filter(|v| !is_token_volume(v)))
+    (resources::volumes(&mut check, volumes.iter().flatten().filter(|v| !is_token_volume(v))), security)
 }
 
 /// Checks the fields of one container, whose image is one of the node's map if there is a `rule` for it, and gives what
@@ -136,7 +143,8 @@ pub(super) fn container(
     container: &Container,
     rule: Option<&ImageRule>,
     at: &str,
-    paths: &HostPaths<'_>,
+    (paths, pod_security): &(HostPaths<'_>, ForContainers),
+    node: &NodeFacts,
     problems: &mut Vec<Problem>,
 ) -> Settings {
     let Container {
@@ -185,7 +193,7 @@ pub(super) fn container(
     }
     check.unset("restartPolicy", restart_policy.as_ref());
     check.default("restartPolicyRules", restart_policy_rules.as_ref());
-    check.default("securityContext", security_context.as_ref());
+    let security = security::container(&mut check, security_context.as_ref(), *pod_security, node);
     if termination_message_path.as_deref().is_some_and(|path| path != DEFAULT_TERMINATION_MESSAGE_PATH) {
         check.add("terminationMessagePath", "this version of vk-node reads no such file: leave it out");
     }
@@ -204,6 +212,7 @@ pub(super) fn container(
         stdio: Stdio { stdin: stdin_of(*stdin, *stdin_once), terminal: *tty == Some(true) },
         limits,
         probes,
+        security,
     }
 }
 

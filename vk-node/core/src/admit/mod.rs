@@ -3,6 +3,7 @@
 
 mod fields;
 mod resources;
+mod security;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::{EnvName, Limits, Place, ScriptRunner, Stdio};
+use vk_task::{EnvName, Limits, Place, ScriptRunner, Security, Stdio};
 
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
@@ -70,6 +71,8 @@ pub struct AdmittedContainer {
     pub stdio: Stdio,
     /// `resources.limits`.
     pub limits: Limits,
+    /// What its security context takes from it.
+    pub security: Security,
     /// `startupProbe`, `livenessProbe`, `readinessProbe`.
     pub probes: Probes,
 }
@@ -171,13 +174,13 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let Some(spec) = &pod.spec else {
         return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
-    let paths = fields::pod(spec, &mut problems);
+    let paths = fields::pod(spec, node, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
     let mut containers = Vec::new();
     for (i, container) in spec.containers.iter().enumerate() {
         let at = format!("spec.containers[{i}]");
         let rule = container.image.as_deref().and_then(|image| node.images.find(image));
-        let settings = fields::container(container, rule, &at, &paths, &mut problems);
+        let settings = fields::container(container, rule, &at, &paths, node, &mut problems);
         match program(container, rule, script) {
             Ok(program) => containers.push(admitted(container, rule, program, settings)),
             Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
@@ -206,11 +209,12 @@ fn admitted(
     program: ProgramTemplate,
     settings: fields::Settings,
 ) -> AdmittedContainer {
-    let fields::Settings { place, stdio, limits, probes } = settings;
+    let fields::Settings { place, stdio, limits, probes, security } = settings;
     AdmittedContainer {
         place,
         stdio,
         limits,
+        security,
         probes,
         name: container.name.clone(),
         role: Role::Main,

@@ -56,10 +56,10 @@ fn every_field_that_cannot_be_honoured_is_named_at_once() {
         [
             "spec.initContainers",
             "spec.resources.limits",
-            "spec.securityContext",
             "spec.volumes",
             "spec.volumes",
             "spec.containers[0].livenessProbe",
+            "spec.containers[0].securityContext.runAsUser",
             "spec.containers[0].resources.limits[cpu]",
             "spec.containers[0].resources.limits[ephemeral-storage]",
             "spec.containers[0].resources.limits[memory]",

@@ -64,6 +64,7 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
         hostname: uname.nodename().to_string_lossy().into_owned(),
         user: variable("USER").unwrap_or_default(),
         uid: rustix::process::getuid().as_raw(),
+        gid: Some(rustix::process::getgid().as_raw()),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()).into(),
         directory: directory.clone(),
         boot_id: vk_record::process::boot_id().unwrap_or_default(),

@@ -124,6 +124,7 @@ fn stand_in(client: &str, remove: &[&str]) -> RuntimeLaunch {
     let sh = |text: &str| ["/bin/sh", "-c", text, "stand-in"].map(str::to_owned).to_vec();
     RuntimeLaunch {
         terminate: Terminate::Tree,
+        confine_client: false,
         runtime: "stand-in".into(),
         argv: [sh(client), vec!["a b".into(), "$c".into()]].concat(),
         env: [(EnvName::new("OF_THE_CLIENT").unwrap(), "x y".into())].into(),
@@ -235,6 +236,7 @@ fn no_client() {
         let id = id("none");
         let runtime = RuntimeLaunch {
             terminate: Terminate::Tree,
+            confine_client: false,
             runtime: "none".into(),
             argv: vec!["no-such-runtime".into()],
             env: [].into(),

@@ -5,7 +5,9 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vk_task::{End, LimitKind, Limits, Rlimit, Signal, StartFailure, TaskId, TaskSpec, TaskState};
+use vk_task::{
+    Capability, End, LimitKind, Limits, Rlimit, Security, Signal, StartFailure, TaskId, TaskSpec, TaskState,
+};
 
 use crate::Test;
 use crate::support::{Host, block_on, eventually, exec, id, script, stop_in};
@@ -16,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rlimits_are_set_soft_and_hard", rlimits),
     ("a_limit_that_cannot_be_set_means_no_start", impossible_limit),
     ("niceness_and_processors_are_set", nice_and_cpus),
+    ("capabilities_are_given_up_and_do_not_come_back", security),
     ("a_task_that_takes_too_much_memory_is_killed", memory_hog),
     ("shared_memory_counts_once", shared_memory),
     ("a_task_of_too_many_processes_is_killed", fork_bomb),
@@ -41,6 +44,42 @@ fn one_second() -> Limits {
 
 const SAYS_GOODBYE: &str =
     "trap 'echo term > $HOME/told; exit 7' TERM; touch $HOME/ready; while :; do sleep 1000; done";
+
+/// What a process says of its own capabilities: as root or as another user, whoever runs the tests.
+fn security() {
+    block_on(async {
+        let host = Host::new().await;
+        let seen = async |name: &str, security: Security| {
+            let id = id(name);
+            let text = format!("grep -E '^(Cap(Prm|Eff|Bnd)|NoNewPrivs)' /proc/self/status > $HOME/{name}");
+            host.client.start(&id, &TaskSpec { security, ..script(&text) }).await.unwrap();
+            assert_eq!(outcome(&host, &id).await, (End::Exited { code: 0 }, None));
+            let text = fs::read_to_string(host.file(name)).unwrap();
+            let numbers = text.lines().filter_map(|line| line.split_once(":\t"));
+            numbers.map(|(key, hex)| (key.to_owned(), u64::from_str_radix(hex, 16).unwrap())).collect::<Vec<_>>()
+        };
+        let before = seen("plain", Security::default()).await;
+        let net_raw: Capability = "NET_RAW".parse().unwrap();
+        let one = Security { drop_capabilities: [net_raw].into(), ..Security::default() };
+        let is_root = rustix::process::getuid().is_root();
+        for ((key, was), (_, is)) in before.iter().zip(seen("one", one).await) {
+            match key.as_str() {
+                // Who may not shrink the set must not be able to gain from it either.
+                "NoNewPrivs" => assert_eq!(is, u64::from(!is_root)),
+                "CapBnd" if !is_root => assert_eq!(is, *was),
+                _ => assert_eq!(is, was & !(1 << net_raw.number()), "{key}"),
+            }
+        }
+        let all = Security { no_new_privileges: true, drop_capabilities: Capability::all().collect() };
+        for (key, is) in seen("all", all).await {
+            match key.as_str() {
+                "NoNewPrivs" => assert_eq!(is, 1),
+                "CapBnd" if !is_root => {}
+                _ => assert_eq!(is, 0, "{key}"),
+            }
+        }
+    });
+}
 
 fn wall_time() {
     block_on(async {

@@ -482,6 +482,7 @@ async fn in_container(argv: &[&str], exec: ExecVia) -> (Host, TaskId) {
     fs::create_dir_all(&dir).unwrap();
     let launch = RuntimeLaunch {
         terminate: vk_task::Terminate::Tree,
+        confine_client: false,
         runtime: "test".into(),
         argv: words(argv),
         env: std::collections::BTreeMap::new(),

@@ -37,6 +37,14 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
             job.tell(format!("all AMD GPUs of the host are visible to the container, not only {n}"));
         }
     }
+    // That its processes get no more than they have is what it sees to always.
+    let security = &job.spec.security;
+    if security.drops_all() {
+        argv.extend(["--drop-caps".to_owned(), "all".to_owned()]);
+    } else if !security.drop_capabilities.is_empty() {
+        let names: Vec<String> = security.drop_capabilities.iter().map(|c| format!("CAP_{c}")).collect();
+        argv.extend(["--drop-caps".to_owned(), names.join(",")]);
+    }
     argv.extend(runtime.run_args.iter().cloned());
     argv.push(reference(image, job));
     argv.extend(command);
@@ -48,6 +56,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         remove: Vec::new(),
         exec: ExecVia::Namespaces,
         terminate: Terminate::Tree,
+        confine_client: false,
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         remove: Vec::new(),
         exec: ExecVia::Namespaces,
         terminate: Terminate::Tree,
+        confine_client: true,
     }
 }
 

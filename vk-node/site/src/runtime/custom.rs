@@ -109,6 +109,7 @@ impl CustomRuntime {
         let Self { name, run, each, remove, exec, passes_signals, env: _ } = self;
         let (id, container) = (job.id.to_string(), job.container_name());
         let reference = image.reference.clone();
+        job.refuse_security(name);
         let base = |placeholder: &str| match placeholder {
             "image" => reference.clone(),
             "id" => id.clone(),
@@ -189,6 +190,7 @@ impl CustomRuntime {
                 None => ExecVia::Namespaces,
             },
             terminate: if *passes_signals { Terminate::Client } else { Terminate::Tree },
+            confine_client: false,
         }
     }
 

@@ -76,6 +76,15 @@ impl<'a> Job<'a> {
         Some(dir.to_string_lossy().into_owned())
     }
 
+    /// Refuses what cannot be taken from a container of this runtime.
+    pub(super) fn refuse_security(&mut self, runtime: &str) {
+        if !self.spec.security.is_default() {
+            self.refuse(format!(
+                "{runtime} has no flag for allowPrivilegeEscalation and capabilities: leave them out of the security context"
+            ));
+        }
+    }
+
     /// The paths of a mount as text, if the runtime's way of writing mounts has room for them.
     pub(super) fn mount_paths(&mut self, mount: &Mount, forbidden: &[char]) -> Option<(String, String)> {
         let text = |path: &Path| path.to_str().filter(|text| !text.contains(forbidden)).map(str::to_owned);

@@ -1,7 +1,9 @@
 //! `docker run` and `podman run`, which have the same command line but for some flags:
 //! <https://docs.docker.com/reference/cli/docker/container/run/>, podman-run(1).
 
-use vk_task::{ExecVia, Gpus, Image, Mount, RUN_VARIABLE, Rlimit, RuntimeLaunch, Stdin, TASK_VARIABLE, Terminate};
+use vk_task::{
+    ExecVia, Gpus, Image, Mount, RUN_VARIABLE, Rlimit, RuntimeLaunch, Security, Stdin, TASK_VARIABLE, Terminate,
+};
 
 use super::env::changes;
 use super::{Job, Kind, NamedRuntime};
@@ -41,6 +43,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
     }
     gpus(runtime.kind, image.gpus, job, &mut add);
     limits(runtime.kind, job, &mut add);
+    security(&job.spec.security, &mut add);
     let podman = runtime.kind == Kind::Podman;
     // For podman, a name with a star at its end means all variables that begin so.
     let variables = job.variables(|name| changes(name, &PREFIXES) || (podman && name.ends_with('*')));
@@ -80,6 +83,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         },
         // Their clients pass on what they get (`--sig-proxy`).
         terminate: Terminate::Client,
+        confine_client: false,
     }
 }
 
@@ -122,6 +126,18 @@ fn gpus(kind: Kind, gpus: Gpus, job: &mut Job<'_>, add: &mut Args<'_>) {
             add.flag("--group-add", if kind == Kind::Podman { "keep-groups" } else { "video" });
             job.tell(format!("all AMD GPUs of the host are visible to the container, not only {n}"));
         }
+    }
+}
+
+/// What is taken from the container's processes. The client itself is left what it needs.
+fn security(security: &Security, add: &mut Args<'_>) {
+    if security.no_new_privileges {
+        add.flag("--security-opt", "no-new-privileges");
+    }
+    if security.drops_all() {
+        add.flag("--cap-drop", "ALL");
+    } else {
+        security.drop_capabilities.iter().for_each(|capability| add.flag("--cap-drop", &capability.to_string()));
     }
 }
 

@@ -12,6 +12,7 @@ use super::{Job, NamedRuntime};
 const FORBIDDEN: [char; 2] = [':', ';'];
 
 pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -> RuntimeLaunch {
+    job.refuse_security("shifter");
     let mut argv = vec![runtime.program.clone()];
     argv.extend(runtime.global_args.iter().cloned());
     argv.push(format!("--image={}", reference(image, job)));
@@ -50,6 +51,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         remove: Vec::new(),
         exec: ExecVia::Namespaces,
         terminate: Terminate::Tree,
+        confine_client: false,
     }
 }
 

@@ -1,8 +1,8 @@
 //! The command lines, word by word.
 
 use vk_task::{
-    ContainerRun, EnvName, ExecVia, Gpus, Image, Launch, Leftovers, Limits, Mount, Origin, Place, Program, Rlimit,
-    RuntimeLaunch, ScriptRunner, Stdin, Stdio, TaskId, TaskSpec, Terminate,
+    Capability, ContainerRun, EnvName, ExecVia, Gpus, Image, Launch, Leftovers, Limits, Mount, Origin, Place, Program,
+    Rlimit, RuntimeLaunch, ScriptRunner, Security, Stdin, Stdio, TaskId, TaskSpec, Terminate,
 };
 
 use crate::{Facts, Found, Kind, Site, clear};
@@ -366,4 +366,26 @@ fn the_first_that_is_found_is_used() {
     assert!(matches!(cleared.launch, Launch::Runtime(l) if l.argv[0] == "/usr/bin/podman" && l.runtime == "podman"));
     assert_eq!(site.runtime.name(facts.found.as_ref()).as_deref(), Some("podman"));
     assert_eq!(site.runtime.name(None), None);
+}
+
+#[test]
+fn what_is_taken_from_a_container_is_said_to_its_runtime() {
+    let net_raw = ["NET_RAW".parse().unwrap()];
+    let part = Security { no_new_privileges: true, drop_capabilities: net_raw.into() };
+    let all = Security { drop_capabilities: Capability::all().collect(), ..Security::default() };
+    for (runtime, security, expected) in [
+        ("{kind: podman}", &part, &["--security-opt=no-new-privileges", "--cap-drop=NET_RAW"][..]),
+        ("{kind: docker}", &all, &["--cap-drop=ALL"]),
+        ("{kind: apptainer}", &part, &["--drop-caps", "CAP_NET_RAW"]),
+        ("{kind: singularity}", &all, &["--drop-caps", "all"]),
+    ] {
+        let (launch, _) = launch(runtime, &TaskSpec { security: security.clone(), ..spec("x") });
+        let at = launch.argv.windows(expected.len()).any(|window| window == expected);
+        assert!(at && !launch.confine_client, "{:?}", launch.argv);
+    }
+    assert!(launch("{kind: charliecloud}", &TaskSpec { security: all, ..spec("x") }).0.confine_client);
+    let facts = Facts { script: "/p/tasks/t/script".into(), ..Facts::default() };
+    let asked = TaskSpec { security: part, ..spec("x") };
+    let denied = clear(&site("{kind: shifter}"), &TaskId::new("t1").unwrap(), &asked, &facts).unwrap_err();
+    assert!(denied.reasons().join(" ").contains("allowPrivilegeEscalation"), "{denied:?}");
 }
