@@ -62,7 +62,7 @@ enum Role {
     /// Its other side writes to the task's input.
     Input,
     /// Its other side waits for the end of a program.
-    Exec(Exec),
+    Exec(Box<Exec>),
 }
 
 /// What the requests are about.
@@ -254,7 +254,7 @@ impl Connection {
                     return Err(conflict("the task is about to end"));
                 }
                 let exec = Exec::start(task.command, argv, stdin, terminal, environment_of, descriptors)?;
-                self.role = Role::Exec(exec);
+                self.role = Role::Exec(Box::new(exec));
                 self.answer(&ControlAnswer::Started, &[])
             }
             (ControlRequest::Eager | ControlRequest::Input | ControlRequest::Exec { .. }, _) => {
