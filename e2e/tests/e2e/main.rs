@@ -29,4 +29,5 @@ mod output;
 mod plain_pods;
 mod rough;
 mod site_rules;
+mod same_name;
 mod sites;
