@@ -28,6 +28,6 @@ mod operator;
 mod output;
 mod plain_pods;
 mod rough;
-mod site_rules;
 mod same_name;
+mod site_rules;
 mod sites;

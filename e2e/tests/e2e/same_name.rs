@@ -68,7 +68,9 @@ async fn a_pod_never_gets_the_status_of_the_one_that_had_its_name() {
             event = events.try_next() => event.unwrap(),
             () = done.notified() => None,
         } {
-            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event else { continue };
+            let (WatchEvent::Added(pod) | WatchEvent::Modified(pod) | WatchEvent::Deleted(pod)) = event else {
+                continue;
+            };
             assert_eq!(foreign(&pod), None, "{}: {:?}", pod.name_any(), pod.status);
             let terminated = pod.status.as_ref().and_then(|s| s.container_statuses.as_ref()?.first()?.state.clone());
             if let Some(end) = terminated.and_then(|state| state.terminated) {
@@ -105,7 +107,8 @@ async fn reuse(api: &Api<Pod>, n: usize, seen: &AtomicUsize, ended: &AtomicUsize
         };
         seen.fetch_add(1, Ordering::Relaxed);
         if time % 2 == 0 && !code.is_multiple_of(3) {
-            let events = api.watch(&WatchParams::default().fields(&format!("metadata.name={name}")).timeout(100), "0").await;
+            let events =
+                api.watch(&WatchParams::default().fields(&format!("metadata.name={name}")).timeout(100), "0").await;
             let mut events = pin!(events.unwrap());
             while let Some(Ok(event)) = events.next().await {
                 if matches!(&event, WatchEvent::Added(pod) | WatchEvent::Modified(pod)
