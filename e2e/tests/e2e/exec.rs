@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -184,18 +184,13 @@ async fn terminals_have_a_size_that_changes() {
     assert_eq!(status.status.as_deref(), Some("Success"), "{status:?}");
     // kubectl itself, at a terminal that `script` makes for it.
     for by in [BY_WEBSOCKET, BY_SPDY] {
-        let kubectl = room.kubectl(&["exec", "-it", "p", "--", "sh", "-c", "tty; exit 7"]);
-        let words: Vec<_> = std::iter::once(kubectl.get_program()).chain(kubectl.get_args()).map(quoted).collect();
-        let mut script = Command::new("script");
-        script.args(["-qec", &words.join(" "), "/dev/null"]).envs(by);
-        script.envs(kubectl.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let output = exec::output(script, LONG).await.unwrap();
+        let output = room.at_terminal(by, &["exec", "-it", "p", "--", "sh", "-c", "tty; exit 7"], b"").await;
         let (code, stdout, stderr) = shown(&output);
         assert!(code == Some(7) && stdout.contains("/dev/pts/"), "{code:?} {stdout:?} {stderr:?}");
     }
 }
 
-fn quoted(word: &std::ffi::OsStr) -> String {
+pub(crate) fn quoted(word: &std::ffi::OsStr) -> String {
     format!("'{}'", word.to_string_lossy().replace('\'', "'\\''"))
 }
 
@@ -236,12 +231,12 @@ async fn cp_copies_a_tree_both_ways() {
     let site = room.site("vk-cp").await;
     room.sleeper("p", "vk-cp").await;
     let scratch = vk_cmd_e2e::scratch::Scratch::new("vk-cp-").unwrap();
-    let source = scratch.path().join("source");
-    std::fs::create_dir(&source).unwrap();
-    make_tree(&source, 50, 100 << 20);
     let there = site.home().join("there");
-    let wanted = tree(&source);
-    for (n, by) in [BY_WEBSOCKET, BY_SPDY].into_iter().enumerate() {
+    for (n, (by, bytes)) in [(BY_WEBSOCKET, 100 << 20), (BY_SPDY, 20 << 20)].into_iter().enumerate() {
+        let source = scratch.path().join(format!("source-{n}"));
+        std::fs::create_dir(&source).unwrap();
+        make_tree(&source, 50, bytes);
+        let wanted = tree(&source);
         let _ = std::fs::remove_dir_all(&there);
         let (source, there) = (source.display().to_string(), there.display().to_string());
         let put = room.kubectl_by(by, &["cp", &source, &format!("p:{there}")], b"").await;
@@ -255,7 +250,7 @@ async fn cp_copies_a_tree_both_ways() {
 }
 
 /// The memory of a process, in KiB.
-fn resident(pid: u32) -> u64 {
+pub(crate) fn resident(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
@@ -263,7 +258,7 @@ fn resident(pid: u32) -> u64 {
 
 #[tokio::test]
 async fn a_slow_reader_loses_nothing_and_costs_no_memory() {
-    const BYTES: usize = 64 << 20;
+    const BYTES: usize = 32 << 20;
     let room = room("slow").await;
     let mut site = room.site("vk-slow").await;
     room.sleeper("p", "vk-slow").await;
@@ -291,7 +286,7 @@ async fn a_slow_reader_loses_nothing_and_costs_no_memory() {
         }
         assert!(last < before + 20 * 1024, "{before} KiB became {last} KiB, by {by:?}");
         let done = site.home().join("big.done");
-        assert!(!done.exists(), "64 MiB are more than all on the way may hold");
+        assert!(!done.exists(), "32 MiB are more than all on the way may hold");
         tokio::time::timeout(LONG, stdout.read_to_end(&mut all)).await.unwrap().unwrap();
         assert!(all.len() == BYTES && hash(&all) == hash(&noise(5, BYTES)), "{} bytes, by {by:?}", all.len());
         assert!(tokio::time::timeout(LONG, child.wait()).await.unwrap().unwrap().success());

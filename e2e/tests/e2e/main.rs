@@ -10,6 +10,7 @@
     reason = "a test says so that it failed"
 )]
 
+mod attach;
 mod cancel;
 mod chart_works;
 mod cluster_is_up;
@@ -22,6 +23,7 @@ mod fixture;
 mod given;
 mod ground;
 mod job_ends;
+mod kubelet_api;
 mod many;
 mod names;
 mod operator;

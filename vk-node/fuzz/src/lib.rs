@@ -17,12 +17,14 @@ mod seeds;
 
 use std::fmt::Debug;
 
+use bytes::BytesMut;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vk_record::process::Stat;
 use vk_record::{Exit, Facts, Intent, IntentHead, LingeringProcesses, Lost, Start, Stop, cri, state_of, view_of};
 use vk_site::Site;
 use vk_site::audit::Entry;
+use vk_streaming::spdy::Codec;
 use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::stream::{HEAD_BYTES, Head, StreamEnd, StreamRequest, TerminalSize};
 use vk_task::{ApiError, HostInfo, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent};
@@ -39,13 +41,14 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "fifo", run: fifo, seeds: seeds::fifo },
     Target { name: "records", run: records, seeds: seeds::records },
     Target { name: "log", run: log, seeds: seeds::log },
     Target { name: "requests", run: requests, seeds: seeds::requests },
     Target { name: "streams", run: streams, seeds: seeds::streams },
     Target { name: "site", run: site, seeds: seeds::site },
+    Target { name: "spdy", run: spdy, seeds: seeds::spdy },
     Target { name: "processes", run: processes, seeds: seeds::processes },
 ];
 
@@ -141,6 +144,26 @@ pub fn site(data: &[u8]) {
         && let Err(e) = Site::parse(text)
     {
         assert!(!e.to_string().is_empty());
+    }
+}
+
+/// What the kubelet's clients send by SPDY.
+pub fn spdy(data: &[u8]) {
+    let (mut codec, mut buffer) = (Codec::default(), BytesMut::new());
+    for piece in data.chunks(13) {
+        buffer.extend_from_slice(piece);
+        loop {
+            match codec.read(&mut buffer) {
+                Ok(Some(frame)) => {
+                    let mut written = BytesMut::new();
+                    Codec::default().write(frame.clone(), &mut written);
+                    let again = Codec::default().read(&mut written).expect("what was written can be read");
+                    assert_eq!(again, Some(frame));
+                }
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
     }
 }
 

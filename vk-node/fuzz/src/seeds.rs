@@ -5,6 +5,7 @@ use serde::Serialize;
 use vk_record::process::Identity;
 use vk_record::{Exit, Intent, LingeringProcesses, Lost, Start, Stop, Version};
 use vk_site::audit::{Entry, Event, What};
+use vk_streaming::spdy::{Codec, Frame, ResetStatus};
 use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::stream::{Channel, Head, StreamEnd, StreamRequest, TerminalSize};
 use vk_task::{
@@ -169,4 +170,28 @@ pub(super) fn processes() -> Vec<Vec<u8>> {
         b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3".to_vec(),
         b"1 (init) S 0 1 1 0 -1 4194560 5 6 7 8 9 10 11 12 20 0 1 0 3 4 5".to_vec(),
     ]
+}
+
+/// A stream as Kubernetes' clients begin it, its headers compressed with the dictionary.
+const SYN_STREAM: &[u8] = b"\x80\x03\x00\x01\x00\x00\x00=\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00x\xf9\xe3\xc6\xa7\xc2\x02%:p:+)JM\xcc\x85\x16%\xac\xa9\xa0\x80\x86\x14\xcbE\xe0\x1c`a`a\x00\xa49\x8b \xd1\x98\x09J\xde\x8c\x06\x00\x00\x00\x00\xff\xff";
+
+pub(crate) fn spdy() -> Vec<Vec<u8>> {
+    let (id, bytes, fin) = (1, bytes::Bytes::from_static(b"hello"), true);
+    let headers = || [("streamType", "data"), ("port", "80"), ("requestID", "0")].into_iter().collect();
+    let mut codec = Codec::default();
+    let mut all = bytes::BytesMut::new();
+    for frame in [
+        Frame::SynStream { id, headers: headers(), fin },
+        Frame::SynReply { id, headers: headers(), fin },
+        Frame::Headers { id, headers: headers(), fin },
+        Frame::Data { id, bytes, fin },
+        Frame::Reset { id, status: ResetStatus::CANCEL },
+        Frame::Ping { id },
+        Frame::WindowUpdate { id, delta: 1 << 16 },
+        Frame::GoAway { last: id, status: 0 },
+        Frame::Settings,
+    ] {
+        codec.write(frame, &mut all);
+    }
+    vec![all.to_vec(), SYN_STREAM.to_vec(), [SYN_STREAM, b"\0\0\0\x01\x01\0\0\x02hi"].concat()]
 }

@@ -73,3 +73,8 @@ fn site() {
 fn processes() {
     feed("processes");
 }
+
+#[test]
+fn spdy() {
+    feed("spdy");
+}

@@ -91,7 +91,7 @@ impl Refusal {
 /// # Errors
 /// When the client asks for nothing that is spoken here.
 pub fn remote_command(method: &Method, headers: &HeaderMap) -> Result<Agreed<RemoteCommand>, Refusal> {
-    let (transport, headers) = match asked(headers)? {
+    let (transport, headers) = match asked(method, headers)? {
         Asked::Spdy => {
             let (protocol, headers) = spdy(headers, &[V4, V3, V2, V1])?;
             let status = if protocol == V4 { StatusForm::Json } else { StatusForm::Text };
@@ -117,7 +117,7 @@ pub fn remote_command(method: &Method, headers: &HeaderMap) -> Result<Agreed<Rem
 /// # Errors
 /// When the client asks for nothing that is spoken here.
 pub fn port_forward(method: &Method, headers: &HeaderMap, ports: &[String]) -> Result<Agreed<PortForward>, Refusal> {
-    let (transport, headers) = match asked(headers)? {
+    let (transport, headers) = match asked(method, headers)? {
         Asked::Spdy => (ForwardTransport::Spdy, spdy(headers, &[PORT_FORWARD])?.1),
         Asked::WebSocket(offered) => {
             let tunnels = |protocol: &&&str| protocol.strip_prefix(TUNNEL_PREFIX) == Some(PORT_FORWARD);
@@ -139,7 +139,11 @@ enum Asked<'a> {
     WebSocket(Vec<&'a str>),
 }
 
-fn asked(headers: &HeaderMap) -> Result<Asked<'_>, Refusal> {
+fn asked<'a>(method: &Method, headers: &'a HeaderMap) -> Result<Asked<'a>, Refusal> {
+    // A router may take HEAD for GET.
+    if method != Method::GET && method != Method::POST {
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST can be upgraded"));
+    }
     let upgrade = list(headers, UPGRADE.as_str());
     let wanted = list(headers, CONNECTION.as_str()).iter().any(|value| value.eq_ignore_ascii_case("upgrade"));
     if wanted && upgrade.iter().any(|protocol| protocol.eq_ignore_ascii_case("websocket")) {
@@ -328,6 +332,8 @@ mod tests {
         assert_eq!(status(&old), StatusCode::BAD_REQUEST);
         let posted = remote_command(&Method::POST, &websocket_headers(V5)).unwrap_err();
         assert_eq!(posted.status, StatusCode::METHOD_NOT_ALLOWED);
+        let head = remote_command(&Method::HEAD, &spdy_headers(&[V4])).unwrap_err();
+        assert_eq!(head.status, StatusCode::METHOD_NOT_ALLOWED);
     }
 
     #[test]

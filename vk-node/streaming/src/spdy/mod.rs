@@ -10,6 +10,6 @@ mod headers;
 mod stream;
 
 pub use connection::{Connection, Incoming};
-pub use frame::{Codec, Frame, MAX_CONTROL_BYTES, MAX_PIECE_BYTES, Malformed, StreamId};
+pub use frame::{Codec, Frame, MAX_CONTROL_BYTES, MAX_PIECE_BYTES, Malformed, ResetStatus, StreamId};
 pub use headers::{Headers, MAX_HEADER_BYTES, MalformedHeaders};
 pub use stream::{Received, StreamInput, StreamOutput};
