@@ -19,6 +19,7 @@ use kube::{Api, Client};
 
 use crate::cluster::Cluster;
 use crate::kubeconfig;
+use crate::kubelet::Certificate;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::tools::{self, Tool};
@@ -39,6 +40,17 @@ pub struct Options {
     pub controller_manager_flags: Vec<String>,
     /// Further flags for kube-scheduler.
     pub scheduler_flags: Vec<String>,
+}
+
+/// By whom, and when, a client certificate was signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signed {
+    /// By the cluster's authority, and it has not expired.
+    Properly,
+    /// By the cluster's authority, and it has expired.
+    LongAgo,
+    /// By an authority of the same name that is not the cluster's.
+    ByAnother,
 }
 
 /// A running control plane. Dropping it stops it; it also stops when this process ends, in whatever way.
@@ -141,6 +153,16 @@ impl ControlPlane {
     /// A kubeconfig with which a node called `name` may do what a kubelet may: `system:node:<name>` in the group `system:nodes`.
     pub fn node_kubeconfig(&self, name: &str) -> Result<PathBuf> {
         self.layout.client_kubeconfig(&format!("node-{name}"), &format!("system:node:{name}"), Some("system:nodes"))
+    }
+
+    /// A client certificate for `user` in `group`, signed by the cluster's authority, or as `signed` says.
+    pub fn client_certificate(&self, user: &str, group: Option<&str>, signed: Signed) -> Result<Certificate> {
+        let identity = match signed {
+            Signed::Properly => self.layout.cluster_authority.client(user, group)?,
+            Signed::LongAgo => self.layout.cluster_authority.expired_client(user, group)?,
+            Signed::ByAnother => pki::Authority::new("kubernetes")?.client(user, group)?,
+        };
+        Ok(Certificate { certificate: identity.certificate, key: identity.key })
     }
 
     /// Resident memory of the four servers, in bytes.

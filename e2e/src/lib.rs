@@ -8,6 +8,7 @@
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
 //! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
 //! - [`demo`] is `cargo demo`, [`mod@bench`] is `cargo bench`
+//! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod bench;
@@ -19,6 +20,7 @@ pub mod demo;
 pub mod exec;
 pub mod janitor;
 mod kubeconfig;
+pub mod kubelet;
 pub mod node_certificate;
 pub mod operator;
 pub mod process;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 
 use crate::kubeconfig::Credential;
@@ -55,6 +55,14 @@ impl Authority {
     /// For a client: to Kubernetes the common name is the user and the organization the group.
     pub(super) fn client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
         self.sign(CertificateParams::new(Vec::new())?, name(user, group), vec![ExtendedKeyUsagePurpose::ClientAuth])
+    }
+
+    /// As [`client`](Self::client), for a certificate whose time is over.
+    pub(super) fn expired_client(&self, user: &str, group: Option<&str>) -> Result<Identity> {
+        let mut parameters = CertificateParams::new(Vec::new())?;
+        parameters.not_before = date_time_ymd(2020, 1, 1);
+        parameters.not_after = date_time_ymd(2021, 1, 1);
+        self.sign(parameters, name(user, group), vec![ExtendedKeyUsagePurpose::ClientAuth])
     }
 
     fn sign(

@@ -23,6 +23,7 @@ mod fixture;
 mod given;
 mod ground;
 mod job_ends;
+mod kubelet_access;
 mod kubelet_api;
 mod many;
 mod names;

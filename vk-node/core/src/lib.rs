@@ -13,6 +13,7 @@
 
 pub mod admit;
 pub mod authz;
+pub mod certificates;
 pub mod command;
 pub mod config;
 pub mod events;
