@@ -1,16 +1,29 @@
-//! From an admitted container and what its sources hold to the task that runs it. The order of variables and the
-//! expansion follow the kubelet: `envFrom` first, then `env` in its order, each value expanded with the `env` before
-//! it, then command and arguments with all of them.
+//! From an admitted container and what it is given to the task that runs it.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, ObjectFieldSelector, Pod};
-use vk_task::{ContainerRun, EnvName, InvalidSpec, Leftovers, Origin, Program, TaskSpec};
+use k8s_openapi::api::core::v1::Pod;
+use vk_task::{
+    ContainerRun, EnvName, HostPathType, InvalidSpec, Leftovers, Mount, Origin, Place, Program, TaskSpec, VolumeMount,
+    VolumeSource,
+};
 
-use crate::admit::{AdmittedContainer, PodKey, ProgramTemplate};
+use crate::admit::{AdmittedContainer, AdmittedMount, PodKey, ProgramTemplate};
+use crate::downward::Untold;
+use crate::environment::{self, Variables};
 use crate::expand::expand;
 use crate::facts::NodeFacts;
+use crate::services::Service;
 use crate::sources::{SourceRef, Sources};
+
+/// What a container is given that neither the pod's own object nor the node holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Given {
+    /// What was found of the ConfigMaps and Secrets that its variables come from.
+    pub sources: Sources,
+    /// The Services that its variables tell of, besides the API server's.
+    pub services: Vec<Service>,
+}
 
 /// Why a container's task cannot be built. All but [`Self::Spec`] may be mended from outside while the pod waits: the
 /// kubelet calls that `CreateContainerConfigError`.
@@ -34,12 +47,34 @@ pub enum ConfigError {
     #[error(transparent)]
     Name(#[from] vk_task::InvalidEnvName),
     /// A source that this node does not know.
-    #[error("the variable {name} comes from {from}, which this version of vk-node does not know: write its value")]
+    #[error("the variable {name} comes from a kind of source that vk-node does not know: write its value")]
     Unsupported {
         /// The variable.
         name: String,
-        /// The source.
-        from: String,
+    },
+    /// Something of the pod that cannot be told.
+    #[error("the variable {name}: {error}")]
+    Untold {
+        /// The variable.
+        name: String,
+        /// Why.
+        error: Untold,
+    },
+    /// A `subPathExpr` names a variable that is not there.
+    #[error("the mount at {target}: missing value for {variable:?}")]
+    NoValue {
+        /// Where the mount is.
+        target: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A `subPathExpr` leads out of its volume.
+    #[error("the mount at {target}: {error}")]
+    SubPath {
+        /// Where the mount is.
+        target: String,
+        /// Why.
+        error: vk_task::InvalidFilePath,
     },
     /// What was built cannot be run on any Linux.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -54,10 +89,10 @@ pub fn build(
     pod: &Pod,
     container: &AdmittedContainer,
     restart: u32,
-    sources: &Sources,
+    given: &Given,
     node: &NodeFacts,
 ) -> Result<TaskSpec, ConfigError> {
-    let env = environment(pod, container, sources, node)?;
+    let env = environment::of(pod, container, given, node)?;
     let lookup = |name: &str| env.get(name).map(String::as_str);
     let program = match &container.program {
         ProgramTemplate::Exec(argv) => Program::Exec { argv: argv.iter().map(|arg| expand(arg, lookup)).collect() },
@@ -65,6 +100,11 @@ pub fn build(
             Program::Script { text: expand(text, lookup), runner: runner.clone() }
         }
     };
+    let mut mounts = container.mounts.iter().map(|mount| mounted(mount, &env)).collect::<Result<Vec<_>, _>>()?;
+    let mut place = container.place.clone();
+    if let Place::Image(image) = &mut place {
+        image.mounts = mounts.extract_if(.., |mount| is_plain(mount)).filter_map(as_image_mount).collect();
+    }
     let PodKey { namespace, name, uid } = PodKey::of(pod);
     let service_account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
     let container_name = container.name.clone();
@@ -75,7 +115,9 @@ pub fn build(
     }
     let spec = TaskSpec {
         env: variables,
-        place: container.place.clone(),
+        place,
+        mounts,
+        own_directory: container.place == Place::Host,
         working_dir: container.working_dir.clone(),
         stdio: container.stdio,
         limits: container.limits.clone(),
@@ -88,123 +130,40 @@ pub fn build(
     }
 }
 
-fn environment(
-    pod: &Pod,
-    container: &AdmittedContainer,
-    sources: &Sources,
-    node: &NodeFacts,
-) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut all = BTreeMap::new();
-    for from in &container.env_from {
-        whole_source(from, sources, &mut all)?;
-    }
-    let mut own = BTreeMap::new();
-    for var in &container.env {
-        if let Some(value) = value_of(var, pod, sources, node, &own)? {
-            own.insert(var.name.clone(), value);
-        }
-    }
-    all.append(&mut own);
-    Ok(all)
+/// Whether it is a path of the host as it is, which runtimes of images are told of without further ado.
+fn is_plain(mount: &VolumeMount) -> bool {
+    mount.sub_path.is_none() && matches!(mount.source, VolumeSource::Host { expects: HostPathType::Unchecked, .. })
 }
 
-/// Adds each entry of a ConfigMap or Secret under its (prefixed) key.
-fn whole_source(
-    from: &EnvFromSource,
-    sources: &Sources,
-    into: &mut BTreeMap<String, String>,
-) -> Result<(), ConfigError> {
-    let prefix = from.prefix.as_deref().unwrap_or_default();
-    let (source, optional) = match (&from.config_map_ref, &from.secret_ref) {
-        (Some(map), _) => (SourceRef::ConfigMap(map.name.clone()), map.optional),
-        (None, Some(secret)) => (SourceRef::Secret(secret.name.clone()), secret.optional),
-        (None, None) => return Ok(()),
-    };
-    match sources.get(&source).and_then(Option::as_ref) {
-        Some(data) => {
-            for (key, value) in data {
-                let name = format!("{prefix}{key}");
-                into.insert(name.clone(), text(&name, value)?);
+fn as_image_mount(mount: VolumeMount) -> Option<Mount> {
+    match mount.source {
+        VolumeSource::Host { path, .. } => {
+            Some(Mount { source: path, target: mount.target, read_only: mount.read_only })
+        }
+        VolumeSource::Volume { .. } => None,
+    }
+}
+
+/// A mount with the part of the volume that is meant by it.
+fn mounted(mount: &AdmittedMount, env: &Variables) -> Result<VolumeMount, ConfigError> {
+    let AdmittedMount { source, part, target, read_only } = mount;
+    let unknown = RefCell::new(None);
+    let expanded = |text: &str| {
+        expand(text, |name| {
+            let value = env.get(name).map(String::as_str);
+            if value.is_none() {
+                unknown.borrow_mut().get_or_insert_with(|| name.to_owned());
             }
-            Ok(())
-        }
-        None if optional == Some(true) => Ok(()),
-        None => Err(ConfigError::SourceMissing(source)),
-    }
-}
-
-/// The value of one variable; `None` when it comes from an optional source that is not there.
-fn value_of(
-    var: &EnvVar,
-    pod: &Pod,
-    sources: &Sources,
-    node: &NodeFacts,
-    before: &BTreeMap<String, String>,
-) -> Result<Option<String>, ConfigError> {
-    let Some(from) = &var.value_from else {
-        let value = var.value.as_deref().unwrap_or_default();
-        return Ok(Some(expand(value, |name| before.get(name).map(String::as_str))));
+            value
+        })
     };
-    if let Some(r) = &from.config_map_key_ref {
-        return key_of(&var.name, SourceRef::ConfigMap(r.name.clone()), &r.key, r.optional, sources);
+    let told = || target.display().to_string();
+    let sub_path = part.resolved(expanded).map_err(|error| ConfigError::SubPath { target: told(), error });
+    // A command keeps what it cannot expand; a path may not, as in the kubelet: it would be made, and be the wrong one.
+    if let Some(variable) = unknown.into_inner() {
+        return Err(ConfigError::NoValue { target: told(), variable });
     }
-    if let Some(r) = &from.secret_key_ref {
-        return key_of(&var.name, SourceRef::Secret(r.name.clone()), &r.key, r.optional, sources);
-    }
-    if let Some(field) = &from.field_ref {
-        return field_of(field, pod, node).map(Some).ok_or_else(|| ConfigError::Unsupported {
-            name: var.name.clone(),
-            from: format!("the field {}", field.field_path),
-        });
-    }
-    let from = if from.resource_field_ref.is_some() { "resourceFieldRef" } else { "an unknown kind of source" };
-    Err(ConfigError::Unsupported { name: var.name.clone(), from: from.into() })
-}
-
-fn key_of(
-    name: &str,
-    source: SourceRef,
-    key: &str,
-    optional: Option<bool>,
-    sources: &Sources,
-) -> Result<Option<String>, ConfigError> {
-    let found = sources.get(&source).and_then(Option::as_ref);
-    match found.map(|data| data.get(key)) {
-        Some(Some(value)) => text(name, value).map(Some),
-        _ if optional == Some(true) => Ok(None),
-        Some(None) => Err(ConfigError::KeyMissing { source_ref: source, key: key.to_owned() }),
-        None => Err(ConfigError::SourceMissing(source)),
-    }
-}
-
-/// The fields of the downward API that a variable can be given; `None` for a path that is none of them.
-fn field_of(field: &ObjectFieldSelector, pod: &Pod, node: &NodeFacts) -> Option<String> {
-    let meta = &pod.metadata;
-    let entry = |path: &str, of: &Option<BTreeMap<String, String>>| {
-        let key = path.strip_prefix("['")?.strip_suffix("']")?;
-        Some(of.as_ref().and_then(|map| map.get(key)).cloned().unwrap_or_default())
-    };
-    match field.field_path.as_str() {
-        "metadata.name" => meta.name.clone(),
-        "metadata.namespace" => meta.namespace.clone(),
-        "metadata.uid" => meta.uid.clone(),
-        "spec.nodeName" => Some(node.name.clone()),
-        "spec.serviceAccountName" => {
-            Some(pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default())
-        }
-        "status.hostIP" | "status.podIP" | "status.hostIPs" | "status.podIPs" => Some(node.address.clone()),
-        path => {
-            if let Some(rest) = path.strip_prefix("metadata.labels") {
-                entry(rest, &meta.labels)
-            } else {
-                path.strip_prefix("metadata.annotations").and_then(|rest| entry(rest, &meta.annotations))
-            }
-        }
-    }
-}
-
-fn text(name: &str, value: &[u8]) -> Result<String, ConfigError> {
-    String::from_utf8(value.to_vec()).map_err(|_| ConfigError::NotText(name.to_owned()))
+    Ok(VolumeMount { source: source.clone(), sub_path: sub_path?, target: target.clone(), read_only: *read_only })
 }
 
 #[cfg(test)]

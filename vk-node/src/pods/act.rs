@@ -7,11 +7,10 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 use vk_node_core::admit::AdmittedContainer;
-use vk_node_core::command;
+use vk_node_core::command::{self, Given};
 use vk_node_core::events;
 use vk_node_core::facts::Retry;
 use vk_node_core::life::{FAILED_KILL_POD, Step};
-use vk_node_core::sources::Sources;
 use vk_node_core::trouble::{self, Problem};
 use vk_pipe::client::ClientError;
 use vk_task::{ErrorReason, TaskId, TaskView};
@@ -82,7 +81,8 @@ async fn start(
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
     let sources = sources::read(&context.client, &namespace, container).await.map_err(ActError::Sources)?;
-    let problem = match try_start(pod, container, restart, &sources, context).await? {
+    let given = Given { sources, services: vec![] };
+    let problem = match try_start(pod, container, restart, &given, context).await? {
         Ok(task) => {
             info!(pod = pod.name_any(), namespace, task = %task.id, "started");
             context.mirror.learn(task);
@@ -109,10 +109,10 @@ async fn try_start(
     pod: &Pod,
     container: &AdmittedContainer,
     restart: u32,
-    sources: &Sources,
+    given: &Given,
     context: &Context,
 ) -> Result<Result<TaskView, Problem>, ActError> {
-    let spec = match command::build(pod, container, restart, sources, &context.node) {
+    let spec = match command::build(pod, container, restart, given, &context.node) {
         Ok(spec) => spec,
         Err(error) => return Ok(Err(Problem::Config(error))),
     };

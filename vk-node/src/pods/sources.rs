@@ -1,12 +1,12 @@
 //! Reading the ConfigMaps and Secrets that a container's environment comes from.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client};
 use vk_node_core::admit::AdmittedContainer;
-use vk_node_core::sources::{SourceRef, Sources, needed};
+use vk_node_core::sources::{Content, SourceRef, Sources, needed};
 
 use super::{CallError, call};
 
@@ -21,19 +21,14 @@ pub(super) async fn read(
         let data = match &source {
             SourceRef::ConfigMap(name) => {
                 let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-                call(api.get_opt(name)).await?.map(|map| map.data.unwrap_or_default()).map(bytes)
+                call(api.get_opt(name)).await?.map(Content::from)
             }
             SourceRef::Secret(name) => {
                 let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-                let secret = call(api.get_opt(name)).await?;
-                secret.map(|s| s.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0)).collect())
+                call(api.get_opt(name)).await?.map(Content::from)
             }
         };
-        Ok((source, data))
+        Ok((source, data.map(Arc::new)))
     });
     Ok(try_join_all(reads).await?.into_iter().collect())
-}
-
-fn bytes(data: BTreeMap<String, String>) -> BTreeMap<String, Vec<u8>> {
-    data.into_iter().map(|(key, value)| (key, value.into_bytes())).collect()
 }

@@ -1,21 +1,19 @@
 //! The fields of a pod, one by one. The patterns name every field of the type: when Kubernetes adds one, this file
 //! no longer compiles until somebody has decided about it.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::{Container, PodSpec};
 use vk_cmd_crds::labels::is_host_image;
 use vk_task::{Image, Limits, Place, Security, Stdin, Stdio};
 
 use super::Problem;
-use super::resources::{self, HostPaths, Where};
+use super::mounts::{self, AdmittedMount};
+use super::resources::{self, Where};
 use super::security::{self, ForContainers};
+use super::volumes::{self, AdmittedVolume};
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::{self, Probes};
 
-/// The volume that the API server adds to a pod for its service account; its name begins so.
-const TOKEN_VOLUME_PREFIX: &str = "kube-api-access-";
-/// Where the API server mounts it.
-const TOKEN_MOUNT_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// What the API server writes where a container says nothing.
 const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
@@ -28,6 +26,7 @@ pub(super) struct Check<'a> {
 /// What the fields of a container come to, besides what it runs and with which variables.
 pub(super) struct Settings {
     pub(super) place: Place,
+    pub(super) mounts: Vec<AdmittedMount>,
     pub(super) stdio: Stdio,
     pub(super) limits: Limits,
     pub(super) probes: Probes,
@@ -52,16 +51,18 @@ impl Check<'_> {
     }
 }
 
-/// Checks the fields of a pod's specification other than its containers. Gives the paths of the host among its volumes.
-pub(super) fn pod<'a>(
-    spec: &'a PodSpec,
+/// Checks the fields of a pod's specification other than its containers. Gives its volumes, and what its security context
+/// says for its containers.
+pub(super) fn pod(
+    spec: &PodSpec,
     node: &NodeFacts,
     problems: &mut Vec<Problem>,
-) -> (HostPaths<'a>, ForContainers) {
+) -> (Vec<AdmittedVolume>, ForContainers) {
     let PodSpec {
         // Honoured by the node: see `AdmittedPod`.
         active_deadline_seconds: _,
         containers: _,
+        enable_service_links: _,
         restart_policy: _,
         termination_grace_period_seconds: _,
         // Honoured by the API server, the scheduler and the controllers before the pod comes here.
@@ -82,8 +83,6 @@ pub(super) fn pod<'a>(
         topology_spread_constraints: _,
         // It is the site's runtime that gets an image, with what the site's user has for it: see docs/pod-fields.md.
         image_pull_secrets: _,
-        // The variables of services come with the in-cluster environment; on every pod it is set by default.
-        enable_service_links: _,
         // A host process is in the host's network, process and IPC namespaces: to ask for them is to get them.
         host_ipc: _,
         host_network: _,
@@ -134,7 +133,7 @@ pub(super) fn pod<'a>(
     check.default("setHostnameAsFQDN", set_hostname_as_fqdn.as_ref());
     check.default("shareProcessNamespace", share_process_namespace.as_ref());
     check.default("subdomain", subdomain.as_ref());
-    (resources::volumes(&mut check, volumes.iter().flatten().filter(|v| !is_token_volume(v))), security)
+    (volumes::read(&mut check, volumes.iter().flatten()), security)
 }
 
 /// Checks the fields of one container, whose image is one of the node's map if there is a `rule` for it, and gives what
@@ -143,7 +142,7 @@ pub(super) fn container(
     container: &Container,
     rule: Option<&ImageRule>,
     at: &str,
-    (paths, pod_security): &(HostPaths<'_>, ForContainers),
+    (volumes, pod_security): &(Vec<AdmittedVolume>, ForContainers),
     node: &NodeFacts,
     problems: &mut Vec<Problem>,
 ) -> Settings {
@@ -202,13 +201,14 @@ pub(super) fn container(
     }
     check.default("volumeDevices", volume_devices.as_ref());
     let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
-    let mounts = resources::mounts(&mut check, volume_mounts.iter().flatten(), place, paths);
+    let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, &node.mount_namespaces);
     let reference = image.unwrap_or_default().to_owned();
     Settings {
         place: match place {
             Where::Host => Place::Host,
-            Where::Image => Place::Image(Image { reference, mounts, gpus }),
+            Where::Image => Place::Image(Image { reference, mounts: Vec::new(), gpus }),
         },
+        mounts,
         stdio: Stdio { stdin: stdin_of(*stdin, *stdin_once), terminal: *tty == Some(true) },
         limits,
         probes,
@@ -223,14 +223,4 @@ fn stdin_of(stdin: Option<bool>, once: Option<bool>) -> Stdin {
         // As core/v1 says of stdinOnce: without stdin there is none that could be closed.
         _ => Stdin::Null,
     }
-}
-
-/// The service account's volume, which the API server adds to each pod that does not decline it. This version does
-/// not mount it, and does not refuse every plain pod for it either: see docs/pod-fields.md.
-fn is_token_volume(volume: &Volume) -> bool {
-    volume.name.starts_with(TOKEN_VOLUME_PREFIX) && volume.projected.is_some()
-}
-
-pub(super) fn is_token_mount(mount: &VolumeMount) -> bool {
-    mount.name.starts_with(TOKEN_VOLUME_PREFIX) && mount.mount_path == TOKEN_MOUNT_PATH
 }

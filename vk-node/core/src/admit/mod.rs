@@ -2,8 +2,15 @@
 //! no meaning for a host process and says nothing else, or the pod is refused with all the reasons at once.
 
 mod fields;
+mod mounts;
 mod resources;
 mod security;
+mod volumes;
+
+pub use mounts::{AdmittedMount, Part};
+pub use volumes::{
+    AdmittedVolume, DownwardFile, DownwardValue, FileSource, KeyFile, TokenFile, TokenRequest, VolumeKind,
+};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +19,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::{EnvName, Limits, Place, ScriptRunner, Security, Stdio};
+use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, VolumeSource};
 
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
@@ -25,6 +32,8 @@ pub struct AdmittedPod {
     pub key: PodKey,
     /// Its containers, init and ephemeral ones among them: in the order in which they are started.
     pub containers: Vec<AdmittedContainer>,
+    /// Its volumes, those that a container is given and that have to be made: paths of the host stand in the mounts.
+    pub volumes: Vec<AdmittedVolume>,
     /// What becomes of a container that has ended.
     pub restart_policy: RestartPolicy,
     /// `terminationGracePeriodSeconds`: the time between `SIGTERM` and `SIGKILL`.
@@ -65,8 +74,10 @@ pub struct AdmittedContainer {
     pub image_env: BTreeMap<EnvName, String>,
     /// `workingDir`.
     pub working_dir: Option<PathBuf>,
-    /// On the host, or in an image with what it sees of the host.
+    /// On the host, or in an image.
     pub place: Place,
+    /// The volumes that it is given.
+    pub mounts: Vec<AdmittedMount>,
     /// `stdin`, `stdinOnce`, `tty`.
     pub stdio: Stdio,
     /// `resources.limits`.
@@ -174,13 +185,13 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let Some(spec) = &pod.spec else {
         return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
-    let paths = fields::pod(spec, node, &mut problems);
+    let of_pod = fields::pod(spec, node, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
     let mut containers = Vec::new();
     for (i, container) in spec.containers.iter().enumerate() {
         let at = format!("spec.containers[{i}]");
         let rule = container.image.as_deref().and_then(|image| node.images.find(image));
-        let settings = fields::container(container, rule, &at, &paths, node, &mut problems);
+        let settings = fields::container(container, rule, &at, &of_pod, node, &mut problems);
         match program(container, rule, script) {
             Ok(program) => containers.push(admitted(container, rule, program, settings)),
             Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
@@ -189,9 +200,16 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     if !problems.is_empty() {
         return Err(Refusal(problems));
     }
+    // As in the kubelet: what no container is given is not made.
+    let given: Vec<&AdmittedMount> = containers.iter().flat_map(|container| &container.mounts).collect();
+    let is_given = |name: &DirName| {
+        given.iter().any(|mount| matches!(&mount.source, VolumeSource::Volume { name: given } if given == name))
+    };
+    let volumes = of_pod.0.into_iter().filter(|volume| is_given(&volume.name)).collect();
     Ok(AdmittedPod {
         key: PodKey::of(pod),
         containers,
+        volumes,
         restart_policy: match spec.restart_policy.as_deref() {
             Some("Never") => RestartPolicy::Never,
             Some("OnFailure") => RestartPolicy::OnFailure,
@@ -209,9 +227,10 @@ fn admitted(
     program: ProgramTemplate,
     settings: fields::Settings,
 ) -> AdmittedContainer {
-    let fields::Settings { place, stdio, limits, probes, security } = settings;
+    let fields::Settings { place, mounts, stdio, limits, probes, security } = settings;
     AdmittedContainer {
         place,
+        mounts,
         stdio,
         limits,
         security,

@@ -1,13 +1,10 @@
-//! What a container may use at most, and what of the host it sees: limits, graphics processors, mounts.
+//! What a container may use: limits, graphics processors.
 
-use std::collections::BTreeMap;
-use std::path::{Component, Path};
-
-use k8s_openapi::api::core::v1::{HostPathVolumeSource, ResourceRequirements, Volume, VolumeMount};
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use vk_task::{Gpus, Limits, Mount};
+use vk_task::{Gpus, Limits};
 
-use super::fields::{Check, is_token_mount};
+use super::fields::Check;
 use crate::quantity::{InvalidQuantity, thousandths, units};
 
 /// The extended resource that NVIDIA's device plugin offers.
@@ -60,88 +57,4 @@ fn number(
     read: fn(&Quantity) -> Result<u64, InvalidQuantity>,
 ) -> Option<u64> {
     read(quantity).map_err(|error| check.add(field, format!("{:?}: {error}", quantity.0))).ok()
-}
-
-/// The pod's volumes that a container can be given, by name: paths of the host.
-pub(super) type HostPaths<'a> = BTreeMap<&'a str, &'a str>;
-
-/// Reads the pod's volumes. A path of the host that no container mounts has no effect here, as on any kubelet.
-pub(super) fn volumes<'a>(check: &mut Check<'_>, volumes: impl Iterator<Item = &'a Volume>) -> HostPaths<'a> {
-    let mut paths = HostPaths::new();
-    for volume in volumes {
-        let name = &volume.name;
-        match &volume.host_path {
-            Some(HostPathVolumeSource { path, type_ }) => {
-                if type_.as_deref().is_some_and(|kind| !kind.is_empty()) {
-                    check.add(
-                        "volumes",
-                        format!(
-                            "vk-node may be where it does not see the host's files, and so does not check their type: \
-                             leave hostPath.type of the volume {name} out"
-                        ),
-                    );
-                }
-                if !is_plain(path) {
-                    check.add("volumes", format!("the volume {name}: {path:?} is no absolute path without \"..\""));
-                }
-                paths.insert(name, path);
-            }
-            None => check.add(
-                "volumes",
-                format!("this version of vk-node mounts only hostPath: remove the volume {name}, or use host paths"),
-            ),
-        }
-    }
-    paths
-}
-
-/// The mounts of one container.
-pub(super) fn mounts<'a>(
-    check: &mut Check<'_>,
-    mounts: impl Iterator<Item = &'a VolumeMount>,
-    place: Where,
-    paths: &HostPaths<'_>,
-) -> Vec<Mount> {
-    let mut all = Vec::new();
-    for mount in mounts.filter(|mount| !is_token_mount(mount)) {
-        let VolumeMount {
-            mount_path,
-            mount_propagation,
-            name,
-            read_only,
-            recursive_read_only,
-            sub_path,
-            sub_path_expr,
-        } = mount;
-        let mut refuse = |message: String| check.add("volumeMounts", message);
-        if place == Where::Host {
-            refuse(format!(
-                "a command on the host sees the host's files where they are, and nothing can be mounted for it: remove \
-                 the mount of {name}, and use the host's path"
-            ));
-            continue;
-        }
-        if sub_path.as_deref().is_some_and(|path| !path.is_empty()) || sub_path_expr.is_some() {
-            refuse(format!("the mount of {name}: subPath is not known here: name the whole path in the volume"));
-        }
-        if mount_propagation.as_deref().is_some_and(|kind| kind != "None") {
-            refuse(format!("the mount of {name}: only the mountPropagation None is known here: leave it out"));
-        }
-        if recursive_read_only.as_deref().is_some_and(|how| how != "Disabled") {
-            refuse(format!("the mount of {name}: recursiveReadOnly is not known here: leave it out"));
-        }
-        if !is_plain(mount_path) {
-            refuse(format!("the mount of {name}: {mount_path:?} is no absolute path without \"..\""));
-        }
-        // A volume of another kind has been refused where it stands.
-        if let Some(source) = paths.get(name.as_str()) {
-            let read_only = *read_only == Some(true);
-            all.push(Mount { source: source.into(), target: mount_path.into(), read_only });
-        }
-    }
-    all
-}
-
-fn is_plain(path: &str) -> bool {
-    path.starts_with('/') && !Path::new(path).components().any(|part| part == Component::ParentDir)
 }

@@ -1,6 +1,6 @@
 use k8s_openapi::serde_json::{Value, from_value, json};
 
-use vk_task::{Gpus, Image, Mount, Stdin};
+use vk_task::{Gpus, HostPathType, Image, MountNamespaces, Stdin, VolumeSource};
 
 use super::*;
 
@@ -43,12 +43,13 @@ fn every_field_that_cannot_be_honoured_is_named_at_once() {
     let fields = messages(json!({
         "initContainers": [{"name": "i", "image": "x"}],
         "resources": {"limits": {"cpu": "1"}},
-        "volumes": [{"name": "v", "emptyDir": {}}, {"name": "t", "hostPath": {"path": "/t", "type": "Directory"}}],
+        "volumes": [{"name": "v", "nfs": {"server": "a", "path": "/b"}}, {"name": "t", "hostPath": {"path": "/t", "type": "Dir"}},
+                    {"name": "e", "emptyDir": {"sizeLimit": "1Gi", "medium": "HugePages"}}],
         "securityContext": {"runAsUser": 5},
         "containers": [{
             "name": "c", "image": "vk-cmd.io/host", "livenessProbe": {},
             "resources": {"limits": {"cpu": "x", "memory": "-1", "nvidia.com/gpu": "1", "ephemeral-storage": "1Gi"}},
-            "volumeMounts": [{"name": "t", "mountPath": "/t"}],
+            "volumeMounts": [{"name": "e", "mountPath": "/t"}],
         }],
     }));
     assert_eq!(
@@ -56,15 +57,17 @@ fn every_field_that_cannot_be_honoured_is_named_at_once() {
         [
             "spec.initContainers",
             "spec.resources.limits",
-            "spec.volumes",
-            "spec.volumes",
+            "spec.volumes[v]",
+            "spec.volumes[t].hostPath",
+            "spec.volumes[e].emptyDir",
+            "spec.volumes[e].emptyDir",
             "spec.containers[0].livenessProbe",
             "spec.containers[0].securityContext.runAsUser",
             "spec.containers[0].resources.limits[cpu]",
             "spec.containers[0].resources.limits[ephemeral-storage]",
             "spec.containers[0].resources.limits[memory]",
             "spec.containers[0].resources.limits[nvidia.com/gpu]",
-            "spec.containers[0].volumeMounts",
+            "spec.containers[0].volumeMounts[e]",
             "spec.containers[0].command",
         ]
     );
@@ -105,22 +108,26 @@ fn an_image_is_run_with_the_hosts_paths_and_gpus_that_it_asks_for() {
             "volumeMounts": [{"name": "data", "mountPath": "/in", "readOnly": true}, {"name": "data", "mountPath": "/out"}],
         }],
     }));
-    let mount = |target: &str, read_only| Mount { source: "/data/run 1".into(), target: target.into(), read_only };
-    let image = Image {
-        reference: "docker://godlovedc/lolcow".into(),
-        mounts: vec![mount("/in", true), mount("/out", false)],
-        gpus: Gpus::Nvidia(2),
+    let container = &admitted.containers[0];
+    let image = Image { reference: "docker://godlovedc/lolcow".into(), mounts: vec![], gpus: Gpus::Nvidia(2) };
+    assert_eq!(container.place, Place::Image(image));
+    let source = VolumeSource::Host { path: "/data/run 1".into(), expects: HostPathType::Unchecked };
+    let mount = |target: &str, read_only| AdmittedMount {
+        source: source.clone(),
+        part: Part::Whole,
+        target: target.into(),
+        read_only,
     };
-    assert_eq!(admitted.containers[0].place, Place::Image(image));
+    assert_eq!(container.mounts, [mount("/in", true), mount("/out", false)]);
 }
 
 #[test]
 fn what_no_runtime_is_told_of_is_refused() {
     for (mount, word) in [
-        (json!({"mountPath": "/a", "subPath": "x"}), "subPath"),
-        (json!({"mountPath": "/a", "subPathExpr": "$(X)"}), "subPath"),
-        (json!({"mountPath": "a"}), "no absolute path"),
-        (json!({"mountPath": "/a/../b"}), "no absolute path"),
+        (json!({"mountPath": "/a", "subPath": "x/../y"}), "no path within a volume"),
+        (json!({"mountPath": "/a", "subPath": "/x"}), "no path within a volume"),
+        (json!({"mountPath": "/"}), "nothing can be mounted"),
+        (json!({"mountPath": "/a/../b"}), "\"..\""),
         (json!({"mountPath": "/a", "mountPropagation": "Bidirectional"}), "mountPropagation"),
         (json!({"mountPath": "/a", "readOnly": true, "recursiveReadOnly": "Enabled"}), "recursiveReadOnly"),
     ] {
@@ -186,5 +193,77 @@ fn an_image_of_the_map_is_a_command_of_the_host() {
     assert_eq!(with("busybox:1", json!({"workingDir": "/w"})).unwrap().working_dir, Some("/w".into()));
     for (image, why) in [("empty:1", "image map one"), ("other:1", "knows no entry point")] {
         assert!(with(image, json!({})).unwrap_err().to_string().contains(why));
+    }
+}
+
+/// Where the mounts of a container on the host go, on a node that has namespaces or has none, or why not.
+fn targets(namespaces: MountNamespaces, volume: Value, mounts: Value) -> Result<Vec<String>, String> {
+    let node = NodeFacts { mount_namespaces: namespaces, ..NodeFacts::default() };
+    let spec = json!({
+        "volumes": [volume],
+        "containers": [{"name": "c", "image": "vk-cmd.io/host", "command": ["true"], "volumeMounts": mounts}],
+    });
+    let admitted = admit(&pod(spec), &node).map_err(|refusal| refusal.to_string())?;
+    let line =
+        |mount: &AdmittedMount| format!("{} {}", mount.target.display(), if mount.read_only { "ro" } else { "rw" });
+    Ok(admitted.containers[0].mounts.iter().map(line).collect())
+}
+
+#[test]
+fn absolute_mounts_on_the_host_take_a_namespace() {
+    let available = || MountNamespaces::Available;
+    let unavailable = || MountNamespaces::Unavailable { why: "user.max_user_namespaces is 0".into() };
+    let empty = json!({"name": "v", "emptyDir": {}});
+    let at = |path: &str| json!([{"name": "v", "mountPath": path}]);
+    assert_eq!(targets(available(), empty.clone(), at("/data")).unwrap(), ["/data rw"]);
+    assert_eq!(targets(unavailable(), empty.clone(), at("./data/")).unwrap(), ["data rw"]);
+    let told = targets(unavailable(), empty.clone(), at("/data")).unwrap_err();
+    assert!(told.contains("user.max_user_namespaces is 0") && told.contains("\"data\""), "{told}");
+    assert!(targets(MountNamespaces::Unknown, empty.clone(), at("/data")).unwrap_err().contains("earlier version"));
+    let read_only = json!([{"name": "v", "mountPath": "d", "readOnly": true}]);
+    assert!(targets(available(), empty, read_only).unwrap_err().contains("a link"));
+    let secret = json!({"name": "v", "secret": {"secretName": "s"}});
+    assert_eq!(targets(unavailable(), secret, at("d")).unwrap(), ["d ro"]);
+}
+
+#[test]
+fn what_a_host_process_sees_anyway_takes_no_namespace() {
+    let host = json!({"name": "v", "hostPath": {"path": "/data/"}});
+    let both = json!([{"name": "v", "mountPath": "/data"}, {"name": "v", "mountPath": "d"}]);
+    let elsewhere = json!([{"name": "v", "mountPath": "/data"}, {"name": "v", "mountPath": "/in", "readOnly": true}]);
+    for namespaces in [MountNamespaces::Available, MountNamespaces::Unknown] {
+        assert_eq!(targets(namespaces, host.clone(), both.clone()).unwrap(), ["d rw"]);
+    }
+    assert_eq!(targets(MountNamespaces::Available, host.clone(), elsewhere.clone()).unwrap(), ["/data rw", "/in ro"]);
+    assert!(targets(MountNamespaces::Unknown, host, elsewhere).is_err());
+    let checked = json!({"name": "v", "hostPath": {"path": "/data", "type": "Directory"}});
+    assert!(targets(MountNamespaces::Unknown, checked, json!([{"name": "v", "mountPath": "/data"}])).is_err());
+}
+
+#[test]
+fn the_service_accounts_volume_is_found_by_a_relative_path_where_there_is_no_other() {
+    let volume =
+        json!({"name": "kube-api-access-x7", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}});
+    let path = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let mounts = json!([{"name": "kube-api-access-x7", "mountPath": path, "readOnly": true}]);
+    assert_eq!(targets(MountNamespaces::Available, volume.clone(), mounts.clone()).unwrap(), [format!("{path} ro")]);
+    assert_eq!(targets(MountNamespaces::Unknown, volume, mounts).unwrap(), [format!("{} ro", &path[1..])]);
+}
+
+#[test]
+fn a_volume_that_cannot_be_had_is_named_with_its_kind() {
+    for (volume, word) in [
+        (json!({"persistentVolumeClaim": {"claimName": "c"}}), "of the kind persistentVolumeClaim"),
+        (json!({"csi": {"driver": "d"}}), "of the kind csi"),
+        (json!({"ephemeral": {}}), "of the kind ephemeral"),
+        (json!({"image": {"reference": "r"}}), "of the kind image"),
+        (json!({}), "without a source"),
+        (json!({"projected": {"sources": [{"clusterTrustBundle": {"path": "p", "name": "n"}}]}}), "clusterTrustBundle"),
+        (json!({"configMap": {"name": "m", "items": [{"key": "k", "path": "../x"}]}}), "no path within a volume"),
+    ] {
+        let mut volume = volume;
+        volume["name"] = json!("v");
+        let told = targets(MountNamespaces::Available, volume, json!([{"name": "v", "mountPath": "/v"}])).unwrap_err();
+        assert!(told.contains(word), "{told}");
     }
 }
