@@ -34,7 +34,9 @@ use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
 use self::auth::ClientAuthority;
+pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
+use crate::pods::StatusWrites;
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -54,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) pipe: PipeClient,
     pub(crate) client: Client,
     pub(crate) prober: Prober,
+    pub(crate) status_writes: StatusWrites,
+    pub(crate) measured: Measured,
     pub(crate) streams: Streams,
 }
 

@@ -62,25 +62,31 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
     let streams = kubelet::Streams::default();
+    let context = pods::Context::new(
+        server.client.clone(),
+        pipe.clone(),
+        mirror.clone(),
+        facts.clone(),
+        events,
+        prober.clone(),
+        continuity,
+    );
     let kubelet = kubelet::serve(
         listener,
         kubelet::Context {
-            node: facts.clone(),
+            node: facts,
             pods: pod_store.clone(),
             mirror: mirror.clone(),
             pipe: pipe.clone(),
             client: server.client.clone(),
-            prober: prober.clone(),
+            prober,
+            status_writes: context.status_writes(),
+            measured: kubelet::Measured::default(),
             streams: streams.clone(),
         },
         server.client_ca.as_deref(),
     )?;
-    let pods = pods::run(
-        pods::Context::new(server.client.clone(), pipe.clone(), mirror.clone(), facts, events, prober, continuity),
-        (pod_store, pod_writer),
-        task_changes,
-        verdicts,
-    );
+    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts);
     // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
     // the node, and what the others have not finished is taken up again from the records by the next start.
     tokio::select! {

@@ -141,7 +141,9 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
     }
     let api = pods(pod, context);
     let name = pod.name_any();
-    match call(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch))).await {
+    let answer = call(api.patch_status(&name, &PatchParams::default(), &Patch::Strategic(&patch))).await;
+    context.status_writes.count(answer.is_ok());
+    match answer {
         Ok(written) => {
             for note in events::of_change(&pod.status.clone().unwrap_or_default(), status) {
                 context.events.pod(pod, note);

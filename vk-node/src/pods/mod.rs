@@ -5,6 +5,7 @@ mod memory;
 mod orphans;
 mod reconcile;
 mod sources;
+mod status_writes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use vk_pipe::client::PipeClient;
 
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
+pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
 use crate::probes::Prober;
 use crate::tasks::{Change, Mirror};
@@ -38,6 +40,7 @@ pub(crate) struct Context {
     mirror: Arc<Mirror>,
     node: NodeFacts,
     memory: Memory,
+    status_writes: StatusWrites,
     events: Events,
     prober: Prober,
     /// Tasks accepted since then were started for this very Node object.
@@ -54,7 +57,22 @@ impl Context {
         prober: Prober,
         continuity: Timestamp,
     ) -> Self {
-        Self { client, pipe, mirror, node, memory: Memory::default(), events, prober, continuity }
+        Self {
+            client,
+            pipe,
+            mirror,
+            node,
+            memory: Memory::default(),
+            status_writes: StatusWrites::default(),
+            events,
+            prober,
+            continuity,
+        }
+    }
+
+    /// How many statuses have been written.
+    pub(crate) fn status_writes(&self) -> StatusWrites {
+        self.status_writes.clone()
     }
 
     /// Has the probes of the pod made that are wanted now.

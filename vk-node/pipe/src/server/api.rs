@@ -25,7 +25,7 @@ use vk_task::{
 use super::control::Control;
 use super::refusal::{failure, no_task};
 use super::start::{self, Started};
-use super::{Pipe, logs, stream};
+use super::{Pipe, logs, stats, stream};
 
 /// The longest request: a pod is at most 3 MiB as the API server takes it, and escaping may make it longer.
 const MAX_BODY_BYTES: usize = 32 << 20;
@@ -43,6 +43,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(&format!("{task}/signal"), post(signal))
         .route(&format!("{task}/stream"), post(open_stream))
         .route(&format!("{task}/logs"), get(read_logs))
+        .route(paths::STATS, get(read_stats))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(pipe)
@@ -106,6 +107,10 @@ async fn info(State(pipe): State<Arc<Pipe>>) -> Json<HostInfo> {
         pipe.clone().blocking.run(move || pipe.site.info()).await
     };
     Json(HostInfo { site, ..pipe.info.clone() })
+}
+
+async fn read_stats(State(pipe): State<Arc<Pipe>>) -> Response {
+    axum::Json(&*stats::current(&pipe).await).into_response()
 }
 
 async fn list(State(pipe): State<Arc<Pipe>>) -> Json<Vec<TaskView>> {

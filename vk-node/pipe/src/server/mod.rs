@@ -7,6 +7,7 @@
 //!   lost. What it does next is decided in `decide`, which touches nothing.
 //! - `site` says what may be run, and how; `audit` keeps a log of that, and of the ends.
 //! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
+//! - `stats` measures what tasks use.
 //! - `events` hears the shims ring.
 
 mod api;
@@ -33,6 +34,7 @@ mod remove;
 mod retention;
 mod site;
 mod start;
+mod stats;
 mod storage;
 mod stream;
 mod table;
@@ -59,6 +61,7 @@ use collect::Collection;
 pub use fifo::fuzz::play as fuzz_fifo;
 use log_watch::LogWatch;
 use site::SiteRules;
+use stats::Measurements;
 pub use storage::FileSystem;
 use storage::{HostClaim, Storage};
 use table::Table;
@@ -105,6 +108,8 @@ impl PipeOptions {
 #[derive(Debug)]
 struct Pipe {
     root: Arc<Dir>,
+    /// What `tasks` and the pods' directories are in.
+    records: Dir,
     tasks: Dir,
     trash: Dir,
     shim_program: PathBuf,
@@ -119,6 +124,7 @@ struct Pipe {
     /// For what waits for processes and containers to be gone, which may take long: others do not wait for that.
     losing: Blocking,
     log_watch: LogWatch,
+    measurements: Measurements,
     /// Cancelled when the pipe ends.
     closing: CancellationToken,
     /// The connections that the HTTP server has given away.
@@ -144,6 +150,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     info.records = storage.place.clone();
     let pipe = Arc::new(Pipe {
         root: Arc::clone(root),
+        records: records.try_clone()?,
         tasks,
         trash,
         shim_program: options.shim_program,
@@ -156,6 +163,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         blocking: Blocking::default(),
         losing: Blocking::default(),
         log_watch: LogWatch::new(),
+        measurements: Measurements::default(),
         closing: CancellationToken::new(),
         streams: TaskTracker::new(),
     });

@@ -22,7 +22,7 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 /// A cgroup for one test, as an administrator would delegate it.
-struct Delegated(PathBuf);
+pub(crate) struct Delegated(PathBuf);
 
 impl Delegated {
     /// `None` on a host where there can be none.
@@ -49,7 +49,7 @@ impl Delegated {
     }
 
     /// A pipe that uses it.
-    async fn host(&self) -> Host {
+    pub(crate) async fn host(&self) -> Host {
         let mut host = Host::without_pipe();
         self.start_pipe(&mut host).await;
         host
@@ -80,7 +80,7 @@ impl Drop for Delegated {
 }
 
 /// Runs a test where it can be run.
-fn with_cgroup(test: impl AsyncFnOnce(&Delegated)) {
+pub(crate) fn with_cgroup(test: impl AsyncFnOnce(&Delegated)) {
     // It outlives the host, whose processes are in it.
     if let Some(delegated) = Delegated::new() {
         block_on(test(&delegated));

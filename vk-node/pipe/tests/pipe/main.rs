@@ -28,6 +28,7 @@ mod records;
 mod restarts;
 mod site;
 mod small_node;
+mod stats;
 mod storage;
 mod streams;
 mod streams_attach;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         records::TESTS,
         restarts::TESTS,
         site::TESTS,
+        stats::TESTS,
         storage::TESTS,
         streams::TESTS,
         streams_attach::TESTS,
