@@ -9,9 +9,9 @@ use vk_streaming::spdy::{Codec, Frame, ResetStatus};
 use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::stream::{Channel, Head, StreamEnd, StreamRequest, TerminalSize};
 use vk_task::{
-    ApiError, ContainerRun, End, EnvName, ErrorReason, Gpus, Image, Launch, Leftovers, LimitKind, Mount, Origin, Place,
-    Program, ScriptRunner, Signal, SignalRequest, StartFailure, StopRequest, TaskId, TaskSpec, TaskState, TaskView,
-    WatchEvent,
+    ApiError, ContainerRun, End, EnvName, ErrorReason, Gpus, HostSetup, Image, Launch, Leftovers, LimitKind, Mount,
+    Origin, Place, Program, ScriptRunner, Signal, SignalRequest, StartFailure, StopRequest, TaskId, TaskSpec,
+    TaskState, TaskView, WatchEvent,
 };
 
 const T: Timestamp = Timestamp::UNIX_EPOCH;
@@ -91,7 +91,14 @@ pub(super) fn fifo() -> Vec<Vec<u8>> {
 
 pub(super) fn records() -> Vec<Vec<u8>> {
     let [one, two] = specs();
-    let intent = |spec| Intent { version: Version, id: id(), accepted_at: T, spec, launch: Launch::Direct };
+    let intent = |spec| Intent {
+        version: Version,
+        id: id(),
+        accepted_at: T,
+        spec,
+        launch: Launch::Direct,
+        setup: HostSetup::default(),
+    };
     let process = Identity { pid: 7, start_ticks: 8, boot_id: "b".into() };
     let request = StopRequest { kill_at: T, reason: "over".into() };
     let denied = Event::Denied { what: What::of(&one), reasons: vec!["no".into()] };

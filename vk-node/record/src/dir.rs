@@ -29,6 +29,8 @@ pub mod names {
     pub const PIPE_LOCK: &str = "pipe.lock";
     /// The directory of the tasks' directories.
     pub const TASKS: &str = "tasks";
+    /// The directory of the pods' directories.
+    pub const PODS: &str = "pods";
     /// The directory of what is being removed.
     pub const TRASH: &str = "trash";
     /// What was asked.
@@ -170,6 +172,11 @@ impl Dir {
             source,
         })?;
         Ok(Self { fd, path: self.path.clone() })
+    }
+
+    /// Of an open directory.
+    pub(crate) fn of_fd(fd: OwnedFd, path: PathBuf) -> Self {
+        Self { fd, path }
     }
 
     /// The path it was opened by, for messages and for programs.

@@ -38,6 +38,14 @@ pub enum RecordError {
         /// The user.
         uid: u32,
     },
+    /// Something is where something else must be, and is not the pipe's to remove.
+    #[error("{} is in the place of {what}: move it away", path.display())]
+    InTheWay {
+        /// What is there.
+        path: PathBuf,
+        /// What must be.
+        what: String,
+    },
     /// A record that is made once is there already.
     #[error("{} is there already", path.display())]
     Exists {
@@ -52,7 +60,7 @@ impl RecordError {
     pub fn io(&self) -> Option<&io::Error> {
         match self {
             Self::Io { source, .. } => Some(source),
-            Self::Malformed { .. } | Self::NotOurs { .. } | Self::Exists { .. } => None,
+            Self::Malformed { .. } | Self::NotOurs { .. } | Self::Exists { .. } | Self::InTheWay { .. } => None,
         }
     }
 

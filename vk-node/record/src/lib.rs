@@ -23,7 +23,8 @@
 //!     audited                its end is in the audit log    written by the pipe; only then may records go
 //!     unknown.json           that nobody saw how it ended   written by the pipe, holding the lock
 //!     shim.err               what the shim has to complain of
-//!   trash/                   records on their way out
+//!   pods/<uid>/              volumes and private directories of pods: see `vk_task`'s `pod`
+//!   trash/                   records and pods' directories on their way out
 //! ```
 //!
 //! What is there says where the task is; each arrow is one rename, durable before anything follows from it:
@@ -52,6 +53,7 @@ pub mod lingering;
 mod lock;
 mod log_files;
 mod parents;
+pub mod pods;
 pub mod points;
 pub mod process;
 pub mod runtime;

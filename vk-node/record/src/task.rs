@@ -9,8 +9,8 @@ use rustix::fs::Mode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vk_task::{
-    End, Launch, LimitKind, Lingering, Origin, Program, StartFailure, StopRequest, TaskId, TaskSpec, TaskState,
-    TaskView,
+    End, HostSetup, Launch, LimitKind, Lingering, Origin, Program, StartFailure, StopRequest, TaskId, TaskSpec,
+    TaskState, TaskView,
 };
 
 use crate::process::Identity;
@@ -31,6 +31,9 @@ pub struct Intent {
     /// How it is started at this site.
     #[serde(default)]
     pub launch: Launch,
+    /// What has been made ready for it on the host.
+    #[serde(default)]
+    pub setup: HostSetup,
 }
 
 /// The part of `intent.json` that a view of the task needs: the rest may be long.
@@ -331,7 +334,7 @@ impl IntentHead {
     /// The head of `intent`.
     #[must_use]
     pub fn of(intent: &Intent) -> Self {
-        let Intent { version, id: _, accepted_at, spec, launch: _ } = intent;
+        let Intent { version, id: _, accepted_at, spec, launch: _, setup: _ } = intent;
         Self { version: *version, accepted_at: *accepted_at, spec: SpecHead { origin: spec.origin.clone() } }
     }
 
@@ -393,7 +396,8 @@ mod tests {
             Program::Script { text: "echo".into(), runner: ScriptRunner::Shell { path: "/bin/sh".to_owned() } };
         let spec = TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill);
         let id = TaskId::new("t").unwrap();
-        Intent { version: Version, id, accepted_at: Timestamp::UNIX_EPOCH, spec, launch: Launch::Direct }
+        let (launch, setup) = (Launch::Direct, HostSetup::default());
+        Intent { version: Version, id, accepted_at: Timestamp::UNIX_EPOCH, spec, launch, setup }
     }
 
     const T: Timestamp = Timestamp::UNIX_EPOCH;

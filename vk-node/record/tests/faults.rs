@@ -16,7 +16,7 @@ use vk_record::process::Identity;
 use vk_record::{
     Dir, Exit, Intent, LingeringProcesses, Lock, LockHolder, Lost, RecordError, Start, TaskDir, Version, names,
 };
-use vk_task::{End, Launch, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec};
+use vk_task::{End, HostSetup, Launch, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec};
 
 const T: Timestamp = Timestamp::UNIX_EPOCH;
 const PRIVATE: Mode = Mode::RUSR.union(Mode::WUSR);
@@ -41,7 +41,14 @@ fn fresh() -> (TempDir, TaskDir) {
 fn intent() -> Intent {
     let program = Program::Script { text: "echo".into(), runner: ScriptRunner::Shebang };
     let spec = TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill);
-    Intent { version: Version, id: TaskId::new("t").unwrap(), accepted_at: T, spec, launch: Launch::Direct }
+    Intent {
+        version: Version,
+        id: TaskId::new("t").unwrap(),
+        accepted_at: T,
+        spec,
+        launch: Launch::Direct,
+        setup: HostSetup::default(),
+    }
 }
 
 fn start(run: &str) -> Start {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use vk_record::runtime::environment;
 use vk_task::{
-    ContainerRun, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec, Terminate,
+    ContainerRun, HostSetup, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec,
+    Terminate,
 };
 
 use crate::ShimError;
@@ -41,6 +42,7 @@ pub(crate) fn command(
     id: &TaskId,
     run: &str,
     spec: &TaskSpec,
+    setup: &HostSetup,
     script: &Path,
     base: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Command, ShimError> {
@@ -48,6 +50,9 @@ pub(crate) fn command(
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
     for (name, value) in spec.origin.run().map(ContainerRun::variables).into_iter().flatten() {
         env.insert(name.into(), value.into());
+    }
+    if let Some(own) = &setup.own {
+        env.insert("TMPDIR".into(), own.tmp.clone().into());
     }
     for (name, value) in &spec.env {
         env.insert(name.as_str().into(), value.into());
@@ -61,7 +66,7 @@ pub(crate) fn command(
         Program::Script { runner: ScriptRunner::Shebang, .. } => vec![script.into()],
         Program::Script { runner: ScriptRunner::Shell { path }, .. } => vec![path.into(), script.into()],
     };
-    let dir = spec.working_dir.as_ref().map_or(home.clone(), |d| home.join(d));
+    let dir = working_dir(&home, setup.own.as_ref().map_or(&home, |own| &own.work), spec.working_dir.as_deref());
     assemble(&argv, &env, &dir)
 }
 
@@ -77,6 +82,18 @@ pub(crate) fn client_command(
     let home = env.get(OsStr::new("HOME")).map_or_else(|| PathBuf::from("/"), PathBuf::from);
     let argv: Vec<OsString> = launch.argv.iter().map(OsString::from).collect();
     Ok(Command { terminate: launch.terminate, ..assemble(&argv, &env, &home)? })
+}
+
+/// Where a program starts that asks for `wanted`: a relative path counts from `start`, and `~` is `home`.
+fn working_dir(home: &Path, start: &Path, wanted: Option<&Path>) -> PathBuf {
+    match wanted {
+        None => start.to_owned(),
+        Some(path) => match path.strip_prefix("~") {
+            Ok(rest) if rest.as_os_str().is_empty() => home.to_owned(),
+            Ok(rest) => home.join(rest),
+            Err(_) => start.join(path),
+        },
+    }
 }
 
 fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -> Result<Command, ShimError> {
@@ -160,7 +177,7 @@ fn c_string(what: &str, text: &OsStr) -> Result<CString, ShimError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vk_task::{EnvName, ExecVia, Leftovers, Origin};
+    use vk_task::{EnvName, ExecVia, Leftovers, Origin, OwnDirectory};
 
     fn spec(program: Program) -> TaskSpec {
         TaskSpec::new(Origin::Fifo { writer: None }, program, Leftovers::Kill)
@@ -171,7 +188,11 @@ mod tests {
     }
 
     fn make(spec: &TaskSpec) -> Command {
-        command(&TaskId::new("t").unwrap(), "r", spec, Path::new("/p/tasks/t/script"), base()).unwrap()
+        make_in(spec, &HostSetup::default())
+    }
+
+    fn make_in(spec: &TaskSpec, setup: &HostSetup) -> Command {
+        command(&TaskId::new("t").unwrap(), "r", spec, setup, Path::new("/p/tasks/t/script"), base()).unwrap()
     }
 
     fn texts(strings: &[CString]) -> Vec<&str> {
@@ -209,6 +230,31 @@ mod tests {
         assert_eq!(made.dir.to_str().unwrap(), "/home/u/sub");
         asked.working_dir = Some("/abs".into());
         assert_eq!(make(&asked).dir.to_str().unwrap(), "/abs");
+    }
+
+    #[test]
+    fn it_starts_in_its_own_directory_if_it_has_one() {
+        let own = OwnDirectory { work: "/pods/u/work".into(), tmp: "/pods/u/tmp".into() };
+        let setup = HostSetup { own: Some(own), ..HostSetup::default() };
+        let mut asked = spec(Program::Exec { argv: vec!["x".into()] });
+        assert_eq!(
+            texts(&make_in(&asked, &setup).env),
+            ["HOME=/home/u", "PATH=/a::/b", "TMPDIR=/pods/u/tmp", "VK_CMD_RUN=r", "VK_CMD_TASK=t"]
+        );
+        for (wanted, dir, without) in [
+            (None, "/pods/u/work", "/home/u"),
+            (Some("sub"), "/pods/u/work/sub", "/home/u/sub"),
+            (Some("/abs"), "/abs", "/abs"),
+            (Some("~"), "/home/u", "/home/u"),
+            (Some("~/x"), "/home/u/x", "/home/u/x"),
+            (Some("~x"), "/pods/u/work/~x", "/home/u/~x"),
+        ] {
+            asked.working_dir = wanted.map(PathBuf::from);
+            assert_eq!(make_in(&asked, &setup).dir.to_str().unwrap(), dir);
+            assert_eq!(make(&asked).dir.to_str().unwrap(), without);
+        }
+        asked.env.insert(EnvName::new("TMPDIR").unwrap(), "/mine".into());
+        assert!(texts(&make_in(&asked, &setup).env).contains(&"TMPDIR=/mine"));
     }
 
     #[test]

@@ -85,7 +85,10 @@ fn open_task(path: &Path) -> Result<Dir, ShimError> {
 fn plan(path: &Path, run: &str, held: &Held, intent: Intent) -> Result<(Command, Option<Removal>), ShimError> {
     let base = || std::env::vars_os().filter(|(name, _)| name != OPEN_FILES_VARIABLE && name != CGROUP_VARIABLE);
     let (command, removal) = match &intent.launch {
-        Launch::Direct => (command(&intent.id, run, &intent.spec, &path.join(names::SCRIPT), base())?, None),
+        Launch::Direct => {
+            let script = path.join(names::SCRIPT);
+            (command(&intent.id, run, &intent.spec, &intent.setup, &script, base())?, None)
+        }
         Launch::Runtime(launch) => {
             (client_command(launch, &intent.id, run, base())?, Removal::new(launch, &intent.id, run, base()))
         }

@@ -2,10 +2,11 @@
 //! stands in the intent, so that a change of the site's configuration does not touch tasks that were accepted before.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::EnvName;
+use crate::{EnvName, FilePath};
 
 /// How a task is started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,4 +76,45 @@ pub enum ExecVia {
     },
     /// By entering the namespaces of the task's processes, for runtimes that have no command for it.
     Namespaces,
+}
+
+/// What the pipe has made ready on the host for a task, before it accepted it. It stands in the intent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct HostSetup {
+    /// The container's own directories, if it has such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own: Option<OwnDirectory>,
+    /// What its own mount namespace shows elsewhere than the host does; without any, it has none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub binds: Vec<Bind>,
+    /// The file on the host that holds its last words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination_log: Option<PathBuf>,
+}
+
+/// The directories of one container of a pod, the same for all its runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OwnDirectory {
+    /// Where its programs start, and where links lead to volumes with a relative target.
+    pub work: PathBuf,
+    /// Their `TMPDIR`.
+    pub tmp: PathBuf,
+}
+
+/// A directory or file of the host that a task sees at another path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Bind {
+    /// Its absolute path on the host.
+    pub source: PathBuf,
+    /// Only this part of it, which is made as a directory if it is not there. No link in it leads out of the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_path: Option<FilePath>,
+    /// The absolute path at which the task sees it.
+    pub target: PathBuf,
+    /// Whether the task may not write to it.
+    #[serde(default)]
+    pub read_only: bool,
 }

@@ -51,7 +51,7 @@ pub use api::{
 };
 pub use cgroup::CgroupChoice;
 pub use id::{InvalidTaskId, TaskId};
-pub use launch::{ExecVia, Launch, RuntimeLaunch, Terminate};
+pub use launch::{Bind, ExecVia, HostSetup, Launch, OwnDirectory, RuntimeLaunch, Terminate};
 pub use limits::{LimitKind, Limits, LogLimits, Rlimit};
 pub use pod::{
     DirName, FileContent, FilePath, HostPathType, InvalidDirName, InvalidFilePath, TerminationMessage, VolumeContent,

@@ -80,8 +80,8 @@ pub struct VolumeMount {
     /// Only this part of it. What is not there is made, as a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub_path: Option<FilePath>,
-    /// Where: absolute, in the image or in the task's own mount namespace; or relative to the container's working
-    /// directory, where a link leads to it.
+    /// Where: absolute, in the image or in the task's own mount namespace; or relative to the container's own working
+    /// directory (whatever [`TaskSpec::working_dir`](crate::TaskSpec::working_dir) is), where a link leads to it.
     pub target: PathBuf,
     /// Whether it may not write to it. A link cannot keep it from that; a mount does.
     #[serde(default)]

@@ -1,11 +1,11 @@
 //! What is asked for a task.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Limits, Security, TerminationMessage, VolumeMount};
+use crate::{DirName, Limits, Security, TerminationMessage, VolumeMount, VolumeSource};
 
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
@@ -292,6 +292,27 @@ pub enum InvalidSpec {
     /// A mount's path is not absolute.
     #[error("{} is no absolute path: a mount needs one on the host and one in the container", .0.display())]
     RelativeMount(PathBuf),
+    /// Something that is a pod's, and the task is not one.
+    #[error("{0} is for a pod's task, and this one is not of a pod")]
+    NotOfPod(&'static str),
+    /// The pod or container has no name that a directory can have.
+    #[error("the pod's directory cannot be named: {0}")]
+    PodName(#[from] crate::InvalidDirName),
+    /// An own directory, for an image.
+    #[error("a task in an image has the image's directories: it can have none of its own on the host")]
+    OwnDirectoryInImage,
+    /// A relative target without a directory that it counts from.
+    #[error(
+        "the mount at {} has a relative path, which counts from the container's own directory, and it has none: write an \
+         absolute path", .0.display()
+    )]
+    NoDirectoryForMount(PathBuf),
+    /// A target that may lead anywhere.
+    #[error("a mount at {:?} is none: write a path without . and ..", .0.display())]
+    MountTarget(PathBuf),
+    /// Two mounts at one place.
+    #[error("there are two mounts at {}", .0.display())]
+    MountTwice(PathBuf),
     /// A string is longer than the kernel passes.
     #[error(
         "{what} is {bytes} bytes long; Linux passes at most {MAX_EXEC_STRING_BYTES} in one string: use the script of a \
@@ -371,9 +392,72 @@ impl TaskSpec {
         if matches!(&self.place, Place::Image(image) if image.reference.is_empty()) {
             found.push(InvalidSpec::NoImage);
         }
+        self.of_pod(&mut found);
         let relative = mounts.into_iter().flat_map(|m| [&m.source, &m.target]).filter(|path| !path.is_absolute());
         found.extend(relative.cloned().map(InvalidSpec::RelativeMount));
         found
+    }
+}
+
+impl TaskSpec {
+    /// Whether it has anything of its pod's directory.
+    #[must_use]
+    pub fn uses_pod_directory(&self) -> bool {
+        let of_pod = |mount: &VolumeMount| match mount.source {
+            VolumeSource::Volume { .. } => true,
+            VolumeSource::Host { .. } => !mount.target.is_absolute(),
+        };
+        self.own_directory || self.termination_message.is_some() || self.mounts.iter().any(of_pod)
+    }
+
+    /// What stands against what it is to have of its pod.
+    fn of_pod(&self, found: &mut Vec<InvalidSpec>) {
+        let in_image = matches!(self.place, Place::Image(_));
+        if self.own_directory && in_image {
+            found.push(InvalidSpec::OwnDirectoryInImage);
+        }
+        let what = if self.own_directory {
+            "a directory of its own"
+        } else if self.termination_message.is_some() {
+            "a termination message"
+        } else {
+            "a volume"
+        };
+        match &self.origin {
+            Origin::Pod(run) if self.uses_pod_directory() => {
+                found.extend(
+                    [&run.uid, &run.container].into_iter().filter_map(|n| DirName::new(n).err()).map(Into::into),
+                );
+            }
+            Origin::Fifo { .. } if self.uses_pod_directory() => found.push(InvalidSpec::NotOfPod(what)),
+            Origin::Pod(_) | Origin::Fifo { .. } => {}
+        }
+        let mut targets: Vec<&Path> = Vec::new();
+        for VolumeMount { source, sub_path: _, target, read_only: _ } in &self.mounts {
+            if target.as_os_str().as_encoded_bytes().contains(&0) {
+                found.push(InvalidSpec::Nul { what: "a mount".to_owned() });
+            }
+            if let VolumeSource::Host { path, .. } = source
+                && (!path.is_absolute() || path.as_os_str().as_encoded_bytes().contains(&0))
+            {
+                found.push(InvalidSpec::RelativeMount(path.clone()));
+            }
+            match (target.is_absolute(), in_image) {
+                (true, _) => {}
+                (false, true) => found.push(InvalidSpec::RelativeMount(target.clone())),
+                (false, false) if !self.own_directory => found.push(InvalidSpec::NoDirectoryForMount(target.clone())),
+                (false, false) => {}
+            }
+            let mut parts = target.components().filter(|part| *part != Component::RootDir);
+            let is_named = parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
+            if !is_named {
+                found.push(InvalidSpec::MountTarget(target.clone()));
+            }
+            if targets.contains(&target.as_path()) {
+                found.push(InvalidSpec::MountTwice(target.clone()));
+            }
+            targets.push(target);
+        }
     }
 }
 
@@ -390,6 +474,42 @@ mod tests {
         let mut s = spec(Program::Exec { argv: vec!["a\0".into(), "x".repeat(131_072)] });
         s.env.insert(EnvName::new("V").unwrap(), "v".repeat(131_070));
         assert_eq!(s.problems().len(), 3);
+    }
+
+    #[test]
+    fn what_is_a_pods_is_for_pods() {
+        let mount = |target: &str| VolumeMount {
+            source: VolumeSource::Volume { name: DirName::new("v").unwrap() },
+            sub_path: None,
+            target: target.into(),
+            read_only: false,
+        };
+        let mut s = spec(Program::Exec { argv: vec!["a".into()] });
+        s.mounts = vec![mount("/a")];
+        assert_eq!(s.problems(), [InvalidSpec::NotOfPod("a volume")]);
+        s.origin = Origin::Pod(ContainerRun {
+            namespace: "n".into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            service_account: "s".into(),
+            container: "c".into(),
+            restart: 0,
+        });
+        assert_eq!(s.problems(), []);
+        s.mounts = vec![mount("a"), mount("/a"), mount("/a/"), mount("/")];
+        let wrong = ["a", "/a/", "/"].map(PathBuf::from);
+        let expected = [
+            InvalidSpec::NoDirectoryForMount(wrong[0].clone()),
+            InvalidSpec::MountTwice(wrong[1].clone()),
+            InvalidSpec::MountTarget(wrong[2].clone()),
+        ];
+        assert_eq!(s.problems(), expected);
+        s.mounts = vec![mount("a/../b"), mount("")];
+        s.own_directory = true;
+        assert_eq!(s.problems().len(), 2);
+        s.mounts.clear();
+        s.origin = Origin::Fifo { writer: None };
+        assert_eq!(s.problems(), [InvalidSpec::NotOfPod("a directory of its own")]);
     }
 
     #[test]

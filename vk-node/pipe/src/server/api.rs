@@ -9,7 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Query, Request, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put as put_method};
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,8 +18,8 @@ use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
 use vk_task::control::ControlRequest;
 use vk_task::{
-    ApiError, ErrorReason, HostInfo, LogQuery, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView, WatchEvent,
-    paths,
+    ApiError, DirName, ErrorReason, HostInfo, LogQuery, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView,
+    VolumeContent, WatchEvent, paths,
 };
 
 use super::control::Control;
@@ -33,6 +33,7 @@ const MAX_BODY_BYTES: usize = 32 << 20;
 /// The routes.
 pub(super) fn router(pipe: Arc<Pipe>) -> Router {
     let task = format!("{}/{{id}}", paths::TASKS);
+    let pod = format!("{}/{{uid}}", paths::PODS);
     Router::new()
         .route(paths::INFO, get(info))
         .route(paths::TASKS, get(list))
@@ -44,6 +45,8 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(&format!("{task}/stream"), post(open_stream))
         .route(&format!("{task}/logs"), get(read_logs))
         .route(paths::STATS, get(read_stats))
+        .route(&format!("{pod}/volumes/{{name}}"), put_method(put_volume))
+        .route(&pod, delete(remove_pod))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(pipe)
@@ -211,6 +214,26 @@ async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Refusal::no_task(&id)),
     }
+}
+
+async fn put_volume(
+    State(pipe): State<Arc<Pipe>>,
+    Path((uid, name)): Path<(String, String)>,
+    Json(content): Json<VolumeContent>,
+) -> Result<StatusCode, Refusal> {
+    let (pod, name) = (dir_name(uid)?, dir_name(name)?);
+    to_the_end(async move { pipe.put_volume(pod, name, content).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn remove_pod(State(pipe): State<Arc<Pipe>>, Path(uid): Path<String>) -> Result<StatusCode, Refusal> {
+    let pod = dir_name(uid)?;
+    to_the_end(async move { pipe.remove_pod(pod).await }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn dir_name(text: String) -> Result<DirName, Refusal> {
+    DirName::new(text).map_err(|e| Refusal::new(ErrorReason::Invalid, e.to_string()))
 }
 
 impl Pipe {

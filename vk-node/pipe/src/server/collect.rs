@@ -87,6 +87,9 @@ async fn look(pipe: &Arc<Pipe>, anew: bool) {
         let pipe = Arc::clone(pipe);
         pipe.clone().blocking.run(move || pipe.site.current().records).await
     };
+    if anew {
+        pipe.sweep_pods(limits.keep_seconds).await;
+    }
     let verdict = decide(&records, limits, Timestamp::now());
     let removals = verdict.remove.iter().map(|id| async move {
         match pipe.remove(id).await {

@@ -8,11 +8,13 @@
 //! - `site` says what may be run, and how; `audit` keeps a log of that, and of the ends.
 //! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
 //! - `stats` measures what tasks use.
+//! - `pods` keeps the directories of pods.
 //! - `events` hears the shims ring.
 
 mod api;
 mod audit;
 mod blocking;
+mod busy;
 mod cgroup;
 mod collect;
 mod control;
@@ -29,6 +31,7 @@ mod log_text;
 mod log_watch;
 mod logs;
 mod lose;
+mod pods;
 mod refusal;
 mod remove;
 mod retention;
@@ -60,6 +63,7 @@ use collect::Collection;
 #[doc(hidden)]
 pub use fifo::fuzz::play as fuzz_fifo;
 use log_watch::LogWatch;
+use pods::PodDirs;
 use site::SiteRules;
 use stats::Measurements;
 pub use storage::FileSystem;
@@ -112,6 +116,7 @@ struct Pipe {
     records: Dir,
     tasks: Dir,
     trash: Dir,
+    pods: PodDirs,
     shim_program: PathBuf,
     /// The limit of open files that this pipe was started with, and that tasks are to have.
     open_files: Option<u64>,
@@ -142,6 +147,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     let Storage { ref root, ref records, .. } = storage;
     let (tasks, _) = records.create_dir(names::TASKS)?;
     let (trash, _) = records.create_dir(names::TRASH)?;
+    let pods = PodDirs::open(records)?;
     let site = SiteRules::open(options.site_file, root, &tasks)?;
     let (audit, ends) = AuditLog::new(records);
     // Before the tasks are read: what changes from now on rings here.
@@ -153,6 +159,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         records: records.try_clone()?,
         tasks,
         trash,
+        pods,
         shim_program: options.shim_program,
         open_files,
         info,

@@ -45,6 +45,7 @@ impl Pipe {
         };
         moved.map_err(|e| failure("the task's records are still there", &e))?;
         self.table.remove(id);
+        self.pods.note_use(&view);
         self.collection.hint();
         let pipe = Arc::clone(self);
         self.blocking

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{error, info};
+use vk_record::pods::remove_tree;
 use vk_record::points::{self, Point, reach};
 use vk_record::{Dir, Exit, Facts, Intent, IntentHead, RecordError, TaskDir, Version, chain, names, view_of};
 use vk_site::{Cleared, Denied};
-use vk_task::{ApiError, ErrorReason, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
+use vk_task::{ApiError, ErrorReason, HostSetup, Launch, Origin, StartFailure, TaskId, TaskSpec, TaskView};
 
 use super::keeper::{Keeper, Shim};
 use super::refusal::failure;
@@ -44,6 +45,8 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
     if let Some(why) = pipe.collection.full() {
         return Err(ApiError { reason: ErrorReason::NoSpace, message: why });
     }
+    // Until it is in the table, for by that its pod's directory is known to be in use.
+    let _pod = pipe.pods.hold(&spec).await;
     let made = {
         let (pipe, id) = (Arc::clone(pipe), id.clone());
         pipe.clone().blocking.run(move || make(&pipe, id, &spec)).await
@@ -80,6 +83,8 @@ type Records = (IntentHead, Option<Facts>);
 enum NotMade {
     /// The site does not run it.
     Denied(Denied),
+    /// What it needs of its pod's directory cannot be had; nothing is there of its records.
+    NotSetUp(ApiError),
     /// It could not be written to the audit log; nothing is there.
     NotAudited(RecordError),
     /// Nothing of them is there.
@@ -94,6 +99,7 @@ impl NotMade {
     fn refusal(&self) -> ApiError {
         match self {
             Self::Denied(denied) => site::refusal(denied),
+            Self::NotSetUp(e) => e.clone(),
             Self::NotAudited(e) => audit::not_written(e),
             Self::Nothing(e) => failure("the task's intent is not on disk, so it will not be started", e),
             Self::InDoubt(e) => failure(
@@ -114,7 +120,14 @@ impl NotMade {
 pub(super) async fn refuse(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec, why: ApiError) -> Result<(), RecordError> {
     let _busy = pipe.table.busy_with(&id).await;
     let now = Timestamp::now();
-    let intent = Intent { version: Version, id: id.clone(), accepted_at: now, spec, launch: Launch::Direct };
+    let intent = Intent {
+        version: Version,
+        id: id.clone(),
+        accepted_at: now,
+        spec,
+        launch: Launch::Direct,
+        setup: HostSetup::default(),
+    };
     // What the site forbids has been written to the audit log when it was asked.
     let to_audit = (why.reason != ErrorReason::Denied).then(|| why.message.clone());
     let exit = Exit::never_started(now, StartFailure::Other, why.message);
@@ -177,7 +190,13 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
             Err(e) => NotMade::NotAudited(e),
         }
     })?;
-    let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch };
+    let setup = pipe.pods.set_up(&spec).map_err(|e| {
+        if let Err(left) = discard(&pipe.tasks, id.as_str()) {
+            complain(&format!("the empty directory of {id}, which is not run, is still there"), &left);
+        }
+        NotMade::NotSetUp(e)
+    })?;
+    let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch, setup };
     if let Err(e) = task.write_intent(&intent).and_then(|()| pipe.tasks.sync()) {
         return Err(take_back(pipe, &intent.id, e, NotMade::Nothing));
     }
@@ -291,7 +310,10 @@ struct Found {
 
 fn read_all(pipe: &Pipe) -> Result<Found, RecordError> {
     for name in pipe.trash.entries()? {
-        if let Err(e) = discard(&pipe.trash, &name) {
+        // Those of pods begin with a dot, which no task's can.
+        let discarded =
+            if name.starts_with('.') { remove_tree(&pipe.trash, &name) } else { discard(&pipe.trash, &name) };
+        if let Err(e) = discarded {
             complain("old records are still there", &e);
         }
     }

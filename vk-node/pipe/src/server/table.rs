@@ -1,13 +1,14 @@
 //! All tasks, as they were last seen, and those who want to know of changes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use futures::{Stream, stream};
 use tokio::sync::broadcast::{self, Receiver, error::RecvError};
-use tokio::sync::{Mutex as AsyncMutex, Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedMutexGuard};
 use vk_task::{TaskId, TaskView, WatchEvent};
 
+use super::busy::Busy;
 use super::lock;
 
 /// How many changes are kept for a watcher that is slow. One that is slower begins anew with a snapshot.
@@ -18,7 +19,7 @@ const KEPT_CHANGES: usize = 1024;
 pub(super) struct Table {
     tasks: Mutex<BTreeMap<TaskId, Known>>,
     /// Those tasks that somebody makes, stops or removes at this moment.
-    busy: Mutex<HashMap<TaskId, Arc<AsyncMutex<()>>>>,
+    busy: Busy<TaskId>,
     changes: broadcast::Sender<Arc<WatchEvent>>,
 }
 
@@ -43,7 +44,7 @@ enum Watching {
 
 impl Default for Table {
     fn default() -> Self {
-        Self { tasks: Mutex::default(), busy: Mutex::default(), changes: broadcast::Sender::new(KEPT_CHANGES) }
+        Self { tasks: Mutex::default(), busy: Busy::default(), changes: broadcast::Sender::new(KEPT_CHANGES) }
     }
 }
 
@@ -149,12 +150,7 @@ impl Table {
 
     /// The one who makes, stops or removes a task: others wait.
     pub(super) async fn busy_with(&self, id: &TaskId) -> OwnedMutexGuard<()> {
-        let mutex = {
-            let mut busy = lock(&self.busy);
-            busy.retain(|_, mutex| Arc::strong_count(mutex) > 1);
-            Arc::clone(busy.entry(id.clone()).or_default())
-        };
-        mutex.lock_owned().await
+        self.busy.with(id).await
     }
 }
 

@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal};
 use vk_record::points;
 use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
-use vk_task::{ApiError, End, ErrorReason, Launch, StartFailure, TaskId, TaskSpec, TaskState};
+use vk_task::{ApiError, End, ErrorReason, HostSetup, Launch, StartFailure, TaskId, TaskSpec, TaskState};
 
 use crate::Test;
 use crate::support::{Host, block_on, eventually, exec, id, kill, script, stop_in};
@@ -49,8 +49,14 @@ fn task_dir(host: &Host, id: &TaskId) -> TaskDir {
 
 fn write_intent(host: &Host, id: &TaskId, spec: TaskSpec) {
     fs::create_dir_all(host.directory().join("tasks").join(id.as_str())).unwrap();
-    let intent =
-        Intent { version: Version, id: id.clone(), accepted_at: jiff::Timestamp::now(), spec, launch: Launch::Direct };
+    let intent = Intent {
+        version: Version,
+        id: id.clone(),
+        accepted_at: jiff::Timestamp::now(),
+        spec,
+        launch: Launch::Direct,
+        setup: HostSetup::default(),
+    };
     task_dir(host, id).write_intent(&intent).unwrap();
 }
 

@@ -13,7 +13,9 @@ use nix::unistd::Pid;
 use rustix::fs::StatVfsMountFlags;
 use vk_record::process::Stat;
 use vk_record::{Dir, Intent, TaskDir, Version};
-use vk_task::{End, EnvName, ExecVia, Launch, RuntimeLaunch, Signal, TaskId, TaskSpec, TaskState, TaskView, Terminate};
+use vk_task::{
+    End, EnvName, ExecVia, HostSetup, Launch, RuntimeLaunch, Signal, TaskId, TaskSpec, TaskState, TaskView, Terminate,
+};
 
 use crate::Test;
 use crate::support::{Host, PATIENCE, block_on, eventually, exec, id, kill, script, stop_in, until_view, with_env};
@@ -137,7 +139,7 @@ fn launch_as(host: &Host, id: &TaskId, runtime: RuntimeLaunch, spec: TaskSpec) {
     let dir = host.directory().join("tasks").join(id.as_str());
     fs::create_dir_all(&dir).unwrap();
     let (accepted_at, launch) = (jiff::Timestamp::now(), Launch::Runtime(runtime));
-    let intent = Intent { version: Version, id: id.clone(), accepted_at, spec, launch };
+    let intent = Intent { version: Version, id: id.clone(), accepted_at, spec, launch, setup: HostSetup::default() };
     TaskDir { dir: Dir::open(&dir).unwrap() }.write_intent(&intent).unwrap();
 }
 

@@ -24,6 +24,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod matrix;
+mod pods;
 mod records;
 mod restarts;
 mod site;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,
+        pods::TESTS,
         records::TESTS,
         restarts::TESTS,
         site::TESTS,

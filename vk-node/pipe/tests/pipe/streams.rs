@@ -13,8 +13,8 @@ use vk_record::{Dir, Intent, TaskDir, Version};
 use vk_site::audit::Event;
 use vk_task::stream::{StreamEnd, TerminalSize};
 use vk_task::{
-    ApiError, End, ErrorReason, ExecVia, Launch, Rlimit, RuntimeLaunch, Signal, StartFailure, TaskId, TaskSpec,
-    TaskState,
+    ApiError, End, ErrorReason, ExecVia, HostSetup, Launch, Rlimit, RuntimeLaunch, Signal, StartFailure, TaskId,
+    TaskSpec, TaskState,
 };
 
 use crate::Test;
@@ -495,6 +495,7 @@ async fn in_container(argv: &[&str], exec: ExecVia) -> (Host, TaskId) {
         accepted_at: jiff::Timestamp::now(),
         spec: crate::support::exec(argv),
         launch: Launch::Runtime(launch),
+        setup: HostSetup::default(),
     };
     TaskDir { dir: Dir::open(&dir).unwrap() }.write_intent(&intent).unwrap();
     host.start_pipe().await;

@@ -1,0 +1,231 @@
+//! The directories of pods: who asks for them, and when they go.
+//!
+//! ```text
+//!   a volume is put, a task is started ──▶ made, if it is not there
+//!   the node removes the pod ────────────▶ refused while a task of it is not final
+//!                                    └──▶ moved to the trash in one step ──▶ removed
+//!   no task's records are left, and nobody has asked for it for long ──▶ the same
+//! ```
+//!
+//! What is in them is the tasks' own, and does not count towards `records.maxBytes`: no removal of records could make room
+//! for it, and a task that fills its volume should not keep others from being started.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use rustix::fs::statfs;
+use sha2::{Digest, Sha256};
+use tokio::sync::OwnedMutexGuard;
+use tracing::{info, warn};
+use vk_record::pods::{Pods, remove_tree};
+use vk_record::{Dir, RecordError, chain, names};
+use vk_task::{ApiError, DirName, ErrorReason, HostSetup, Origin, TaskSpec, TaskView, VolumeContent, VolumeSource};
+
+use super::busy::Busy;
+use super::refusal::failure;
+use super::{Pipe, complain};
+
+/// A directory is not removed unasked before so many seconds have gone by since it was last asked for: the node may be
+/// about to start the pod's next container.
+const LEAST_KEEP_SECONDS: u64 = 3600;
+/// The kernel's number of tmpfs: see statfs(2).
+const TMPFS_MAGIC: i128 = 0x0102_1994;
+
+/// The directories of all pods.
+#[derive(Debug)]
+pub(super) struct PodDirs {
+    pods: Pods,
+    busy: Busy<DirName>,
+}
+
+impl PodDirs {
+    /// Beneath the records' directory.
+    pub(super) fn open(records: &Dir) -> anyhow::Result<Self> {
+        let (dir, _) = records.create_dir(names::PODS)?;
+        // By a path that holds everywhere on this host.
+        let path = std::path::absolute(dir.path()).context("the pipe's directory has no absolute path")?;
+        let memory = memory(&path);
+        let pods = Pods::new(Dir::open(&path)?, memory);
+        if let Some(memory) = pods.memory() {
+            info!(directory = %memory.display(), "volumes that are to be in memory are there");
+        }
+        Ok(Self { pods, busy: Busy::default() })
+    }
+
+    /// Keeps the directory of this task's pod where it is, if the task is going to use it.
+    pub(super) async fn hold(&self, spec: &TaskSpec) -> Option<OwnedMutexGuard<()>> {
+        let pod = spec.uses_pod_directory().then(|| pod_of(&spec.origin))??;
+        Some(self.busy.with(&pod).await)
+    }
+
+    /// Notes that the pod of a task whose records go has had a task until now.
+    pub(super) fn note_use(&self, view: &TaskView) {
+        if let Some(pod) = pod_of(&view.origin) {
+            self.pods.touch(&pod);
+        }
+    }
+
+    /// Makes ready what a task is to have of its pod's directory.
+    pub(super) fn set_up(&self, spec: &TaskSpec) -> Result<HostSetup, ApiError> {
+        let mut setup = HostSetup::default();
+        let Origin::Pod(run) = &spec.origin else { return Ok(setup) };
+        let (Ok(pod), Ok(container)) = (DirName::new(&*run.uid), DirName::new(&*run.container)) else {
+            return Ok(setup);
+        };
+        let failed = |e: RecordError| match &e {
+            RecordError::InTheWay { .. } => ApiError { reason: ErrorReason::Conflict, message: chain(&e) },
+            _ => failure("the task's directory cannot be made ready, so it is not started", &e),
+        };
+        if spec.own_directory {
+            setup.own = Some(self.pods.own_directory(&pod, &container).map_err(failed)?);
+        }
+        for mount in &spec.mounts {
+            let source = match &mount.source {
+                VolumeSource::Volume { name } => {
+                    let found = self.pods.volume(&pod, name).map_err(failed)?;
+                    found.ok_or_else(|| ApiError {
+                        reason: ErrorReason::Invalid,
+                        message: format!("the volume {name} of the pod has not been written: put it first"),
+                    })?
+                }
+                VolumeSource::Host { path, expects: _ } => path.clone(),
+            };
+            if mount.target.is_absolute() {
+                return Err(ApiError {
+                    reason: ErrorReason::Denied,
+                    message: format!(
+                        "{} is an absolute path, and tasks have no mounts of their own here: write a relative one",
+                        mount.target.display()
+                    ),
+                });
+            }
+            let source = match &mount.sub_path {
+                Some(sub) => source.join(sub.as_str()),
+                None => source,
+            };
+            self.pods.link(&pod, &container, &mount.target, &source).map_err(failed)?;
+        }
+        Ok(setup)
+    }
+}
+
+fn pod_of(origin: &Origin) -> Option<DirName> {
+    DirName::new(&*origin.run()?.uid).ok()
+}
+
+/// A place in memory for the volumes of the pods in `pods`, where this user has one. `/dev/shm` comes first: the other is
+/// smaller, and goes when the user has logged out everywhere.
+fn memory(pods: &Path) -> Option<Dir> {
+    let user = format!("vk-cmd-{}", rustix::process::geteuid().as_raw());
+    let digest = Sha256::digest(pods.as_os_str().as_encoded_bytes());
+    let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let bases = [Some("/dev/shm".into()), std::env::var_os("XDG_RUNTIME_DIR")];
+    bases
+        .into_iter()
+        .flatten()
+        .find_map(|base| {
+            let base = Path::new(&base);
+            let is_memory =
+                base.is_absolute() && statfs(base).is_ok_and(|found| i128::from(found.f_type) == TMPFS_MAGIC);
+            let made = is_memory
+                .then(|| Dir::open_or_create_among_others(base, &user).and_then(|of_user| of_user.create_dir(&name)))?;
+            made.map_err(|e| warn!("volumes cannot be in memory in {}: {}", base.display(), chain(&e))).ok()
+        })
+        .map(|(dir, _)| dir)
+}
+
+impl Pipe {
+    /// Has a volume of a pod be there.
+    pub(super) async fn put_volume(
+        self: &Arc<Self>,
+        pod: DirName,
+        name: DirName,
+        content: VolumeContent,
+    ) -> Result<(), ApiError> {
+        let _busy = self.pods.busy.with(&pod).await;
+        let pipe = Arc::clone(self);
+        let what = format!("the volume {name} of pod {pod} is not as it is to be");
+        let written = self.blocking.run(move || pipe.pods.pods.put_volume(&pod, &name, &content)).await;
+        written.map(drop).map_err(|e| failure(&what, &e))
+    }
+
+    /// Removes a pod's directory, if there is one.
+    pub(super) async fn remove_pod(self: &Arc<Self>, pod: DirName) -> Result<(), ApiError> {
+        self.remove_pod_unless(pod, |_| Ok(false)).await
+    }
+
+    async fn remove_pod_unless(
+        self: &Arc<Self>,
+        pod: DirName,
+        is_wanted: impl FnOnce(&Pods) -> Result<bool, RecordError> + Send + 'static,
+    ) -> Result<(), ApiError> {
+        let moved = {
+            let _busy = self.pods.busy.with(&pod).await;
+            let is_alive = |view: &TaskView| !view.state.is_final() && pod_of(&view.origin).as_ref() == Some(&pod);
+            if let Some(id) =
+                self.table.map(|view| is_alive(view).then(|| view.id.clone())).into_iter().flatten().next()
+            {
+                let message = format!(
+                    "task {id} of pod {pod} has not ended: stop it, and remove the pod's directory when it has"
+                );
+                return Err(ApiError { reason: ErrorReason::Conflict, message });
+            }
+            let (pipe, pod) = (Arc::clone(self), pod.clone());
+            self.blocking
+                .run(move || match is_wanted(&pipe.pods.pods)? {
+                    true => Ok(None),
+                    false => pipe.pods.pods.discard(&pod, &pipe.trash),
+                })
+                .await
+        };
+        let moved = moved.map_err(|e| failure(&format!("the directory of pod {pod} is still there"), &e))?;
+        let pipe = Arc::clone(self);
+        // It may take long: others do not wait for that.
+        let removal = move || {
+            if let Some(name) = moved
+                && let Err(e) = remove_tree(&pipe.trash, &name)
+            {
+                complain("what a pod has left is still there; it will be removed when the pipe starts again", &e);
+            }
+            if let Err(e) = pipe.pods.pods.sweep_memory() {
+                complain("what a pod has left in memory is still there", &e);
+            }
+        };
+        self.losing.run(removal).await;
+        Ok(())
+    }
+
+    /// Removes the directories of pods that nobody has asked for in so long, and of which no task is left.
+    pub(super) async fn sweep_pods(self: &Arc<Self>, keep_seconds: u64) {
+        let keep = i64::try_from(keep_seconds.max(LEAST_KEEP_SECONDS)).unwrap_or(i64::MAX);
+        let unused_since = Timestamp::now().as_second().saturating_sub(keep);
+        let in_use: BTreeSet<DirName> = self.table.map(|view| pod_of(&view.origin)).into_iter().flatten().collect();
+        let pipe = Arc::clone(self);
+        let is_recent = move |pods: &Pods, pod: &DirName| Ok(pods.last_used(pod)?.is_some_and(|at| at >= unused_since));
+        let find = move || -> Result<Vec<DirName>, RecordError> {
+            let pods = &pipe.pods.pods;
+            pods.sweep_memory()?;
+            let mut unused = pods.all()?;
+            unused.retain(|pod| !in_use.contains(pod) && matches!(is_recent(pods, pod), Ok(false)));
+            Ok(unused)
+        };
+        match self.blocking.run(find).await {
+            Ok(unused) => {
+                for pod in unused {
+                    info!(
+                        "the directory of pod {pod} is removed: it has no task, and nobody has asked for it for long"
+                    );
+                    let again = pod.clone();
+                    // Somebody may just have asked for it.
+                    if let Err(e) = self.remove_pod_unless(pod, move |pods| is_recent(pods, &again)).await {
+                        warn!("it is still there: {e}");
+                    }
+                }
+            }
+            Err(e) => complain("the directories of pods cannot be looked through", &e),
+        }
+    }
+}
