@@ -77,7 +77,12 @@ impl PodDirs {
         };
         let failed = |e: RecordError| match &e {
             RecordError::InTheWay { .. } => ApiError { reason: ErrorReason::Conflict, message: chain(&e) },
-            _ => failure("the task's directory cannot be made ready, so it is not started", &e),
+            RecordError::Io { .. }
+            | RecordError::Malformed { .. }
+            | RecordError::NotOurs { .. }
+            | RecordError::Exists { .. } => {
+                failure("the task's directory cannot be made ready, so it is not started", &e)
+            }
         };
         if spec.own_directory {
             setup.own = Some(self.pods.own_directory(&pod, &container).map_err(failed)?);
