@@ -177,7 +177,7 @@ fn left() {
         host.kill_pipe();
         // Killed after it moved the directory; and in the middle of writing a volume.
         fs::rename(host.pod(), host.directory().join("trash/.u.1.2.3")).unwrap();
-        fs::set_permissions(host.directory().join("trash/.u.1.2.3/volumes"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(host.directory().join("trash/.u.1.2.3/volumes"), fs::Permissions::from_mode(0o0)).unwrap();
         host.start_pipe().await;
         eventually("it is gone", || !memory.exists()).await;
         assert_eq!(fs::read_dir(host.directory().join("trash")).unwrap().count(), 0);
