@@ -253,9 +253,9 @@ fn whatever_tasks_have_left_goes_and_nothing_else() {
     fs::create_dir_all(work.join("closed/closed/open")).unwrap();
     symlink(&elsewhere, work.join("closed/closed/link")).unwrap();
     for path in ["closed/closed", "closed", ""] {
-        fs::set_permissions(work.join(path), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(work.join(path), fs::Permissions::from_mode(0o0)).unwrap();
     }
-    fs::set_permissions(place.path("pods/uid"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(place.path("pods/uid"), fs::Permissions::from_mode(0o0)).unwrap();
     place.remove();
     assert_eq!(entries(&place.path("pods")), Vec::<String>::new());
     assert_eq!(entries(&place.path("trash")), Vec::<String>::new());
