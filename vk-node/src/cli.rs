@@ -13,13 +13,14 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{
-    self, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings, home_pipe,
+    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings, home_pipe,
 };
 use vk_task::CgroupChoice;
 
@@ -98,6 +99,8 @@ struct Run {
     /// The certificate authority whose clients may ask the kubelet's API [default: that of the kubeconfig].
     #[arg(long, value_name = "FILE")]
     client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    certificates: Certificates,
     /// How many pods this node takes [default: 250].
     #[arg(long, value_name = "N")]
     max_pods: Option<u32>,
@@ -107,6 +110,28 @@ struct Run {
     /// More resources that the node offers and the scheduler counts: `nvidia.com/gpu=4`, say.
     #[arg(long = "resource", value_name = "NAME=COUNT", value_parser = resource)]
     resources: Vec<(String, u64)>,
+}
+
+/// The node's own certificates: docs/identity.md.
+#[derive(Debug, Args)]
+struct Certificates {
+    /// The kubeconfig of a bootstrap token, with which a node asks for its first certificate. It is not read any more once
+    /// there is one; --kubeconfig is not read at all.
+    #[arg(long, env = "VK_NODE_BOOTSTRAP_KUBECONFIG", value_name = "FILE")]
+    bootstrap_kubeconfig: Option<PathBuf>,
+    /// Where certificates are kept, each node's in a directory of its name [default: pki in the pipe's directory].
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
+    /// Whether to ask the cluster for a serving certificate too; until there is one, or without, the node makes one itself
+    /// [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    server_tls_bootstrap: Option<bool>,
+    /// How many seconds certificates are asked for. For tests.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    cert_lifetime: Option<u64>,
+    /// After how many seconds a certificate is replaced. For tests.
+    #[arg(long, value_name = "SECONDS", hide = true)]
+    cert_rotate_after: Option<u64>,
 }
 
 /// Who runs the pipe.
@@ -211,6 +236,13 @@ fn given(run: Run) -> Settings {
             ..MemberSettings::default()
         },
         client_ca_file: run.client_ca_file,
+        certificates: CertificateSettings {
+            bootstrap_kubeconfig: run.certificates.bootstrap_kubeconfig,
+            directory: run.certificates.cert_dir,
+            serving: run.certificates.server_tls_bootstrap,
+            lifetime: run.certificates.cert_lifetime.map(Duration::from_secs),
+            rotate_after: run.certificates.cert_rotate_after.map(Duration::from_secs),
+        },
         pipe_owner: run.pipe.map(|owner| match owner {
             Owner::Node => PipeOwner::Node,
             Owner::External => PipeOwner::External,

@@ -1,6 +1,7 @@
 //! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with three parts: see [`cli`].
 
 mod cli;
+mod credentials;
 mod events;
 mod kubelet;
 mod node;

@@ -36,6 +36,7 @@ use vk_pipe::client::PipeClient;
 use self::auth::ClientAuthority;
 pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
+use crate::credentials::Shown;
 use crate::pods::StatusWrites;
 use crate::probes::Prober;
 use crate::tasks::Mirror;
@@ -78,6 +79,7 @@ pub(crate) async fn bind(address: IpAddr, port: u16) -> anyhow::Result<TcpListen
 pub(crate) fn serve(
     listener: TcpListener,
     context: Context,
+    serving: Arc<Shown>,
     client_ca: Option<&[u8]>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     if client_ca.is_none() {
@@ -87,7 +89,7 @@ pub(crate) fn serve(
         );
     }
     let clients = Arc::new(ClientAuthority::new(client_ca)?);
-    let tls = TlsAcceptor::from(Arc::new(tls::config(&context.node, clients.clone())?));
+    let tls = TlsAcceptor::from(Arc::new(tls::config(serving, clients.clone())?));
     let guard = Arc::new(auth::Guard::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))

@@ -1,54 +1,45 @@
 //! The way to the API server.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 use tokio::net::TcpStream;
+use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::facts::Endpoint;
+
+use crate::credentials::{self, Established, Keeper};
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a node that waits for its API server to come up asks again.
 const RETRY: Duration = Duration::from_secs(2);
-/// The longest silence on a connection. Watches are renewed by the server in less.
-const READ_TIMEOUT: Duration = Duration::from_secs(330);
 
 /// An API server that we can ask.
 pub(super) struct ApiServer {
     /// The client.
     pub(super) client: Client,
+    /// What keeps its credentials good. Must be run.
+    pub(super) keeper: Keeper,
     /// The certificate authority for clients of the kubelet's API, in PEM.
     pub(super) client_ca: Option<Vec<u8>>,
     host: String,
     port: u16,
 }
 
-/// Reads the configuration and makes a client. It does not connect yet.
-pub(super) async fn connect(kubeconfig: Option<&Path>, client_ca: Option<&Path>) -> anyhow::Result<ApiServer> {
-    let mut config = match kubeconfig {
-        Some(file) => {
-            let read = Kubeconfig::read_from(file)
-                .with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("the kubeconfig {} does not lead to a cluster", file.display()))?
-        }
-        None => Config::infer().await.context("there is no kubeconfig: name one with --kubeconfig")?,
-    };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
-    config.read_timeout = Some(READ_TIMEOUT);
-    let client_ca = match client_ca {
+/// Finds the way to the API server for one node, waiting for its first certificate if it has none.
+pub(super) async fn connect(config: &NodeConfig, member: &MemberConfig) -> anyhow::Result<ApiServer> {
+    let kubeconfig = member.kubeconfig.as_deref();
+    let Established { client, config: found, keeper } =
+        credentials::establish(kubeconfig, &config.certificates, &member.name).await?;
+    let client_ca = match &config.client_ca_file {
         Some(file) => Some(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?),
-        None => config.root_cert.as_deref().map(pem_of),
+        None => found.root_cert.as_deref().map(|all| credentials::pem_of(all).into_bytes()),
     };
-    let host = config.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = config.cluster_url.port_u16().unwrap_or(443);
-    let client = Client::try_from(config).context("the kubeconfig's credentials cannot be used")?;
-    Ok(ApiServer { client, client_ca, host, port })
+    let host = found.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = found.cluster_url.port_u16().unwrap_or(443);
+    Ok(ApiServer { client, keeper, client_ca, host, port })
 }
 
 impl ApiServer {
@@ -74,15 +65,4 @@ impl ApiServer {
             tokio::time::sleep(RETRY).await;
         }
     }
-}
-
-fn pem_of(certificates: &[Vec<u8>]) -> Vec<u8> {
-    use std::fmt::Write;
-    let mut pem = String::new();
-    for der in certificates {
-        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
-        // Writing to a String does not fail.
-        let _ = write!(pem, "-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
-    }
-    pem.into_bytes()
 }

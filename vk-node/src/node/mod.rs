@@ -25,6 +25,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
+use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::{MemberConfig, NodeConfig, PipeOwner};
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::{NodeFacts, SiteUser};
@@ -32,6 +33,7 @@ use vk_node_core::images::ImageMap;
 use vk_node_core::node::{self, NodeProfile};
 use vk_pipe::client::PipeClient;
 
+use crate::credentials::Serving;
 use crate::events;
 use crate::kubelet;
 use crate::pods;
@@ -56,7 +58,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         }
         prepared = Box::pin(prepare(&config, member, &pipe)) => prepared?,
     };
-    let Prepared { _only, server, listener, facts, registration, continuity } = prepared;
+    let Prepared { _only, server, serving, listener, facts, registration, continuity } = prepared;
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
@@ -84,6 +86,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
         },
+        serving.shown(),
         server.client_ca.as_deref(),
     )?;
     let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts);
@@ -95,6 +98,8 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = pods => {}
         () = kubelet => {}
         () = event_sender.run() => {}
+        () = server.keeper.keep() => {}
+        () = serving.keep(server.client.clone()) => {}
         () = lean::keep() => {}
         error = registration.keep(mirror.link()) => return Err(error),
     }
@@ -108,6 +113,7 @@ struct Prepared {
     /// Held to the end: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
     _only: only_one::OnlyOne,
     server: api_server::ApiServer,
+    serving: Serving,
     listener: TcpListener,
     facts: NodeFacts,
     registration: registration::Registration,
@@ -122,7 +128,7 @@ async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) 
     info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
     info!("in force: {}", node::in_force(&host));
 
-    let server = api_server::connect(member.kubeconfig.as_deref(), config.client_ca_file.as_deref()).await?;
+    let server = api_server::connect(config, member).await?;
     let address = match member.address {
         Some(address) => address,
         None => server.local_address().await?,
@@ -138,6 +144,9 @@ async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) 
         capacity: member.capacity.clone(),
         reserved: member.reserved.clone(),
     };
+    let status = node::object(&profile, &host, Timestamp::now()).status.unwrap_or_default();
+    let names = Names::of(status.addresses.as_deref().unwrap_or_default());
+    let serving = Serving::new(&config.certificates, &member.name, names)?;
     let facts = NodeFacts {
         name: member.name.as_str().to_owned(),
         address: profile.address.clone(),
@@ -145,16 +154,13 @@ async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) 
         user: SiteUser::of(&host),
         images: ImageMap::default(),
         api_server: server.endpoint(),
-        allocatable: node::object(&profile, &host, Timestamp::now())
-            .status
-            .and_then(|s| s.allocatable)
-            .unwrap_or_default(),
+        allocatable: status.allocatable.unwrap_or_default(),
     };
 
     let registration = registration::Registration::new(server.client.clone(), profile, host, pipe.clone());
     let continuity = registration.register().await?;
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-    Ok(Prepared { _only, server, listener, facts, registration, continuity })
+    Ok(Prepared { _only, server, serving, listener, facts, registration, continuity })
 }
 
 /// Waits for `SIGTERM` or `SIGINT`.

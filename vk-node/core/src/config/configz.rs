@@ -27,6 +27,8 @@ pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
                 "anonymous": {"enabled": false},
             },
             "authorization": {"mode": "Webhook"},
+            "rotateCertificates": true,
+            "serverTLSBootstrap": config.certificates.serving,
             "registerNode": true,
             "registerWithTaints": taints,
             "systemReserved": member.reserved.quantities(),
@@ -41,6 +43,8 @@ pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
         "vk-node": {
             "nodeName": member.name.as_str(),
             "kubeconfig": member.kubeconfig,
+            "bootstrapKubeconfig": config.certificates.bootstrap_kubeconfig,
+            "certDirectory": config.certificates.directory_of(&member.name),
             "address": member.address,
             "labels": member.labels,
             "capacity": member.capacity.quantities(),

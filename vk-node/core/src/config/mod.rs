@@ -10,6 +10,7 @@
 //! is described in `docs/node.md`, with an example of every key in `docs/node.yaml`.
 
 mod aliases;
+mod certificates;
 mod configz;
 mod label;
 mod read;
@@ -28,6 +29,7 @@ use vk_cmd_crds::NodeName;
 use vk_task::CgroupChoice;
 
 pub use aliases::from_environment;
+pub use certificates::{CertificateConfig, CertificateSettings};
 pub use configz::configz;
 pub use label::{label_problem, value_problem};
 pub use read::read;
@@ -41,6 +43,8 @@ pub struct NodeConfig {
     pub members: Vec<MemberConfig>,
     /// The certificate authority whose clients may ask the kubelet's API; `None`: that of the kubeconfig.
     pub client_ca_file: Option<PathBuf>,
+    /// How the nodes come to their own certificates.
+    pub certificates: CertificateConfig,
     /// The pipe that all of them work with.
     pub pipe: PipeConfig,
     /// When a node is short of something.

@@ -34,10 +34,13 @@ const MEMBER_KEYS: [&str; 13] = [
     "walltimeSeconds",
 ];
 /// The keys that may stand at the top only.
-const TOP_KEYS: [&str; 9] = [
+const TOP_KEYS: [&str; 12] = [
     "nodeName",
     "nodes",
     "clientCAFile",
+    "bootstrapKubeconfig",
+    "certDirectory",
+    "serverTLSBootstrap",
     "pipe",
     "pressure",
     "nodeStatusUpdateFrequency",
@@ -70,6 +73,10 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         ..Settings::default()
     };
     settings.client_ca_file = map.get("clientCAFile").and_then(|node| path(reader, &node, directory));
+    let certificates = &mut settings.certificates;
+    certificates.bootstrap_kubeconfig = map.get("bootstrapKubeconfig").and_then(|node| path(reader, &node, directory));
+    certificates.directory = map.get("certDirectory").and_then(|node| path(reader, &node, directory));
+    certificates.serving = map.get("serverTLSBootstrap").and_then(|node| reader.boolean(&node));
     if let Some(map) =
         map.get("pipe").and_then(|node| reader.map(&node, &["run", "directory", "records", "cgroup", "siteFile"]))
     {

@@ -9,7 +9,10 @@ use jiff::SignedDuration;
 use vk_cmd_crds::{NodeName, labels};
 use vk_task::CgroupChoice;
 
-use super::{KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure, Resources};
+use super::{
+    CertificateSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure,
+    Resources,
+};
 
 /// The kubelet's port.
 const PORT: u16 = 10250;
@@ -38,6 +41,8 @@ pub struct Settings {
     pub member: MemberSettings,
     /// See [`NodeConfig::client_ca_file`].
     pub client_ca_file: Option<PathBuf>,
+    /// See [`NodeConfig::certificates`].
+    pub certificates: CertificateSettings,
     /// Who runs the pipe.
     pub pipe_owner: Option<PipeOwner>,
     /// See [`PipeConfig::directory`].
@@ -181,6 +186,7 @@ impl Settings {
             names: self.names.or(lower.names),
             member: self.member.over(lower.member),
             client_ca_file: self.client_ca_file.or(lower.client_ca_file),
+            certificates: self.certificates.over(lower.certificates),
             pipe_owner: self.pipe_owner.or(lower.pipe_owner),
             hostpipe: self.hostpipe.or(lower.hostpipe),
             records: self.records.or(lower.records),
@@ -210,12 +216,14 @@ impl Settings {
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
+        let directory = directory.unwrap_or_default();
         Ok(NodeConfig {
             members,
             client_ca_file: self.client_ca_file,
+            certificates: self.certificates.finish(&directory),
             pipe: PipeConfig {
                 owner: self.pipe_owner.unwrap_or_default(),
-                directory: directory.unwrap_or_default(),
+                directory,
                 records: self.records,
                 cgroup: self.cgroup.unwrap_or_default(),
                 site_file: self.site_file,

@@ -1,0 +1,50 @@
+//! A client whose credentials can change while it is used.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use tower::Service;
+
+/// Where the client of the moment is. A request goes by the one that is there when it is made; what is then open of an
+/// earlier one, a watch say, stays open, and its connections end with the last of it.
+#[derive(Clone)]
+pub(super) struct Switch(Arc<RwLock<Client>>);
+
+impl Switch {
+    /// A switch that is at `client`, and a client that always goes where the switch is.
+    pub(super) fn new(client: Client) -> (Self, Client) {
+        let namespace = client.default_namespace().to_owned();
+        let switch = Self(Arc::new(RwLock::new(client)));
+        (switch.clone(), Client::new(switch, namespace))
+    }
+
+    /// Uses this client from now on.
+    pub(super) fn set(&self, client: Client) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = client;
+    }
+
+    /// The client of the moment.
+    pub(super) fn get(&self) -> Client {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Service<Request<Body>> for Switch {
+    type Response = Response<Body>;
+    type Error = kube::Error;
+    type Future = BoxFuture<'static, Result<Response<Body>, kube::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
+        // Each client has a queue of its own.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let client = self.get();
+        Box::pin(async move { client.send(request).await })
+    }
+}

@@ -1,0 +1,142 @@
+//! Who the node is: to the API server, and to those who ask its own API.
+//!
+//! ```text
+//!   bootstrap token ──▶ request ── approved, signed ──▶ client certificate ──▶ Client (changes inside, for ever the same)
+//!                          ▲                                  │ most of its time is over
+//!                          └──────────────────────────────────┘ asked for by itself
+//!
+//!   self-signed ──▶ Serving (what new handshakes show) ◀── signed ── request by the Client, again when it grows old
+//! ```
+//!
+//! What is asked for and when is decided in [`vk_node_core::certificates`]. Both certificates are on disk, in the kubelet's
+//! layout, so that a node that starts again asks for nothing. Connections that are open when a certificate changes stay
+//! as they are: a watch goes on, and so does whoever follows a log.
+
+mod client;
+mod files;
+mod kubeconfig;
+mod managed;
+mod pair;
+mod serving;
+mod signing;
+mod store;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jiff::{SignedDuration, Timestamp};
+use kube::{Client, Config};
+use vk_cmd_crds::NodeName;
+use vk_node_core::certificates::Rotation;
+use vk_node_core::config::CertificateConfig;
+
+pub(crate) use kubeconfig::pem_of;
+pub(crate) use serving::{Serving, Shown};
+
+/// The longest that one wait is, so that a clock that jumps is noticed.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(1);
+
+/// A way to the API server.
+pub(crate) struct Established {
+    /// The client. What it shows of itself changes while it is used.
+    pub(crate) client: Client,
+    /// Where the API server is and whom it is known by; its credentials are not to be used.
+    pub(crate) config: Config,
+    /// Keeps the client's credentials good. Must be run.
+    pub(crate) keeper: Keeper,
+}
+
+/// What keeps a client's credentials good.
+pub(crate) enum Keeper {
+    /// They do not change.
+    Nothing,
+    /// They are in files that others replace.
+    Files(files::Files),
+    /// They are certificates that the node asks for itself.
+    Managed(Box<managed::Managed>),
+}
+
+/// Finds a node's way to the API server, waiting for its first certificate as long as it takes.
+///
+/// # Errors
+/// When what is given leads nowhere.
+pub(crate) async fn establish(
+    kubeconfig: Option<&Path>,
+    certificates: &CertificateConfig,
+    node: &NodeName,
+) -> anyhow::Result<Established> {
+    let directory = certificates.directory_of(node);
+    let own = directory.join(kubeconfig::OWN);
+    // A file that is gone by now has done its work.
+    let bootstrap = certificates.bootstrap_kubeconfig.as_deref().filter(|file| file.exists() || !own.exists());
+    if bootstrap.is_some() || (kubeconfig.is_none() && own.exists()) {
+        return managed::establish(bootstrap, certificates, node).await;
+    }
+    let config = kubeconfig::read(kubeconfig).await?;
+    let client = Client::try_from(config.clone()).context("the kubeconfig's credentials cannot be used")?;
+    Ok(match files::Files::of(&config) {
+        Some(files) => {
+            let (client, files) = files.watched(client);
+            Established { client, config, keeper: Keeper::Files(files) }
+        }
+        None => Established { client, config, keeper: Keeper::Nothing },
+    })
+}
+
+impl Keeper {
+    /// Does so, for ever.
+    pub(crate) async fn keep(self) {
+        match self {
+            Self::Nothing => std::future::pending().await,
+            Self::Files(files) => files.keep().await,
+            Self::Managed(managed) => managed.keep().await,
+        }
+    }
+}
+
+/// What does not change about the requests of one node.
+#[derive(Clone)]
+struct Terms {
+    directory: PathBuf,
+    lifetime: Option<i32>,
+    rotate_after: Option<SignedDuration>,
+}
+
+impl Terms {
+    fn of(certificates: &CertificateConfig, node: &NodeName) -> Self {
+        let seconds = |time: std::time::Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+        Self {
+            directory: certificates.directory_of(node),
+            lifetime: certificates.lifetime.map(seconds),
+            rotate_after: certificates
+                .rotate_after
+                .map(|time| SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX)),
+        }
+    }
+
+    /// When a certificate that is taken into use now is to be replaced.
+    fn rotation(&self) -> Rotation {
+        self.rotate_after.map_or_else(|| Rotation::Jittered(random()), Rotation::After)
+    }
+}
+
+/// A random number from 0 to 1.
+fn random() -> f64 {
+    let mut bytes = [0; 4];
+    // Without randomness there would be no key to rotate; the middle will do.
+    match rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 0.5,
+    }
+}
+
+/// Waits for a time of the clock on the wall, which may jump.
+async fn wait_until(time: Timestamp) {
+    loop {
+        let left = time.duration_since(Timestamp::now());
+        if left <= SignedDuration::ZERO {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::try_from(left.min(LOOK_EVERY)).unwrap_or_default()).await;
+    }
+}
