@@ -51,7 +51,7 @@ pub(crate) enum Keeper {
     /// They do not change.
     Nothing,
     /// They are in files that others replace.
-    Files(files::Files),
+    Files(Box<files::Files>),
     /// They are certificates that the node asks for itself.
     Managed(Box<managed::Managed>),
 }
@@ -77,7 +77,7 @@ pub(crate) async fn establish(
     Ok(match files::Files::of(&config) {
         Some(files) => {
             let (client, files) = files.watched(client);
-            Established { client, config, keeper: Keeper::Files(files) }
+            Established { client, config, keeper: Keeper::Files(Box::new(files)) }
         }
         None => Established { client, config, keeper: Keeper::Nothing },
     })

@@ -105,16 +105,14 @@ fn names_of(certificate: &X509Certificate<'_>) -> anyhow::Result<Names> {
     let mut names = Names::default();
     let extension = certificate.subject_alternative_name().context("the certificate's names cannot be read")?;
     for name in extension.into_iter().flat_map(|extension| &extension.value.general_names) {
-        match name {
-            GeneralName::DNSName(name) => {
-                names.dns.insert((*name).to_owned());
-            }
-            GeneralName::IPAddress(bytes) => {
-                let address = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
-                let address = address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
-                names.ips.insert(address.context("the certificate is for an address of a wrong length")?);
-            }
-            other => bail!("the certificate is for {other}"),
+        if let GeneralName::DNSName(name) = name {
+            names.dns.insert((*name).to_owned());
+        } else if let GeneralName::IPAddress(bytes) = name {
+            let address = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+            let address = address.or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+            names.ips.insert(address.context("the certificate is for an address of a wrong length")?);
+        } else {
+            bail!("the certificate is for {name}");
         }
     }
     Ok(names)
