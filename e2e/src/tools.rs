@@ -1,4 +1,4 @@
-//! Finding the programs of Kubernetes, etcd, helm and kwok: given by the user, on PATH, or built once from Go modules into a cache.
+//! Finding the programs of Kubernetes, etcd, helm, kwok and metrics-server: given by the user, on PATH, or built once from Go modules into a cache.
 
 mod build;
 mod progress;
@@ -35,6 +35,8 @@ pub enum Tool {
     Helm,
     /// Fakes pods; only benchmarks use it, as something to compare with.
     Kwok,
+    /// Scrapes nodes for `kubectl top`.
+    MetricsServer,
 }
 
 impl Tool {
@@ -48,6 +50,7 @@ impl Tool {
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::Kwok => "kwok",
+            Self::MetricsServer => "metrics-server",
         }
     }
 
@@ -58,6 +61,7 @@ impl Tool {
             }
             Self::Helm => GoModule::Helm,
             Self::Kwok => GoModule::Kwok,
+            Self::MetricsServer => GoModule::MetricsServer,
         }
     }
 
@@ -67,7 +71,12 @@ impl Tool {
             Self::Helm => find_on_path(self.name()),
             Self::Kubectl => find_on_path(self.name()).filter(|kubectl| recent_enough(kubectl)),
             // The servers must be of the release that we pin.
-            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::KubeScheduler | Self::Kwok => None,
+            Self::Etcd
+            | Self::KubeApiserver
+            | Self::KubeControllerManager
+            | Self::KubeScheduler
+            | Self::Kwok
+            | Self::MetricsServer => None,
         }
     }
 }

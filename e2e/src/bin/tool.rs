@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use vk_cmd_e2e::tools::{self, Tool};
 
-const ALL: [Tool; 7] = [
+const ALL: [Tool; 8] = [
     Tool::Etcd,
     Tool::KubeApiserver,
     Tool::KubeControllerManager,
@@ -14,6 +14,7 @@ const ALL: [Tool; 7] = [
     Tool::Kubectl,
     Tool::Helm,
     Tool::Kwok,
+    Tool::MetricsServer,
 ];
 
 fn main() -> ExitCode {

@@ -15,6 +15,9 @@ use crate::scratch::write_private;
 /// kubelets' API by a ClusterRoleBinding, so that a vk-node has something to ask the API server about.
 pub(super) const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
+/// The API server as a client of extension API servers.
+const AGGREGATOR: &str = "front-proxy-client";
+
 /// Everything the servers need to know of each other: ports, certificates, files.
 #[derive(Debug)]
 pub(super) struct Layout {
@@ -40,6 +43,8 @@ struct Files {
     etcd_client: IdentityFiles,
     api_server: IdentityFiles,
     kubelet_client: IdentityFiles,
+    aggregator_authority: IdentityFiles,
+    aggregator: IdentityFiles,
     controller_manager: IdentityFiles,
     scheduler: IdentityFiles,
     token_signing_key: PathBuf,
@@ -55,6 +60,8 @@ impl Layout {
         let cluster = Authority::new("kubernetes-ca")?;
         // An authority of its own: any client of the cluster could otherwise write to etcd, past all of Kubernetes' checks.
         let store = Authority::new("etcd-ca")?;
+        // And one for those who say in whose name they ask: extension API servers believe whoever it has signed for.
+        let front_proxy = Authority::new("front-proxy-ca")?;
         let (signing, checking) = service_account_keys()?;
         let (signing_path, checking_path) = (pki.join("service-account.key"), pki.join("service-account.pub"));
         write_private(&signing_path, &signing)?;
@@ -67,6 +74,8 @@ impl Layout {
             api_server: cluster
                 .server("kube-apiserver", &["kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1"])?
                 .write(&pki, "kube-apiserver")?,
+            aggregator_authority: front_proxy.identity.write(&pki, "front-proxy-ca")?,
+            aggregator: front_proxy.client(AGGREGATOR, None)?.write(&pki, AGGREGATOR)?,
             kubelet_client: cluster.client(KUBELET_CLIENT, None)?.write(&pki, KUBELET_CLIENT)?,
             controller_manager: cluster
                 .server("kube-controller-manager", &[])?
@@ -142,6 +151,14 @@ impl Layout {
         flags.set("service-account-signing-key-file", &self.files.token_signing_key);
         flags.set("kubelet-client-certificate", &self.files.kubelet_client.certificate);
         flags.set("kubelet-client-key", &self.files.kubelet_client.key);
+        // As kubeadm has it: for extension API servers such as metrics-server.
+        flags.set("requestheader-client-ca-file", &self.files.aggregator_authority.certificate);
+        flags.set("requestheader-allowed-names", AGGREGATOR);
+        flags.set("requestheader-username-headers", "X-Remote-User");
+        flags.set("requestheader-group-headers", "X-Remote-Group");
+        flags.set("requestheader-extra-headers-prefix", "X-Remote-Extra-");
+        flags.set("proxy-client-cert-file", &self.files.aggregator.certificate);
+        flags.set("proxy-client-key-file", &self.files.aggregator.key);
         // As kubeadm has it. The default tries the node's name first, which no name server knows here.
         flags.set("kubelet-preferred-address-types", "InternalIP,ExternalIP,Hostname");
         // A loopback address cannot be the endpoint of the service `kubernetes`; without this the log complains every 10 s.

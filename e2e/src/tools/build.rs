@@ -22,6 +22,7 @@ pub(super) enum GoModule {
     Kubernetes,
     Helm,
     Kwok,
+    MetricsServer,
 }
 
 impl GoModule {
@@ -30,6 +31,7 @@ impl GoModule {
             Self::Kubernetes => "kubernetes",
             Self::Helm => "helm",
             Self::Kwok => "kwok",
+            Self::MetricsServer => "metrics-server",
         }
     }
 
@@ -43,6 +45,7 @@ impl GoModule {
             Self::Kubernetes => "k8s.io/kubernetes",
             Self::Helm => "helm.sh/helm/v3",
             Self::Kwok => "sigs.k8s.io/kwok",
+            Self::MetricsServer => "sigs.k8s.io/metrics-server",
         }
     }
 
@@ -70,7 +73,8 @@ impl GoModule {
                     set(&format!("{package}.k8sVersionMinor"), minor);
                 }
             }
-            Self::Kwok => {} // has it in its source
+            Self::Kwok => {}          // has it in its source
+            Self::MetricsServer => {} // nobody asks it
         }
         flags
     }
@@ -79,7 +83,7 @@ impl GoModule {
     fn renames(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Kubernetes => &[("server", "etcd")],
-            Self::Helm | Self::Kwok => &[],
+            Self::Helm | Self::Kwok | Self::MetricsServer => &[],
         }
     }
 }

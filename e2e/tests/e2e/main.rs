@@ -34,3 +34,4 @@ mod rough;
 mod same_name;
 mod site_rules;
 mod sites;
+mod top;

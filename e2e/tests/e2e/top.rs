@@ -1,0 +1,154 @@
+//! `kubectl top`, by way of the real metrics-server: it scrapes `/metrics/resource` of a vk-node.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vk_cmd_e2e::exec;
+use vk_cmd_e2e::process::Process;
+use vk_cmd_e2e::tools::{self, Tool};
+use vk_cmd_e2e::wait::{self, Probe};
+
+use crate::fixture::SOON;
+use crate::ground::{GLANCE, LONG, Room, room};
+
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "metrics-server";
+/// The least that metrics-server takes. It shows what it has scraped twice.
+const RESOLUTION: &str = "--metric-resolution=10s";
+
+impl Room {
+    async fn apply_everywhere(&self, objects: &[Value]) {
+        let mut kubectl = self.ground.plane.kubectl();
+        kubectl.args(["apply", "-f", "-"]);
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
+        exec::text_with_input(kubectl, list.to_string().as_bytes(), SOON).await.unwrap();
+    }
+}
+
+/// What metrics-server may do: the rules of its own manifest.
+fn rights() -> [Value; 6] {
+    let rbac = "rbac.authorization.k8s.io";
+    let subject = json!([{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]);
+    let bind = |kind: &str, name: &str, role_kind: &str, role: &str| {
+        let namespace = (kind == "RoleBinding").then_some(NAMESPACE);
+        json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": kind, "metadata": {"name": name, "namespace": namespace},
+            "roleRef": {"apiGroup": rbac, "kind": role_kind, "name": role}, "subjects": subject,
+        })
+    };
+    let rules = json!([
+        {"apiGroups": [""], "resources": ["nodes/metrics"], "verbs": ["get"]},
+        {"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["get", "list", "watch"]},
+    ]);
+    [
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": NAME, "namespace": NAMESPACE}}),
+        json!({"apiVersion": format!("{rbac}/v1"), "kind": "ClusterRole",
+               "metadata": {"name": "system:metrics-server"}, "rules": rules}),
+        bind("ClusterRoleBinding", "system:metrics-server", "ClusterRole", "system:metrics-server"),
+        bind("ClusterRoleBinding", "metrics-server:system:auth-delegator", "ClusterRole", "system:auth-delegator"),
+        bind("RoleBinding", "metrics-server-auth-reader", "Role", "extension-apiserver-authentication-reader"),
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": NAMESPACE},
+               "spec": {"type": "ExternalName", "externalName": "localhost"}}),
+    ]
+}
+
+fn api_service(port: u16) -> Value {
+    json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": "v1beta1.metrics.k8s.io"},
+        "spec": {
+            "group": "metrics.k8s.io", "version": "v1beta1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": true, "service": {"name": NAME, "namespace": NAMESPACE, "port": port},
+        },
+    })
+}
+
+/// Starts metrics-server; gives its port when it listens.
+async fn metrics_server(room: &Room) -> (Process, u16) {
+    room.apply_everywhere(&rights()).await;
+    let plane = room.ground.plane;
+    let kubeconfig = plane.service_account_kubeconfig(NAMESPACE, NAME).await.unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut command = Command::new(tools::path(Tool::MetricsServer).await.unwrap());
+    for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
+        command.arg(format!("--{flag}={}", kubeconfig.display()));
+    }
+    command.args(["--bind-address=127.0.0.1", &format!("--secure-port={port}"), RESOLUTION]);
+    command.arg(format!("--cert-dir={}", plane.directory().join(NAME).display()));
+    command.args(["--kubelet-insecure-tls", "--kubelet-preferred-address-types=InternalIP"]);
+    command.args(["--kubelet-use-node-status-port", "--kubelet-request-timeout=8s"]);
+    let mut process = Process::start(NAME, command, plane.directory().join("metrics-server.log")).unwrap();
+    let listening = wait::until("metrics-server to listen", LONG, GLANCE, async || {
+        process.must_be_running()?;
+        Ok(match std::net::TcpStream::connect(("127.0.0.1", port)) {
+            Ok(_) => Probe::Ready(()),
+            Err(error) => Probe::not_yet(error.to_string()),
+        })
+    });
+    listening.await.unwrap();
+    (process, port)
+}
+
+/// What `kubectl top` prints once it has something to print: the lines without the heading, in words.
+async fn top(room: &Room, arguments: &[&str]) -> anyhow::Result<Vec<Vec<String>>> {
+    let what = format!("kubectl top {arguments:?} to have figures");
+    wait::until(&what, LONG, Duration::from_millis(500), async || {
+        let mut kubectl = room.kubectl(&["top"]);
+        kubectl.args(arguments).arg("--no-headers");
+        Ok(match exec::text(kubectl, SOON).await {
+            Ok(text) if !text.trim().is_empty() => {
+                let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+                Probe::Ready(text.lines().map(words).collect())
+            }
+            Ok(_) => Probe::not_yet("nothing yet"),
+            Err(error) => Probe::not_yet(format!("{error:#}")),
+        })
+    })
+    .await
+}
+
+/// A figure of `kubectl top`: `12m` or `34Mi`.
+fn figure(text: &str, unit: &str) -> u64 {
+    text.strip_suffix(unit).unwrap_or_else(|| panic!("{text:?} is not in {unit}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn kubectl_top_shows_what_is_used() {
+    let room = room("top").await;
+    let _site = room.site("vk-top").await;
+    // 40 MiB that it holds, and a processor that it keeps busy.
+    let script = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); while :; do :; done; echo $x";
+    let spec = json!({
+        "nodeSelector": {"kubernetes.io/hostname": "vk-top"}, "automountServiceAccountToken": false,
+        "tolerations": [{"key": "virtual-kubelet.io/provider", "operator": "Exists"}],
+        "containers": [
+            {"name": "busy", "image": "vk-cmd.io/host", "command": ["nice", "sh", "-c", script],
+             "resources": {"limits": {"cpu": "1"}, "requests": {"cpu": "10m"}}},
+            {"name": "idle", "image": "vk-cmd.io/host", "command": ["sh", "-c", "while :; do sleep 0.01; done"],
+             "resources": {"requests": {"cpu": "10m"}}},
+        ],
+    });
+    let metadata = json!({"name": "uses", "namespace": room.namespace});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+    room.apply_everywhere(&[pod]).await;
+    room.says(&["wait", "--for=condition=Ready", "pod/uses", "--timeout=60s"]).await;
+    let (server, port) = metrics_server(&room).await;
+    room.apply_everywhere(&[api_service(port)]).await;
+    let node = top(&room, &["node", "vk-top"]).await;
+    let containers = top(&room, &["pod", "uses", "--containers"]).await;
+    let pod = top(&room, &["pod", "uses"]).await;
+    // An API that nobody serves any more would keep namespaces from going.
+    let gone = ["delete", "apiservice", "v1beta1.metrics.k8s.io", "--timeout=30s"];
+    room.says(&gone).await;
+    drop(server);
+
+    let (node, containers, pod) = (node.unwrap(), containers.unwrap(), pod.unwrap());
+    assert_eq!(node[0][0], "vk-top");
+    assert!(figure(&node[0][1], "m") > 0 && figure(&node[0][3], "Mi") > 0, "{node:?}");
+    let of = |name: &str| containers.iter().find(|line| line[1] == name).unwrap();
+    assert!(figure(&of("busy")[2], "m") > 0 && figure(&of("busy")[3], "Mi") >= 38, "{containers:?}");
+    assert!(figure(&of("idle")[3], "Mi") < 38, "{containers:?}");
+    assert_eq!(pod[0][0], "uses");
+    assert!(figure(&pod[0][2], "Mi") >= 38, "{pod:?}");
+}
