@@ -15,17 +15,24 @@ pub struct Operator {
     process: Option<Process>,
     program: PathBuf,
     kubeconfig: PathBuf,
+    flags: Vec<String>,
     scratch: Scratch,
 }
 
 impl Operator {
     /// Starts one with the rights that `kubeconfig` gives: in tests those of the chart's own ServiceAccount.
     pub async fn start(kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(kubeconfig, &[]).await
+    }
+
+    /// The same with further flags.
+    pub async fn start_with(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
         let program = binaries::built().await?.operator.clone();
         let mut this = Self {
             process: None,
             program,
             kubeconfig: kubeconfig.to_owned(),
+            flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             scratch: Scratch::new("vk-cmd-operator-")?,
         };
         this.restart()?;
@@ -67,7 +74,7 @@ impl Operator {
     /// The one place that knows the operator's command line.
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig);
+        command.arg("run").arg("--kubeconfig").arg(&self.kubeconfig).args(&self.flags);
         command
     }
 }

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::approver::Approvals;
 use crate::run;
 
 /// Turns CmdJobs into pods on vk-cmd nodes, and reports what becomes of them.
@@ -34,6 +35,21 @@ pub struct RunArgs {
     #[arg(long, env = "VK_OPERATOR_HEALTH_ADDRESS", value_name = "ADDRESS:PORT", default_value = "")]
     pub health_address: HealthAddress,
 
+    /// Whether to approve the serving certificates of vk-nodes, for the names and addresses that their Nodes have.
+    #[arg(
+        long, env = "VK_OPERATOR_APPROVE_SERVING_CERTIFICATES", value_name = "BOOL", default_value_t = true,
+        num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set,
+    )]
+    pub approve_serving_certificates: bool,
+
+    /// Whether to approve the client certificates of vk-nodes too: the first ones, which bootstrap tokens of the group
+    /// system:bootstrappers:vk-cmd ask for, and the next ones, which the nodes ask for themselves.
+    #[arg(
+        long, env = "VK_OPERATOR_APPROVE_CLIENT_CERTIFICATES", value_name = "BOOL", default_value_t = false,
+        num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set,
+    )]
+    pub approve_client_certificates: bool,
+
     /// What to log, as tracing's EnvFilter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "VK_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log_level: EnvFilter,
@@ -57,6 +73,8 @@ impl Cli {
         let Command::Run(args) = self.command;
         tracing_subscriber::fmt().with_env_filter(args.log_level).with_writer(std::io::stderr).with_ansi(false).init();
         let config = run::kube_config(args.kubeconfig.as_deref()).await?;
-        run::run(config, args.health_address.0).await.context("the operator has stopped")
+        let approvals =
+            Approvals { serving: args.approve_serving_certificates, clients: args.approve_client_certificates };
+        run::run(config, args.health_address.0, approvals).await.context("the operator has stopped")
     }
 }

@@ -15,6 +15,7 @@ use kube::{Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 
+use crate::approver::{self, Approvals};
 use crate::cache::{self, MaybeJob};
 use crate::health;
 use crate::memory::Memory;
@@ -44,7 +45,7 @@ pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Conf
 }
 
 /// Runs until SIGTERM or SIGINT; what is under way then is finished first.
-pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> anyhow::Result<()> {
+pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, approvals: Approvals) -> anyhow::Result<()> {
     let client = Client::try_from(config).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
@@ -53,6 +54,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> an
         None => std::future::pending().right_future(),
     };
     let stop = shutdown()?;
+    let approver = approver::run(client.clone(), approvals);
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory) });
 
     let work = applier(
@@ -69,7 +71,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> an
     });
     info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
 
-    pin_mut!(work, health);
+    pin_mut!(work, health, approver);
     tokio::select! {
         // Cancel-safe: it ends only by itself, after a signal; if health fails first, what is dropped here is what a crash
         // would have dropped, and every step survives that.
@@ -77,6 +79,8 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>) -> an
             info!("vk-operator has stopped");
             Ok(())
         }
+        // Cancel-safe: an approval is one write, and what was not approved is looked at again by the next start.
+        () = &mut approver => Ok(()),
         // Cancel-safe: a probe that gets no answer is asked again.
         result = &mut health => result,
     }

@@ -8,6 +8,9 @@ use vk_cmd_e2e::chart::{self, Chart};
 use vk_cmd_e2e::control_plane::{ControlPlane, Options};
 use vk_cmd_e2e::operator::Operator;
 
+/// How the chart is installed for tests: what is off by default is on.
+const CHART: &[&str] = &["--set", "replicas=0,bootstrap.enabled=true"];
+
 /// For commands that answer at once; generous, because all tests run at the same time.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -25,7 +28,7 @@ pub(crate) async fn chart() -> &'static Chart {
     static SHARED: OnceCell<Result<Chart, String>> = OnceCell::const_new();
     let install = async || {
         let cluster = control_plane().await.cluster();
-        chart::install(cluster, chart::WITHOUT_OPERATOR).await.map_err(|error| format!("{error:#}"))
+        chart::install(cluster, CHART).await.map_err(|error| format!("{error:#}"))
     };
     SHARED.get_or_init(install).await.as_ref().unwrap_or_else(|error| panic!("{error}"))
 }
@@ -43,7 +46,7 @@ pub(crate) async fn operator() -> &'static Mutex<Operator> {
 /// An operator with the rights of the ServiceAccount of `chart`, which is what tests the chart's RBAC.
 pub(crate) async fn operator_of(plane: &ControlPlane, chart: &Chart) -> anyhow::Result<Operator> {
     let account = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
-    Operator::start(&account).await
+    Operator::start_with(&account, &["--approve-client-certificates"]).await
 }
 
 /// A namespace of the test's own.

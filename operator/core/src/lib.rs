@@ -4,10 +4,12 @@
 //! One reconcile goes through the modules in this order:
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods and its node, [`attempts`] joins what is recorded with what is
 //! seen, [`mod@plan`] decides, [`pod`] builds what is to be created, [`status`] says what has become of it, and [`patch`] finds
-//! the smallest write that makes the API server say so too.
+//! the smallest write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of
+//! nodes are approved.
 
 pub mod attempts;
 pub mod backoff;
+pub mod csr;
 pub mod patch;
 pub mod plan;
 pub mod pod;
