@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -72,6 +73,35 @@ impl Cluster {
         }
         command.arg("--kubeconfig").arg(&self.kubeconfig);
         command
+    }
+
+    /// A kubeconfig with a bootstrap token in `group`, as `kubeadm token create` makes them. `id` is six letters and digits.
+    pub async fn bootstrap_kubeconfig(&self, id: &str, group: &str) -> Result<PathBuf> {
+        const SECRET: &str = "0123456789abcdef";
+        let fields = [
+            ("token-id", id),
+            ("token-secret", SECRET),
+            ("usage-bootstrap-authentication", "true"),
+            ("auth-extra-groups", group),
+        ];
+        let secret = Secret {
+            metadata: ObjectMeta { name: Some(format!("bootstrap-token-{id}")), ..ObjectMeta::default() },
+            type_: Some("bootstrap.kubernetes.io/token".to_owned()),
+            string_data: Some(fields.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..Secret::default()
+        };
+        let secrets: Api<Secret> = Api::namespaced(self.client().await?, "kube-system");
+        secrets.create(&PostParams::default(), &secret).await.context("cannot make a bootstrap token")?;
+        let path = self.directory.join(format!("bootstrap-{id}.kubeconfig"));
+        let token = format!("{id}.{SECRET}");
+        let cluster = kubeconfig::cluster_of(&self.kubeconfig)?;
+        kubeconfig::write(&path, cluster, "bootstrap", &Credential::Token(&token))?;
+        Ok(path)
+    }
+
+    /// A client with what another kubeconfig of this cluster says.
+    pub async fn client_of(&self, kubeconfig: &Path) -> Result<Client> {
+        kubeconfig::client(kubeconfig, None).await
     }
 
     /// A kubeconfig with a token of a ServiceAccount, and so with exactly the rights that it has.

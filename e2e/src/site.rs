@@ -30,6 +30,8 @@ pub struct Settings {
     pub node_name: String,
     /// The node's credentials.
     pub kubeconfig: PathBuf,
+    /// Whether those are a bootstrap token's, with which the node asks for its own. Not for a node in a container.
+    pub bootstrap: bool,
     /// The authority that signs the API server's certificate as a client of kubelets.
     pub client_ca: Option<PathBuf>,
     /// The address at which the API server reaches the node; none lets the node find out.
@@ -72,6 +74,7 @@ impl Settings {
         Self {
             node_name: node_name.to_owned(),
             kubeconfig: kubeconfig.to_owned(),
+            bootstrap: false,
             client_ca,
             address: None,
             separate_pipe: false,
@@ -249,7 +252,8 @@ impl Site {
         let mut command = self.node_program();
         let in_docker = matches!(settings.node_in, NodeIn::Docker { .. });
         if let NodeIn::Host = settings.node_in {
-            command.arg("--node-name").arg(&settings.node_name).arg("--kubeconfig").arg(&settings.kubeconfig);
+            let flag = if settings.bootstrap { "--bootstrap-kubeconfig" } else { "--kubeconfig" };
+            command.arg("--node-name").arg(&settings.node_name).arg(flag).arg(&settings.kubeconfig);
             command.arg("--hostpipe").arg(self.hostpipe());
         }
         if let Some(authority) = &settings.client_ca {

@@ -22,6 +22,7 @@ mod fifo;
 mod fixture;
 mod given;
 mod ground;
+mod identity;
 mod job_ends;
 mod kubelet_access;
 mod kubelet_api;
