@@ -171,7 +171,7 @@ fn a_serving_certificate_waits_for_the_addresses_of_its_node() {
 fn all_else_is_left_to_people() {
     let left = |request: &CertificateSigningRequest| match decide(request, Some(&node("False"))) {
         Decision::Leave(why) => why,
-        other => panic!("{other:?}"),
+        other @ (Decision::Nothing | Decision::Approve(_) | Decision::Later(_)) => panic!("{other:?}"),
     };
     let with = |change: &dyn Fn(&mut CertificateSigningRequestSpec)| {
         [good_serving(), client(), by_token()].map(|mut request| {
