@@ -243,3 +243,26 @@ fn what_is_no_request_is_left() {
         assert_eq!(node_to_look_at(&request), None);
     }
 }
+
+proptest::proptest! {
+    /// Anybody who may ask for a certificate may write anything into the request.
+    #[test]
+    fn whatever_is_written_is_read_or_left(at in 0_usize..400, bytes in proptest::collection::vec(0_u8.., 0..40)) {
+        let der = x509_parser::pem::parse_x509_pem(&good_serving().spec.request.0).unwrap().1.contents;
+        let mut damaged = der.clone();
+        let at = at.min(damaged.len());
+        damaged.splice(at..damaged.len().min(at + bytes.len()), bytes);
+        let pem = pem_of(&damaged);
+        // Damage elsewhere, to the key or the signature, is for the signer to see.
+        match decide(&request(Purpose::Serving, pem), Some(&node("True"))) {
+            Decision::Approve(approved) => proptest::prop_assert_eq!(approved, name()),
+            Decision::Leave(_) | Decision::Later(_) => {}
+            Decision::Nothing => proptest::prop_assert!(false, "it is of our signer and undecided"),
+        }
+    }
+}
+
+fn pem_of(der: &[u8]) -> Vec<u8> {
+    let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+    format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n").into_bytes()
+}
