@@ -102,18 +102,18 @@ async fn what_cannot_be_honoured_is_refused_with_all_the_reasons() {
     let room = room("refused").await;
     let site = room.site("vk-refused").await;
     let mut spec = placed("vk-refused");
-    spec["volumes"] = json!([{"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}}]);
+    spec["hostAliases"] = json!([{"ip": "127.0.0.1", "hostnames": ["other"]}]);
+    spec["volumes"] = json!([{"name": "share", "nfs": {"server": "nfs.example.org", "path": "/"}}]);
     spec["containers"] = json!([{
         "name": "c", "image": "vk-cmd.io/host", "command": ["touch", "ran"],
-        "securityContext": {"runAsUser": 5},
-        "volumeMounts": [{"name": "scratch", "mountPath": "/scratch", "mountPropagation": "HostToContainer"}],
+        "lifecycle": {"preStop": {"tcpSocket": {"port": 80}}},
     }]);
     room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "wants-much"}, "spec": spec})).await;
     let pod = room.pod("wants-much", "to be refused", |pod| phase(pod) == "Failed").await;
     let status = pod.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("UnsupportedPodSpec"));
     let message = status.message.unwrap();
-    for word in ["spec.volumes", "securityContext", "volumeMounts"] {
+    for word in ["spec.hostAliases", "spec.volumes", "lifecycle.preStop"] {
         assert!(message.contains(word), "{word} is not in {message:?}");
     }
     assert!(!site.home().join("ran").exists());

@@ -122,6 +122,7 @@ pub fn build(
         stdio: container.stdio,
         limits: container.limits.clone(),
         security: container.security.clone(),
+        termination_message: Some(container.termination_message.clone()),
         ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)
     };
     match spec.problems() {

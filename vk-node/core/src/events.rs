@@ -10,7 +10,7 @@ use std::fmt;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use vk_task::TaskId;
 
-use crate::admit::Role;
+use crate::admit::{AdmittedContainer, HookKind, Role};
 use crate::probe::Kind;
 use crate::probe::machine::Answer;
 use crate::runs::ID_SCHEME;
@@ -52,6 +52,17 @@ const CRASH_LOOP: &str = "CrashLoopBackOff";
 /// The reasons of runs whose program was never executed.
 const NEVER_RAN: [&str; 5] =
     ["CommandNotFound", "CommandNotExecutable", "WorkingDirectoryError", "StoppedBeforeStart", "StartError"];
+
+impl List {
+    /// The one that holds containers with this part in the pod.
+    fn of(role: Role) -> Self {
+        match role {
+            Role::Init | Role::Sidecar => Self::Init,
+            Role::Main => Self::Main,
+            Role::Ephemeral => Self::Ephemeral,
+        }
+    }
+}
 
 impl fmt::Display for List {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,11 +116,7 @@ pub fn of_stop(task: &TaskId, reason: &str) -> Note {
 /// That a probe has failed, could not be made, or has something to say. A success says nothing.
 #[must_use]
 pub fn of_probe(role: Role, container: &str, kind: Kind, answer: &Answer) -> Option<Note> {
-    let list = match role {
-        Role::Init | Role::Sidecar => List::Init,
-        Role::Main => List::Main,
-        Role::Ephemeral => List::Ephemeral,
-    };
+    let list = List::of(role);
     let (reason, message) = match answer {
         Answer::Success => return None,
         Answer::Warning { message } => ("ProbeWarning", format!("{kind} probe warning: {message}")),
@@ -119,6 +126,17 @@ pub fn of_probe(role: Role, container: &str, kind: Kind, answer: &Answer) -> Opt
         }
     };
     Some(Note { field: Some(format!("{list}{{{container}}}")), ..Note::new(NoteKind::Warning, reason, message) })
+}
+
+/// A hook of a container has failed. Why is not told: it may hold what not everybody who sees events is to see.
+#[must_use]
+pub fn of_failed_hook(container: &AdmittedContainer, hook: HookKind) -> Note {
+    let list = List::of(container.role);
+    let (reason, message) = match hook {
+        HookKind::PostStart => ("FailedPostStartHook", "PostStartHook failed"),
+        HookKind::PreStop => ("FailedPreStopHook", "PreStopHook failed"),
+    };
+    Note { field: Some(format!("{list}{{{}}}", container.name)), ..Note::new(NoteKind::Warning, reason, message) }
 }
 
 fn of_container(list: List, before: Option<&ContainerStatus>, after: &ContainerStatus, notes: &mut Vec<Note>) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use vk_task::{HostInfo, MountNamespaces, TaskView};
 
-use crate::admit::{AdmittedPod, Refusal};
+use crate::admit::{AdmittedPod, HookKind, Refusal};
 use crate::images::ImageMap;
 
 /// What is known about one pod when a decision is made.
@@ -25,6 +25,10 @@ pub struct Facts<'a> {
     pub troubles: &'a BTreeMap<String, Trouble>,
     /// What probes have told, by the container's name.
     pub probed: &'a BTreeMap<String, Probed>,
+    /// How hooks have gone, by the container's name.
+    pub hooks: &'a BTreeMap<String, HookFacts>,
+    /// When this process first decided to end the pod, if it has: the grace counts from then.
+    pub stopping_since: Option<Timestamp>,
     /// This node.
     pub node: &'a NodeFacts,
     /// The time.
@@ -41,6 +45,72 @@ pub enum Deletion {
         /// `metadata.deletionGracePeriodSeconds`.
         grace: SignedDuration,
     },
+}
+
+/// How the hooks of one run of a container have gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HookFacts {
+    /// The run that they were done for.
+    pub restart: u32,
+    /// `postStart`.
+    pub post_start: Hook,
+    /// `preStop`.
+    pub pre_stop: Hook,
+}
+
+/// How a hook has gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Hook {
+    /// This process has not done it. Where the node has been restarted, it may have been done before.
+    #[default]
+    Unknown,
+    /// It is being done.
+    Running {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// It is done.
+    Done {
+        /// When it was begun.
+        since: Timestamp,
+    },
+    /// It could not be done, or has failed.
+    Failed {
+        /// When it was begun.
+        since: Timestamp,
+        /// Why, for people.
+        message: String,
+    },
+}
+
+impl HookFacts {
+    /// How the hook of this kind has gone.
+    #[must_use]
+    pub fn get(&self, kind: HookKind) -> &Hook {
+        match kind {
+            HookKind::PostStart => &self.post_start,
+            HookKind::PreStop => &self.pre_stop,
+        }
+    }
+
+    /// Keeps how the hook of this kind has gone.
+    pub fn set(&mut self, kind: HookKind, hook: Hook) {
+        match kind {
+            HookKind::PostStart => self.post_start = hook,
+            HookKind::PreStop => self.pre_stop = hook,
+        }
+    }
+}
+
+impl Hook {
+    /// When it was begun, if it was.
+    #[must_use]
+    pub fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Unknown => None,
+            Self::Running { since } | Self::Done { since } | Self::Failed { since, .. } => Some(*since),
+        }
+    }
 }
 
 /// Why a container could not be started.

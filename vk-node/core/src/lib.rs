@@ -25,6 +25,7 @@ pub mod files;
 pub mod images;
 pub mod lease;
 pub mod life;
+mod look;
 pub mod node;
 pub mod probe;
 mod quantity;

@@ -1,5 +1,7 @@
 //! Doing the steps that were decided on.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -10,13 +12,13 @@ use vk_node_core::admit::AdmittedContainer;
 use vk_node_core::command::{self, Given};
 use vk_node_core::events;
 use vk_node_core::facts::Retry;
-use vk_node_core::life::{FAILED_KILL_POD, Step};
+use vk_node_core::life::{FAILED_KILL_POD, OUR_CONDITIONS, Step};
 use vk_node_core::trouble::{self, Problem};
 use vk_pipe::client::ClientError;
 use vk_task::{ErrorReason, TaskId, TaskView};
 
 use super::memory::Remembered;
-use super::{CallError, Context, call, sources};
+use super::{CallError, Context, call, hooks, sources};
 
 /// Why a step was not done. It will be decided on again.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +47,18 @@ pub(super) async fn all(
     steps: Vec<Step>,
     pod: &Pod,
     remembered: &Remembered,
-    context: &Context,
+    context: &Arc<Context>,
 ) -> Result<Did, ActError> {
     for step in steps {
         match step {
             Step::Start { container, restart } => {
                 if start(container, restart, pod, remembered, context).await? == Did::CutShort {
                     return Ok(Did::CutShort);
+                }
+            }
+            Step::RunHook { container, restart, hook } => {
+                if let Some(container) = remembered.container(container) {
+                    hooks::begin(pod, container, restart, hook, context);
                 }
             }
             Step::Stop { id, request } => {
@@ -75,9 +82,7 @@ async fn start(
     remembered: &Remembered,
     context: &Context,
 ) -> Result<Did, ActError> {
-    let Some(container) = remembered.admitted.as_ref().ok().and_then(|pod| pod.containers.get(container)) else {
-        return Ok(Did::All);
-    };
+    let Some(container) = remembered.container(container) else { return Ok(Did::All) };
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
     let sources = sources::read(&context.client, &namespace, container).await.map_err(ActError::Sources)?;
@@ -133,10 +138,12 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
     }
     // The UID makes the write fail rather than reach a pod that has taken over the name.
     let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
-    // What is left out of a patch stays as it is: what is over must be taken back by name.
-    if let Some(status) = patch.get_mut("status").and_then(Value::as_object_mut) {
-        for field in ["reason", "message"] {
-            status.entry(field).or_insert(Value::Null);
+    if let Some(status) = patch.get_mut("status") {
+        take_back(status);
+        if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
+            // Those of others are theirs: they may have changed by now.
+            conditions.retain(|c| c.get("type").and_then(Value::as_str).is_some_and(|t| OUR_CONDITIONS.contains(&t)));
+            conditions.iter_mut().for_each(take_back);
         }
     }
     let api = pods(pod, context);
@@ -153,6 +160,15 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
         }
         Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(ActError::Publish(error)),
+    }
+}
+
+/// What is left out of a patch stays as it is: what no longer holds must be taken back by name.
+fn take_back(said: &mut Value) {
+    if let Some(said) = said.as_object_mut() {
+        for field in ["reason", "message"] {
+            said.entry(field).or_insert(Value::Null);
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use vk_node_core::admit::{AdmittedPod, Refusal, admit};
-use vk_node_core::facts::{NodeFacts, Trouble};
+use vk_node_core::admit::{AdmittedContainer, AdmittedPod, Refusal, admit};
+use vk_node_core::facts::{HookFacts, NodeFacts, Trouble};
 
 /// The memory, by pod UID.
 #[derive(Default)]
@@ -19,10 +20,21 @@ pub(super) struct Remembered {
     pub(super) admitted: Result<AdmittedPod, Refusal>,
     /// Why containers could not be started, by their names.
     pub(super) troubles: BTreeMap<String, Trouble>,
+    /// How the hooks of containers have gone, by their names.
+    pub(super) hooks: BTreeMap<String, HookFacts>,
+    /// When it was first decided to end the pod, if it was.
+    pub(super) stopping_since: Option<Timestamp>,
     /// The pod as our last write left it: newer than the watch's for a moment.
     latest: Option<Pod>,
     /// How many rounds have failed since one went well.
     pub(super) failures: u32,
+}
+
+impl Remembered {
+    /// A container of the pod, by its place in it.
+    pub(super) fn container(&self, index: usize) -> Option<&AdmittedContainer> {
+        self.admitted.as_ref().ok()?.containers.get(index)
+    }
 }
 
 impl Memory {
@@ -32,6 +44,8 @@ impl Memory {
         let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| Remembered {
             admitted: admit(pod, node),
             troubles: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            stopping_since: None,
             latest: None,
             failures: 0,
         });

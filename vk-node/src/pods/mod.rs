@@ -1,6 +1,7 @@
 //! The pods of this node: a controller that reconciles each of them whenever it, one of its tasks, or time has moved.
 
 mod act;
+mod hooks;
 mod memory;
 mod orphans;
 mod reconcile;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use futures::{Stream, StreamExt, future};
+use futures::{Stream, StreamExt, future, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt};
@@ -33,6 +34,9 @@ use crate::tasks::{Change, Mirror};
 /// How many proofs of deletion may wait to be acted on.
 const WAITING_PROOFS: usize = 1024;
 
+/// How many hooks that are done may wait to be looked at; those that are done later wait.
+const WAITING_HOOKS: usize = 256;
+
 /// What the parts of this module share.
 pub(crate) struct Context {
     client: Client,
@@ -43,6 +47,8 @@ pub(crate) struct Context {
     status_writes: StatusWrites,
     events: Events,
     prober: Prober,
+    /// Has a pod looked at.
+    wake: mpsc::Sender<PodKey>,
     /// Tasks accepted since then were started for this very Node object.
     continuity: Timestamp,
 }
@@ -57,6 +63,8 @@ impl Context {
         prober: Prober,
         continuity: Timestamp,
     ) -> Self {
+        // Nobody listens until the controller runs, and nothing is said before.
+        let (wake, _) = mpsc::channel(WAITING_HOOKS);
         Self {
             client,
             pipe,
@@ -66,6 +74,7 @@ impl Context {
             status_writes: StatusWrites::default(),
             events,
             prober,
+            wake,
             continuity,
         }
     }
@@ -90,11 +99,13 @@ pub(crate) fn store() -> (Store<Pod>, reflector::store::Writer<Pod>) {
 
 /// Runs the controller and the care for orphans, for ever.
 pub(crate) async fn run(
-    context: Context,
+    mut context: Context,
     (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
     changes: mpsc::Receiver<Change>,
     verdicts: mpsc::Receiver<PodKey>,
 ) {
+    let (wake, woken) = mpsc::channel(WAITING_HOOKS);
+    context.wake = wake;
     let context = Arc::new(context);
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
     let pods = watch(&context, writer, deleted);
@@ -104,7 +115,7 @@ pub(crate) async fn run(
     let controller = Controller::for_stream(pods, store)
         .with_config(controller::Config::default().concurrency(0))
         .reconcile_on(changed)
-        .reconcile_on(verdicts.map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
+        .reconcile_on(stream::select(verdicts, woken).map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
         .reconcile_all_on(all)
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|result| {

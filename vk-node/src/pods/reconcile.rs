@@ -28,7 +28,10 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         let (remembered, pod) = context.memory.recall(&pod, &context.node);
         let now = Timestamp::now();
         context.look_at_probes(&pod, &remembered);
-        let Decision { steps, again_at } = decide(&pod, &remembered, &context, now);
+        let Decision { steps, again_at, is_stopping } = decide(&pod, &remembered, &context, now);
+        context.memory.change(&pod.uid().unwrap_or_default(), |entry| {
+            entry.stopping_since = is_stopping.then(|| entry.stopping_since.unwrap_or(now));
+        });
         debug!(pod = pod.name_any(), ?steps, "decided");
         if act::all(steps, &pod, &remembered, &context).await? == Did::All {
             context.memory.change(&pod.uid().unwrap_or_default(), |entry| entry.failures = 0);
@@ -46,6 +49,8 @@ fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp)
         published: &pod.status.clone().unwrap_or_default(),
         tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
         troubles: &remembered.troubles,
+        hooks: &remembered.hooks,
+        stopping_since: remembered.stopping_since,
         probed: &context.prober.told(&pod.uid().unwrap_or_default()),
         node: &context.node,
         now,

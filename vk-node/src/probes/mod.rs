@@ -28,6 +28,7 @@ use vk_node_core::probe::{self, Kind, Seen};
 use vk_pipe::client::PipeClient;
 use vk_task::{Origin, TaskState, TaskView};
 
+pub(crate) use self::ask::{Means, Outcome, hook};
 use self::counts::Counts;
 use self::worker::Worker;
 use crate::events::Events;

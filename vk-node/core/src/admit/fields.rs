@@ -14,13 +14,10 @@ use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::{self, Probes};
 
-/// What the API server writes where a container says nothing.
-const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
-
 /// Collects problems under a common prefix.
 pub(super) struct Check<'a> {
-    at: &'a str,
-    problems: &'a mut Vec<Problem>,
+    pub(super) at: &'a str,
+    pub(super) problems: &'a mut Vec<Problem>,
 }
 
 /// What the fields of a container come to, besides what it runs and with which variables.
@@ -51,18 +48,19 @@ impl Check<'_> {
     }
 }
 
-/// Checks the fields of a pod's specification other than its containers. Gives its volumes, and what its security context
-/// says for its containers.
-pub(super) fn pod(
-    spec: &PodSpec,
-    node: &NodeFacts,
-    problems: &mut Vec<Problem>,
-) -> (Vec<AdmittedVolume>, ForContainers) {
+/// What the fields of a pod come to for its containers: its volumes, and what its security context says.
+pub(super) type OfPod = (Vec<AdmittedVolume>, ForContainers);
+
+/// Checks the fields of a pod's specification other than its containers.
+pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>) -> OfPod {
     let PodSpec {
         // Honoured by the node: see `AdmittedPod`.
         active_deadline_seconds: _,
         containers: _,
         enable_service_links: _,
+        ephemeral_containers: _,
+        init_containers: _,
+        readiness_gates: _,
         restart_policy: _,
         termination_grace_period_seconds: _,
         // Honoured by the API server, the scheduler and the controllers before the pod comes here.
@@ -89,14 +87,11 @@ pub(super) fn pod(
         host_pid: _,
         dns_config,
         dns_policy,
-        ephemeral_containers,
         host_aliases,
         host_users,
         hostname,
         hostname_override,
-        init_containers,
         os,
-        readiness_gates,
         resource_claims,
         resources,
         runtime_class_name,
@@ -111,18 +106,15 @@ pub(super) fn pod(
     if dns_policy.as_deref() == Some("None") {
         check.add("dnsPolicy", "a host process resolves names as its host does: leave it out, or write Default");
     }
-    check.default("ephemeralContainers", ephemeral_containers.as_ref());
     check.default("hostAliases", host_aliases.as_ref());
     if *host_users == Some(false) {
         check.add("hostUsers", "a host process runs as the site's user: leave it out");
     }
     check.default("hostname", hostname.as_ref());
     check.unset("hostnameOverride", hostname_override.as_ref());
-    check.default("initContainers", init_containers.as_ref());
     if let Some(os) = os.as_ref().filter(|os| os.name != "linux") {
         check.add("os.name", format!("this node runs linux, not {}", os.name));
     }
-    check.default("readinessGates", readiness_gates.as_ref());
     check.default("resourceClaims", resource_claims.as_ref());
     if resources.as_ref().is_some_and(|r| r.limits.as_ref().is_some_and(|limits| !limits.is_empty())) {
         check.add("resources.limits", "vk-node limits each container by itself: write the limits there");
@@ -142,7 +134,7 @@ pub(super) fn container(
     container: &Container,
     rule: Option<&ImageRule>,
     at: &str,
-    (volumes, pod_security): &(Vec<AdmittedVolume>, ForContainers),
+    (volumes, pod_security): &OfPod,
     node: &NodeFacts,
     problems: &mut Vec<Problem>,
 ) -> Settings {
@@ -160,20 +152,21 @@ pub(super) fn container(
         image_pull_policy: _,
         // How a resize would be done; a resize itself is refused by way of the limits.
         resize_policy: _,
+        // Honoured: see the module `lifecycle`.
+        lifecycle: _,
+        restart_policy: _,
+        restart_policy_rules: _,
+        termination_message_path: _,
+        termination_message_policy: _,
         // Honoured: see `Probes`.
         liveness_probe: _,
         readiness_probe: _,
         startup_probe: _,
         image,
-        lifecycle,
         resources,
-        restart_policy,
-        restart_policy_rules,
         security_context,
         stdin,
         stdin_once,
-        termination_message_path,
-        termination_message_policy,
         tty,
         volume_devices,
         volume_mounts,
@@ -184,21 +177,12 @@ pub(super) fn container(
     if image == Some("") {
         check.add("image", "it is empty: name an image, or vk-cmd.io/host to run the command on the host itself");
     }
-    check.default("lifecycle", lifecycle.as_ref());
     let mut wrong = Vec::new();
     let probes = probe::read(container, &mut wrong);
     for (field, why) in wrong {
         check.add(&field, why);
     }
-    check.unset("restartPolicy", restart_policy.as_ref());
-    check.default("restartPolicyRules", restart_policy_rules.as_ref());
     let security = security::container(&mut check, security_context.as_ref(), *pod_security, node);
-    if termination_message_path.as_deref().is_some_and(|path| path != DEFAULT_TERMINATION_MESSAGE_PATH) {
-        check.add("terminationMessagePath", "this version of vk-node reads no such file: leave it out");
-    }
-    if termination_message_policy.as_deref().is_some_and(|policy| policy != "File") {
-        check.add("terminationMessagePolicy", "this version of vk-node knows only File: leave it out");
-    }
     check.default("volumeDevices", volume_devices.as_ref());
     let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
     let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, &node.mount_namespaces);

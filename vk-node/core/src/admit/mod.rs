@@ -2,7 +2,9 @@
 //! no meaning for a host process and says nothing else, or the pod is refused with all the reasons at once.
 
 mod fields;
+mod lifecycle;
 mod mounts;
+mod qos;
 mod resources;
 mod security;
 mod volumes;
@@ -17,13 +19,17 @@ use std::fmt;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod};
+use k8s_openapi::api::core::v1::{Container, EnvFromSource, EnvVar, Pod, ResourceRequirements};
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, VolumeSource};
+use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, TerminationMessage, VolumeSource};
 
+use self::fields::{Check, OfPod};
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::Probes;
+
+pub use self::lifecycle::{ExitCodeRule, HookAction, HookKind, Hooks, Restarts};
+pub use self::qos::QosClass;
 
 /// A pod that this node can run, reduced to what running it takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,14 +40,29 @@ pub struct AdmittedPod {
     pub containers: Vec<AdmittedContainer>,
     /// Its volumes, those that a container is given and that have to be made: paths of the host stand in the mounts.
     pub volumes: Vec<AdmittedVolume>,
-    /// What becomes of a container that has ended.
-    pub restart_policy: RestartPolicy,
+    /// Ephemeral containers that this node cannot run, and why. They are no reason to refuse a pod that runs already.
+    pub refused: Vec<RefusedContainer>,
     /// `terminationGracePeriodSeconds`: the time between `SIGTERM` and `SIGKILL`.
     pub grace: SignedDuration,
     /// `activeDeadlineSeconds`, counted from the pod's start time.
     pub deadline_seconds: Option<u32>,
+    /// `readinessGates`: conditions that others write, and that the pod's readiness waits for.
+    pub readiness_gates: Vec<String>,
+    /// Its class of quality of service.
+    pub qos_class: QosClass,
     /// `metadata.generation`.
     pub generation: Option<i64>,
+}
+
+/// An ephemeral container that cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedContainer {
+    /// Its name.
+    pub name: String,
+    /// Its image, as written.
+    pub image: String,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 /// Which pod: its name may be used again by another one, its UID never.
@@ -84,8 +105,16 @@ pub struct AdmittedContainer {
     pub limits: Limits,
     /// What its security context takes from it.
     pub security: Security,
+    /// `resources`, as written: what the status tells of them.
+    pub resources: Option<ResourceRequirements>,
     /// `startupProbe`, `livenessProbe`, `readinessProbe`.
     pub probes: Probes,
+    /// When it is run again.
+    pub restarts: Restarts,
+    /// What is done when it has been started, and before it is ended.
+    pub hooks: Hooks,
+    /// Where its last words are.
+    pub termination_message: TerminationMessage,
 }
 
 /// What part a container has in its pod.
@@ -115,7 +144,7 @@ pub enum ProgramTemplate {
     },
 }
 
-/// The pod's `restartPolicy`.
+/// A `restartPolicy`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
     /// Run again whatever the end was.
@@ -187,18 +216,31 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     };
     let of_pod = fields::pod(spec, node, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
+    let common = Common { node, of_pod: &of_pod, script, policy: lifecycle::pods_policy(spec) };
     let mut containers = Vec::new();
+    for (i, container) in spec.init_containers.iter().flatten().enumerate() {
+        let role = lifecycle::init_role(container);
+        containers.extend(common.admit(container, role, &format!("spec.initContainers[{i}]"), &mut problems));
+    }
     for (i, container) in spec.containers.iter().enumerate() {
-        let at = format!("spec.containers[{i}]");
-        let rule = container.image.as_deref().and_then(|image| node.images.find(image));
-        let settings = fields::container(container, rule, &at, &of_pod, node, &mut problems);
-        match program(container, rule, script) {
-            Ok(program) => containers.push(admitted(container, rule, program, settings)),
-            Err(message) => problems.push(Problem { field: format!("{at}.command"), message }),
-        }
+        containers.extend(common.admit(container, Role::Main, &format!("spec.containers[{i}]"), &mut problems));
     }
     if !problems.is_empty() {
         return Err(Refusal(problems));
+    }
+    let mut refused = Vec::new();
+    for (i, ephemeral) in spec.ephemeral_containers.iter().flatten().enumerate() {
+        let container = lifecycle::as_container(ephemeral);
+        let (at, mut problems) = (format!("spec.ephemeralContainers[{i}]"), Vec::new());
+        let admitted = common.admit(&container, Role::Ephemeral, &at, &mut problems);
+        match admitted.filter(|_| problems.is_empty()) {
+            Some(admitted) => containers.push(admitted),
+            None => refused.push(RefusedContainer {
+                name: container.name,
+                image: container.image.unwrap_or_default(),
+                refusal: Refusal(problems),
+            }),
+        }
     }
     // As in the kubelet: what no container is given is not made.
     let given: Vec<&AdmittedMount> = containers.iter().flat_map(|container| &container.mounts).collect();
@@ -210,15 +252,61 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
         key: PodKey::of(pod),
         containers,
         volumes,
-        restart_policy: match spec.restart_policy.as_deref() {
-            Some("Never") => RestartPolicy::Never,
-            Some("OnFailure") => RestartPolicy::OnFailure,
-            _ => RestartPolicy::Always,
-        },
+        refused,
         grace: SignedDuration::from_secs(spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS).max(0)),
         deadline_seconds: spec.active_deadline_seconds.map(|s| u32::try_from(s.max(0)).unwrap_or(u32::MAX)),
+        readiness_gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
+        qos_class: QosClass::of(spec),
         generation: pod.metadata.generation,
     })
+}
+
+/// What all containers of a pod have in common.
+struct Common<'a> {
+    node: &'a NodeFacts,
+    of_pod: &'a OfPod,
+    /// The operator's annotation.
+    script: Option<&'a str>,
+    /// The pod's `restartPolicy`.
+    policy: RestartPolicy,
+}
+
+impl Common<'_> {
+    /// Checks one container; without a program to run there is none.
+    fn admit(
+        &self,
+        container: &Container,
+        role: Role,
+        at: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<AdmittedContainer> {
+        let rule = container.image.as_deref().and_then(|image| self.node.images.find(image));
+        let settings = fields::container(container, rule, at, self.of_pod, self.node, problems);
+        let mut check = Check { at, problems };
+        let life = Life {
+            role,
+            restarts: lifecycle::restarts(&mut check, container, self.policy),
+            hooks: lifecycle::hooks(&mut check, container),
+            termination_message: lifecycle::termination_message(&mut check, container),
+        };
+        // The operator makes pods of one container, whose script it is.
+        let script = self.script.filter(|_| role == Role::Main);
+        match program(container, rule, script) {
+            Ok(program) => Some(admitted(container, rule, program, settings, life)),
+            Err(message) => {
+                check.add("command", message);
+                None
+            }
+        }
+    }
+}
+
+/// What a container's life is to be.
+struct Life {
+    role: Role,
+    restarts: Restarts,
+    hooks: Hooks,
+    termination_message: TerminationMessage,
 }
 
 fn admitted(
@@ -226,9 +314,15 @@ fn admitted(
     rule: Option<&ImageRule>,
     program: ProgramTemplate,
     settings: fields::Settings,
+    life: Life,
 ) -> AdmittedContainer {
     let fields::Settings { place, mounts, stdio, limits, probes, security } = settings;
+    let Life { role, restarts, hooks, termination_message } = life;
     AdmittedContainer {
+        role,
+        restarts,
+        hooks,
+        termination_message,
         place,
         mounts,
         stdio,
@@ -236,7 +330,7 @@ fn admitted(
         security,
         probes,
         name: container.name.clone(),
-        role: Role::Main,
+        resources: container.resources.clone(),
         image: container.image.clone().unwrap_or_default(),
         program,
         env: container.env.clone().unwrap_or_default(),

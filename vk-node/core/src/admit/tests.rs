@@ -34,7 +34,7 @@ fn a_plain_pod_with_the_defaults_of_an_api_server_is_admitted() {
         "volumes": [{"name": "kube-api-access-x", "projected": {"sources": []}}],
     });
     let admitted = admitted(spec);
-    assert_eq!(admitted.restart_policy, RestartPolicy::Always);
+    assert_eq!(admitted.containers[0].restarts, Restarts { policy: RestartPolicy::Always, rules: vec![] });
     assert_eq!(admitted.containers[0].program, ProgramTemplate::Exec(vec!["true".into()]));
 }
 
@@ -55,12 +55,13 @@ fn every_field_that_cannot_be_honoured_is_named_at_once() {
     assert_eq!(
         fields,
         [
-            "spec.initContainers",
             "spec.resources.limits",
             "spec.volumes[v]",
             "spec.volumes[t].hostPath",
             "spec.volumes[e].emptyDir",
             "spec.volumes[e].emptyDir",
+            "spec.initContainers[0].securityContext.runAsUser",
+            "spec.initContainers[0].command",
             "spec.containers[0].livenessProbe",
             "spec.containers[0].securityContext.runAsUser",
             "spec.containers[0].resources.limits[cpu]",

@@ -17,7 +17,7 @@ const USER: &str = "system:probe";
 
 /// Runs it to its end. One that takes too long is ended: dropping the stream hangs up.
 pub(super) async fn run(pipe: &PipeClient, task: &TaskId, argv: &[String], within: Duration) -> Answer {
-    match timeout(within, to_its_end(pipe, task, argv)).await {
+    match timeout(within, to_its_end(pipe, task, argv, USER)).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => Answer::Error { message: in_full(&error) },
         Err(_) => Answer::Failure {
@@ -26,8 +26,14 @@ pub(super) async fn run(pipe: &PipeClient, task: &TaskId, argv: &[String], withi
     }
 }
 
-async fn to_its_end(pipe: &PipeClient, task: &TaskId, argv: &[String]) -> Result<Answer, ClientError> {
-    let (_input, mut output) = pipe.exec(task, argv.to_vec(), false, false, USER).await?.split();
+/// Runs it to its end, however long that takes, for `user`.
+pub(super) async fn to_its_end(
+    pipe: &PipeClient,
+    task: &TaskId,
+    argv: &[String],
+    user: &str,
+) -> Result<Answer, ClientError> {
+    let (_input, mut output) = pipe.exec(task, argv.to_vec(), false, false, user).await?.split();
     let mut said = Vec::new();
     loop {
         match output.next().await? {

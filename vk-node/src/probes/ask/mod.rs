@@ -3,6 +3,7 @@
 mod dial;
 mod exec;
 mod grpc;
+mod hook;
 mod http;
 mod location;
 mod protobuf;
@@ -18,6 +19,8 @@ use vk_task::{DirName, TaskId};
 
 use self::dial::{Dial, DialError, PipeDialer};
 
+pub(crate) use self::hook::{Outcome, run as hook};
+
 /// What names this node to the programs that it asks, as the kubelet of this version names itself.
 const USER_AGENT: &str = "kube-probe/1.36";
 /// The most of an answer that is read: the kubelet's figure.
@@ -26,12 +29,12 @@ const MAX_ANSWER_BYTES: usize = 10 << 10;
 const TRIES: u32 = 3;
 
 /// What a probe is made with.
-pub(super) struct Means<'a> {
-    pub(super) pipe: &'a PipeClient,
+pub(crate) struct Means<'a> {
+    pub(crate) pipe: &'a PipeClient,
     /// The pod's address, which is the host's: what requests call it by.
-    pub(super) address: &'a str,
-    pub(super) pod: &'a DirName,
-    pub(super) task: &'a TaskId,
+    pub(crate) address: &'a str,
+    pub(crate) pod: &'a DirName,
+    pub(crate) task: &'a TaskId,
 }
 
 /// Makes the probe, within its time.

@@ -1,14 +1,19 @@
 //! What the pipe's records and the published status together tell of each container's runs.
 
+mod outcome;
+
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
-use vk_task::{End, LimitKind, Origin, StartFailure, TaskId, TaskState, TaskView};
+use vk_task::{Origin, TaskId, TaskView};
 
-use crate::admit::{AdmittedPod, RestartPolicy};
+use self::outcome::{UNKNOWN_EXIT_CODE, outcome_of_published, state_of};
+use crate::admit::AdmittedPod;
 use crate::facts::Facts;
+
+pub(crate) use self::outcome::{Outcome, probe_failed};
 
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,23 +43,6 @@ pub(crate) enum RunState {
     Over(Outcome),
 }
 
-/// How a run ended, in the terms of a pod's status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    /// As a shell gives it: 128 + n for signal n.
-    pub(crate) exit_code: i32,
-    /// The signal, if one ended it.
-    pub(crate) signal: Option<i32>,
-    /// One word.
-    pub(crate) reason: String,
-    /// For people.
-    pub(crate) message: Option<String>,
-    /// When it started.
-    pub(crate) started_at: Timestamp,
-    /// When it ended, or was found to have.
-    pub(crate) finished_at: Timestamp,
-}
-
 /// The runs of one container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct History {
@@ -70,39 +58,8 @@ pub(crate) struct History {
     pub(crate) outdated: BTreeSet<TaskId>,
 }
 
-/// The exit code of a run whose end nobody saw: as the kubelet gives it.
-const UNKNOWN_EXIT_CODE: i32 = 137;
 /// What stands before a task's name in a container's id.
 pub(crate) const ID_SCHEME: &str = "vk-cmd://";
-
-/// The reasons of a run that was ended because it went past a limit. The first one is the kubelet's word; the kubelet
-/// has no such limits as the others.
-const OVER_LIMIT: [&str; 4] = ["OOMKilled", "WalltimeExceeded", "TooManyProcesses", "OutputLimitExceeded"];
-
-impl Outcome {
-    /// The same run, ended because it went past `limit`. The exit code stays what the kernel gave.
-    fn exceeded(self, limit: LimitKind) -> Self {
-        let [memory, wall_time, processes, output] = OVER_LIMIT;
-        let reason = match limit {
-            LimitKind::Memory => memory,
-            LimitKind::WallTime => wall_time,
-            LimitKind::Processes => processes,
-            LimitKind::Output => output,
-        };
-        let how = self.message.map(|how| format!("; {how}")).unwrap_or_default();
-        Self {
-            reason: reason.into(),
-            message: Some(format!("the task was ended because it exceeded {limit}{how}")),
-            ..self
-        }
-    }
-}
-
-/// Whether a run with this exit code and reason did what it was to do. One that was ended for a limit did not, even if
-/// it took its leave with 0.
-pub(crate) fn is_success(exit_code: i32, reason: &str) -> bool {
-    exit_code == 0 && !OVER_LIMIT.contains(&reason)
-}
 
 impl RunState {
     /// Whether processes of it may still run.
@@ -113,7 +70,7 @@ impl RunState {
         }
     }
 
-    fn first_at(&self) -> Timestamp {
+    pub(crate) fn first_at(&self) -> Timestamp {
         match self {
             Self::Starting { since } | Self::Running { since } => *since,
             Self::Over(outcome) => outcome.started_at,
@@ -121,18 +78,20 @@ impl RunState {
     }
 }
 
-/// Whether nothing is run after `run`.
-pub(crate) fn is_done(policy: RestartPolicy, run: &Run) -> bool {
-    match (&run.state, policy) {
-        (RunState::Starting { .. } | RunState::Running { .. }, _) | (RunState::Over(_), RestartPolicy::Always) => false,
-        (RunState::Over(_), RestartPolicy::Never) => true,
-        (RunState::Over(outcome), RestartPolicy::OnFailure) => is_success(outcome.exit_code, &outcome.reason),
-    }
-}
-
 /// The history of each container of `pod`, in the pod's order.
 pub(crate) fn histories(pod: &AdmittedPod, facts: &Facts<'_>) -> Vec<History> {
     pod.containers.iter().map(|container| history(&container.name, facts)).collect()
+}
+
+/// The published status of a container. Names are unique among all containers of a pod.
+pub(crate) fn published_of<'a>(status: &'a PodStatus, name: &str) -> Option<&'a ContainerStatus> {
+    all_published(status).find(|status| status.name == name)
+}
+
+/// The published statuses of all containers.
+pub(crate) fn all_published(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+    let PodStatus { init_container_statuses, container_statuses, ephemeral_container_statuses, .. } = status;
+    [init_container_statuses, container_statuses, ephemeral_container_statuses].into_iter().flatten().flatten()
 }
 
 fn history(name: &str, facts: &Facts<'_>) -> History {
@@ -145,8 +104,10 @@ fn history(name: &str, facts: &Facts<'_>) -> History {
         })
         .collect();
     runs.sort_by_key(|(restart, _)| *restart);
-    let published = facts.published.container_statuses.iter().flatten().find(|status| status.name == name);
-    let Some((restart, latest)) = runs.pop() else {
+    let published = published_of(facts.published, name);
+    // Records that are older than what was published say nothing of the last run: it was there.
+    let is_newest = |restart: u32| published.is_none_or(|status| i64::from(status.restart_count) <= i64::from(restart));
+    let Some((restart, latest)) = runs.pop_if(|(restart, _)| is_newest(*restart)) else {
         return from_published(published, facts.now);
     };
     let latest = Run { restart, id: latest.id.to_string(), state: state_of(latest) };
@@ -207,62 +168,4 @@ fn last_published(published: Option<&ContainerStatus>) -> Option<Run> {
     let restart = u32::try_from(status.restart_count).unwrap_or_default().saturating_sub(1);
     let started = ended.started_at.as_ref().map(|t| t.0)?;
     Some(Run { restart, id, state: RunState::Over(outcome_of_published(ended, started)) })
-}
-
-fn outcome_of_published(ended: &ContainerStateTerminated, otherwise: Timestamp) -> Outcome {
-    Outcome {
-        exit_code: ended.exit_code,
-        signal: ended.signal,
-        reason: ended.reason.clone().unwrap_or_default(),
-        message: ended.message.clone(),
-        started_at: ended.started_at.as_ref().map_or(otherwise, |t| t.0),
-        finished_at: ended.finished_at.as_ref().map_or(otherwise, |t| t.0),
-    }
-}
-
-fn state_of(task: &TaskView) -> RunState {
-    match &task.state {
-        TaskState::Accepted { at } => RunState::Starting { since: *at },
-        TaskState::Running { started_at, .. } => RunState::Running { since: *started_at },
-        TaskState::Ended { started_at, finished_at, end, exceeded } => {
-            let stopped = task.stop.as_ref().map(|s| s.reason.as_str());
-            let outcome = outcome(end, *started_at, *finished_at, stopped);
-            RunState::Over(match exceeded {
-                Some(limit) => outcome.exceeded(*limit),
-                None => outcome,
-            })
-        }
-        TaskState::Unknown { started_at, noticed_at, message } => RunState::Over(Outcome {
-            exit_code: UNKNOWN_EXIT_CODE,
-            signal: None,
-            reason: CONTAINER_STATUS_UNKNOWN.into(),
-            message: Some(message.clone()),
-            started_at: *started_at,
-            finished_at: *noticed_at,
-        }),
-    }
-}
-
-fn outcome(end: &End, started_at: Timestamp, finished_at: Timestamp, stopped: Option<&str>) -> Outcome {
-    let (signal, reason, message) = match end {
-        End::Exited { code: 0 } => (None, "Completed", None),
-        End::Exited { .. } => (None, "Error", None),
-        End::Signaled { signal, core_dumped } => {
-            let core = if *core_dumped { ", core dumped" } else { "" };
-            let why = stopped.map(|why| format!(": {why}")).unwrap_or_default();
-            let message = format!("killed by {signal} (signal {}{core}){why}", signal.0);
-            (Some(i32::from(signal.0)), "Error", Some(message))
-        }
-        End::NotStarted { failure, message } => {
-            let reason = match failure {
-                StartFailure::NotFound => "CommandNotFound",
-                StartFailure::NotExecutable => "CommandNotExecutable",
-                StartFailure::WorkingDirectory => "WorkingDirectoryError",
-                StartFailure::Stopped => "StoppedBeforeStart",
-                StartFailure::Other => "StartError",
-            };
-            (None, reason, Some(message.clone()))
-        }
-    };
-    Outcome { exit_code: end.exit_code(), signal, reason: reason.into(), message, started_at, finished_at }
 }

@@ -1,0 +1,83 @@
+//! What is to become of a pod.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::PodStatus;
+
+use super::init::Progress;
+use crate::admit::Role;
+use crate::facts::{Deletion, Facts, Retry, Trouble};
+use crate::look::Look;
+use crate::status::{DEADLINE_EXCEEDED, Verdict};
+
+/// What is to become of a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course<'a> {
+    /// It runs.
+    Runs,
+    /// Its main containers have ended for good, or an init container has failed for good: what is left is ended.
+    Over,
+    /// Nothing more of it is started, and what runs is left to run: a container cannot be started, for good. That is no
+    /// reason to kill the others.
+    CannotStart(&'a Trouble),
+    /// Its processes are to be ended.
+    Deleted { grace: SignedDuration },
+    /// Its processes are to be ended.
+    PastDeadline,
+}
+
+pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Timestamp>) -> Course<'a> {
+    let (pod, facts) = (look.pod, look.facts);
+    if let Deletion::Asked { grace } = facts.deletion {
+        // The API server gives a pod of a terminal phase no grace, whatever was asked: it thinks that nothing runs. What
+        // does is a line of the FIFO.
+        let grace = if is_terminal(facts.published) { grace.max(pod.grace) } else { grace };
+        return Course::Deleted { grace };
+    }
+    let is_over = matches!(progress, Progress::Failed) || look.mains_are_done();
+    let was_stopped = facts.tasks.iter().any(|t| t.stop.as_ref().is_some_and(|s| s.reason == DEADLINE_EXCEEDED));
+    let is_late = deadline.is_some_and(|at| facts.now >= at) && !is_over;
+    if was_stopped || is_late {
+        return Course::PastDeadline;
+    }
+    if is_over {
+        return Course::Over;
+    }
+    // An ephemeral container has no say in it.
+    let counts = |name: &str| look.all().any(|s| s.container.name == name && s.container.role != Role::Ephemeral);
+    let hopeless = facts.troubles.iter().find(|(name, trouble)| trouble.retry == Retry::Never && counts(name));
+    hopeless.map_or(Course::Runs, |(_, trouble)| Course::CannotStart(trouble))
+}
+
+/// What of it the pod's status is to tell.
+pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bool) -> Verdict<'a> {
+    match course {
+        Course::Runs => Verdict::Living,
+        Course::Over if !look.all().any(|seen| seen.is_active()) => Verdict::ByItself,
+        Course::CannotStart(trouble) if nothing_runs => Verdict::CannotStart(trouble),
+        Course::Deleted { .. } if nothing_runs => Verdict::ByItself,
+        Course::PastDeadline if nothing_runs => Verdict::PastDeadline,
+        Course::Over | Course::CannotStart(_) | Course::Deleted { .. } | Course::PastDeadline => Verdict::Stopping,
+    }
+}
+
+/// Whether what runs of the pod runs for the sake of others of which none does.
+pub(super) fn only_company_runs(look: &Look<'_>) -> bool {
+    !look.all().any(|seen| seen.is_active() && matches!(seen.container.role, Role::Init | Role::Main))
+}
+
+/// When the pod's deadline is: counted from when it was first acknowledged here.
+pub(super) fn deadline(look: &Look<'_>) -> Option<Timestamp> {
+    let seconds = look.pod.deadline_seconds?;
+    let published = look.facts.published.start_time.as_ref().map(|t| t.0);
+    let started_at = published.or_else(|| look.histories.iter().filter_map(|h| h.first_at).min())?;
+    Some(started_at + SignedDuration::from_secs(i64::from(seconds)))
+}
+
+/// Whether no process of the pod can be left, be it a container's or that of a line that it wrote to the FIFO.
+pub(super) fn nothing_runs(facts: &Facts<'_>) -> bool {
+    facts.tasks.iter().all(|task| task.state.is_final())
+}
+
+pub(super) fn is_terminal(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"))
+}

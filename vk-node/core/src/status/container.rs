@@ -1,0 +1,118 @@
+//! The status of one container.
+
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Verdict, whole};
+use crate::admit::{REFUSED, RefusedContainer, Role};
+use crate::life::BackOff;
+use crate::look::{Look, Seen};
+use crate::runs::{ID_SCHEME, Outcome, Run, RunState};
+
+/// The status of a container.
+pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> ContainerStatus {
+    let (container, history) = (seen.container, seen.history);
+    let mut status = ContainerStatus {
+        // Written out where there is none, as the API server does: what is read back must be what was written.
+        last_state: Some(history.previous.as_ref().and_then(last_state).unwrap_or_default()),
+        // The kubelet says nothing of the probes of an ephemeral container.
+        started: (container.role != Role::Ephemeral).then(|| seen.is_started()),
+        ready: seen.is_ready(),
+        resources: container.resources.clone(),
+        allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
+        ..named(&container.name, &container.image)
+    };
+    let trouble = look.facts.troubles.get(&container.name).map(|t| waiting(&t.reason, Some(t.message.clone())));
+    let Some(run) = &history.latest else {
+        status.restart_count = i32::try_from(history.next_restart).unwrap_or(i32::MAX);
+        status.state = Some(trouble.unwrap_or_else(|| not_yet(look)));
+        return status;
+    };
+    status.restart_count = i32::try_from(run.restart).unwrap_or(i32::MAX);
+    status.container_id = Some(container_id(run));
+    match &run.state {
+        RunState::Starting { .. } => status.state = Some(trouble.unwrap_or_else(|| not_yet(look))),
+        RunState::Running { since } => {
+            status.state = Some(ContainerState {
+                running: Some(ContainerStateRunning { started_at: Some(Time(whole(*since))) }),
+                ..ContainerState::default()
+            });
+        }
+        RunState::Over(outcome) => {
+            let over = ContainerState { terminated: Some(terminated(run, outcome)), ..ContainerState::default() };
+            let is_to_run = verdict == Verdict::Living && !seen.is_done();
+            match trouble.or_else(|| back_off(look, seen)).filter(|_| is_to_run) {
+                Some(why) => {
+                    status.state = Some(why);
+                    status.last_state = Some(over);
+                }
+                None => status.state = Some(over),
+            }
+        }
+    }
+    status
+}
+
+/// The status of an ephemeral container that cannot be run here.
+pub(super) fn refused(container: &RefusedContainer) -> ContainerStatus {
+    ContainerStatus {
+        last_state: Some(ContainerState::default()),
+        state: Some(waiting(REFUSED, Some(container.refusal.to_string()))),
+        ..named(&container.name, &container.image)
+    }
+}
+
+fn named(name: &str, image: &str) -> ContainerStatus {
+    ContainerStatus { name: name.into(), image: image.into(), image_id: image.into(), ..ContainerStatus::default() }
+}
+
+fn waiting(reason: &str, message: Option<String>) -> ContainerState {
+    ContainerState {
+        waiting: Some(ContainerStateWaiting { reason: Some(reason.into()), message }),
+        ..ContainerState::default()
+    }
+}
+
+/// It has not been started.
+fn not_yet(look: &Look<'_>) -> ContainerState {
+    let has_init = look.init_part().next().is_some();
+    waiting(if has_init { "PodInitializing" } else { "ContainerCreating" }, None)
+}
+
+/// It waits to be run again, for some time yet; in the kubelet's words.
+fn back_off(look: &Look<'_>, seen: Seen<'_>) -> Option<ContainerState> {
+    let back_off = BackOff::after(seen.history).filter(|back_off| look.facts.now < back_off.until)?;
+    let key = &look.pod.key;
+    let message = format!(
+        "back-off {back_off} restarting failed container={} pod={}_{}({})",
+        seen.container.name, key.name, key.namespace, key.uid
+    );
+    Some(waiting("CrashLoopBackOff", Some(message)))
+}
+
+fn last_state(run: &Run) -> Option<ContainerState> {
+    match &run.state {
+        RunState::Over(outcome) => {
+            Some(ContainerState { terminated: Some(terminated(run, outcome)), ..ContainerState::default() })
+        }
+        RunState::Starting { .. } | RunState::Running { .. } => None,
+    }
+}
+
+fn terminated(run: &Run, outcome: &Outcome) -> ContainerStateTerminated {
+    ContainerStateTerminated {
+        container_id: Some(container_id(run)),
+        exit_code: outcome.exit_code,
+        signal: outcome.signal,
+        reason: Some(outcome.reason.clone()),
+        message: outcome.message.clone(),
+        started_at: Some(Time(whole(outcome.started_at))),
+        finished_at: Some(Time(whole(outcome.finished_at))),
+    }
+}
+
+fn container_id(run: &Run) -> String {
+    format!("{}{}", ID_SCHEME, run.id)
+}
