@@ -24,7 +24,8 @@ async fn perlmutter() {
     for call in [
         format!("{image}[--entrypoint]\n"),
         format!("{image}[--workdir=/tmp][--volume={}:/data][--env=GREETING={GREETING}]", data.display()),
-        format!("{image}[--env=VK_CMD_CONTAINER=main][--env=VK_CMD_NAMESPACE=perlmutter]"),
+        format!("{image}[--env=KUBERNETES_PORT=tcp://"),
+        "[--env=VK_CMD_CONTAINER=main][--env=VK_CMD_NAMESPACE=perlmutter]".to_owned(),
         "][/bin/cat][/etc/vk-image]\n".to_owned(),
     ] {
         assert!(calls.contains(&call), "{call} is not in\n{calls}");
