@@ -16,7 +16,7 @@
 //!        to be run again   └──────────────────────────────┘                               └──────┘
 //! ```
 //!
-//! The containers of a pod, as in the kubelet (`computePodActions`): [`init`] decides who comes next.
+//! The containers of a pod, as in the kubelet (`computePodActions`): `init` decides who comes next.
 //!
 //! ```text
 //!   init ──▶ init ──▶ sidecar ──▶ init ──▶ main, main, … all at once ──▶ all mains done ──▶ sidecars end, the last first
