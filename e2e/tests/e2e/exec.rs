@@ -28,7 +28,7 @@ impl Room {
         container["name"] = json!("c");
         container["image"] = json!("vk-cmd.io/host");
         let spec = json!({
-            "nodeName": node, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "nodeName": node, "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
             "tolerations": [{"operator": "Exists"}], "containers": [container],
         });
         self.make_pod(name, spec).await;

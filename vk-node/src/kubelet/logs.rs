@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::ContainerStateWaiting;
 use vk_pipe::client::ClientError;
 use vk_task::{LogQuery, LogStream, TaskState, TaskView};
 
@@ -133,7 +133,8 @@ async fn answer(context: &Context, named: &Named, query: &HashMap<String, String
     if named.stdio(&pod).is_none() {
         return Err(not_found(format!("container {:?} not found in pod {:?}", named.container, named.pod)));
     }
-    let task = choose(context, named, &pod, options.previous)?;
+    let waiting = named.status(&pod).and_then(|status| status.state.as_ref()?.waiting.as_ref());
+    let task = choose(runs(context, &pod, &named.container), waiting, named, options.previous)?;
     let output = context.pipe.logs(&task.id, &options.query(Timestamp::now())).await.map_err(|error| match &error {
         ClientError::Refused(refusal) => Refused(status_of(refusal), refusal.message.clone()),
         ClientError::Unreachable { .. } | ClientError::TimedOut { .. } | ClientError::Protocol(_) => {
@@ -144,20 +145,24 @@ async fn answer(context: &Context, named: &Named, query: &HashMap<String, String
     Ok((headers, Body::from_stream(output)).into_response())
 }
 
-/// The run whose output is meant. That of a container that waits is that of its last run, and so is its previous one.
-fn choose(context: &Context, named: &Named, pod: &Pod, previous: bool) -> Result<TaskView, Refused> {
-    let mut begun = runs(context, pod, &named.container);
-    begun.retain(|task| !matches!(task.state, TaskState::Accepted { .. }));
-    let waiting = named.status(pod).and_then(|status| status.state.as_ref()).and_then(|state| state.waiting.as_ref());
-    let (container, name) = (&named.container, &named.pod);
+/// The run whose output is meant, of all runs of a container, the last one last. That of a container that waits is that of
+/// its last run, and so is its previous one.
+fn choose(
+    mut runs: Vec<TaskView>,
+    waiting: Option<&ContainerStateWaiting>,
+    named: &Named,
+    previous: bool,
+) -> Result<TaskView, Refused> {
+    runs.retain(|task| !matches!(task.state, TaskState::Accepted { .. }));
+    let (container, pod) = (&named.container, &named.pod);
     let refuse = |message: String| Refused(StatusCode::BAD_REQUEST, message);
-    let last = begun.pop();
+    let last = runs.pop();
     if previous {
         let ended = |task: &TaskView| !matches!(task.state, TaskState::Running { .. });
         let last = last.filter(|last| waiting.is_some() && ended(last));
         return last
-            .or_else(|| begun.pop())
-            .ok_or_else(|| refuse(format!("previous terminated container {container:?} in pod {name:?} not found")));
+            .or_else(|| runs.pop())
+            .ok_or_else(|| refuse(format!("previous terminated container {container:?} in pod {pod:?} not found")));
     }
     last.ok_or_else(|| {
         let why = waiting.and_then(|waiting| waiting.reason.as_deref()).unwrap_or("ContainerCreating");
@@ -166,7 +171,7 @@ fn choose(context: &Context, named: &Named, pod: &Pod, previous: bool) -> Result
             "ImagePullBackOff" => "trying and failing to pull image",
             other => other,
         };
-        refuse(format!("container {container:?} in pod {name:?} is waiting to start: {why}"))
+        refuse(format!("container {container:?} in pod {pod:?} is waiting to start: {why}"))
     })
 }
 
@@ -211,6 +216,52 @@ mod tests {
         for unreadable in ["tailLines=x", "limitBytes=1.5", "sinceTime=yesterday", "sinceSeconds="] {
             assert_eq!(read(unreadable), Err(Wrong::Unreadable), "{unreadable}");
         }
+    }
+
+    /// A run in one of its states: `a`ccepted, `r`unning, `e`nded.
+    fn run(n: u32, state: char) -> TaskView {
+        let at = "1970-01-01T00:00:00Z";
+        let state = match state {
+            'a' => serde_json::json!({"phase": "accepted", "at": at}),
+            'r' => serde_json::json!({"phase": "running", "pid": 1, "startedAt": at}),
+            _ => serde_json::json!({
+                "phase": "ended", "startedAt": at, "finishedAt": at, "end": {"how": "exited", "code": 0},
+            }),
+        };
+        let view = serde_json::json!({"id": format!("u_c_{n}"), "origin": {"kind": "fifo"}, "state": state});
+        serde_json::from_value(view).unwrap()
+    }
+
+    #[test]
+    fn the_run_that_is_meant_is_that_of_the_kubelet() {
+        let named: Named =
+            serde_json::from_value(serde_json::json!({"namespace": "n", "pod": "p", "container": "c"})).unwrap();
+        let waits = |reason: &str| ContainerStateWaiting { reason: Some(reason.into()), message: None };
+        let chosen = |states: &str, waiting: Option<&ContainerStateWaiting>, previous| {
+            let runs = (0..).zip(states.chars()).map(|(n, state)| run(n, state)).collect();
+            choose(runs, waiting, &named, previous).map(|task| task.id.to_string()).map_err(|refused| refused.1)
+        };
+        let backs_off = waits("CrashLoopBackOff");
+        for (states, waiting, now, before) in [
+            ("r", None, Some(0), None),
+            ("e", None, Some(0), None),
+            ("er", None, Some(1), Some(0)),
+            ("ee", None, Some(1), Some(0)),
+            ("ee", Some(&backs_off), Some(1), Some(1)),
+            ("ea", Some(&backs_off), Some(0), Some(0)),
+            ("a", None, None, None),
+            ("", None, None, None),
+        ] {
+            let wanted = |n: Option<u32>| n.map(|n| format!("u_c_{n}"));
+            assert_eq!(chosen(states, waiting, false).ok(), wanted(now), "{states}");
+            assert_eq!(chosen(states, waiting, true).ok(), wanted(before), "previous of {states}");
+        }
+        for (reason, said) in [("PodInitializing", "PodInitializing"), ("ErrImagePull", "image can't be pulled")] {
+            let wanted = format!("container \"c\" in pod \"p\" is waiting to start: {said}");
+            assert_eq!(chosen("", Some(&waits(reason)), false), Err(wanted));
+        }
+        assert!(chosen("", None, false).unwrap_err().ends_with("is waiting to start: ContainerCreating"));
+        assert_eq!(chosen("r", None, true), Err("previous terminated container \"c\" in pod \"p\" not found".into()));
     }
 
     #[test]

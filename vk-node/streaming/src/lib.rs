@@ -17,6 +17,7 @@
 pub mod forward;
 pub mod negotiate;
 pub mod session;
+mod sizes;
 pub mod spdy;
 pub mod status;
 mod tunnel;

@@ -3,21 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::Gone;
 use crate::negotiate::{CommandTransport, RemoteCommand, StatusForm};
+use crate::sizes::Sizes;
+pub use crate::sizes::TerminalSize;
 use crate::spdy::{Connection, Received, StreamInput, StreamOutput};
 use crate::status::{Outcome, Status};
 use crate::websocket::{self, Encoding, FromClient, ToClient};
 
 /// How long a client may take to begin all its streams: the kubelet's figure.
 pub const STREAM_CREATION_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most that is kept of sizes that have not come as a whole.
-const MAX_SIZE_BYTES: usize = 1024;
 
 /// The numbers of the channels of the WebSocket protocols.
 mod channel {
@@ -40,16 +39,6 @@ pub struct Wanted {
     pub stderr: bool,
     /// To do so at a terminal, whose size may change.
     pub terminal: bool,
-}
-
-/// The size of a terminal, in characters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct TerminalSize {
-    /// Columns.
-    pub width: u16,
-    /// Rows.
-    pub height: u16,
 }
 
 /// What comes from the client.
@@ -344,56 +333,5 @@ impl Output {
             Sink::WebSocket { to, wanted } if wanted.stderr => to.write(channel::STDERR, bytes).await,
             Sink::Spdy { .. } | Sink::WebSocket { .. } => Ok(()),
         }
-    }
-}
-
-/// Sizes of a terminal, as JSON one after the other, in whatever pieces.
-#[derive(Debug, Default)]
-struct Sizes {
-    rest: Vec<u8>,
-}
-
-impl Sizes {
-    fn push(&mut self, bytes: &[u8]) {
-        // What does not become a size in time is none.
-        if self.rest.len() + bytes.len() > MAX_SIZE_BYTES {
-            self.rest.clear();
-        }
-        self.rest.extend_from_slice(bytes.get(..MAX_SIZE_BYTES).unwrap_or(bytes));
-    }
-
-    /// The last size that has come as a whole: only that one matters.
-    fn next(&mut self) -> Option<TerminalSize> {
-        let mut sizes = serde_json::Deserializer::from_slice(&self.rest).into_iter::<TerminalSize>();
-        let mut last = None;
-        let taken = loop {
-            match sizes.next() {
-                Some(Ok(size)) => last = Some(size),
-                Some(Err(error)) if error.is_eof() => break sizes.byte_offset(),
-                None | Some(Err(_)) => break self.rest.len(),
-            }
-        };
-        self.rest.drain(..taken);
-        last
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_come_in_whatever_pieces() {
-        let mut sizes = Sizes::default();
-        sizes.push(b"{\"Width\":80,\"Hei");
-        assert_eq!(sizes.next(), None);
-        sizes.push(b"ght\":24}\n{\"Width\":81,\"Height\":25}\n{");
-        assert_eq!(sizes.next(), Some(TerminalSize { width: 81, height: 25 }));
-        sizes.push(b"\"Width\":1,\"Height\":2}");
-        assert_eq!(sizes.next(), Some(TerminalSize { width: 1, height: 2 }));
-        sizes.push(b"nonsense");
-        assert_eq!((sizes.next(), sizes.rest.len()), (None, 0));
-        sizes.push(&[b'{'; 5000]);
-        assert!(sizes.rest.len() <= MAX_SIZE_BYTES);
     }
 }
