@@ -49,13 +49,16 @@ pub enum Event {
     },
     /// Somebody entered a task, or wanted to.
     Stream {
-        /// `exec` or `attach`.
+        /// `exec`, `attach` or `port-forward`.
         kind: String,
         /// Who, as the node knows him.
         user: String,
         /// The program, for `exec`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         argv: Vec<String>,
+        /// The port, for `port-forward`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        port: Option<u16>,
         /// Why he was refused; empty when he was not.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         denied: Vec<String>,

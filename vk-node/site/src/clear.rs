@@ -97,9 +97,12 @@ pub enum Refusal {
     /// What the site's runtime cannot do.
     #[error("{0}")]
     Runtime(String),
-    /// By [`Policy::exec`] or [`Policy::attach`].
+    /// By [`Policy::exec`], [`Policy::attach`] or [`Policy::port_forward`].
     #[error("{} is not allowed", .0.word())]
     Stream(StreamKind),
+    /// By [`Policy::port_forward`].
+    #[error("port {0} is not the pod's: another process of this host listens there")]
+    NotOwnPort(u16),
     /// By a [`Door::namespaces`](crate::Door::namespaces).
     #[error("{} is not allowed for pods of the namespace {namespace}", kind.word())]
     StreamNamespace {

@@ -25,7 +25,7 @@ mod runtime;
 pub use clear::{Cleared, Denied, Facts, Refusal, clear};
 pub use limits::{Amounts, LimitRules};
 pub use pattern::{Pattern, Patterns, Rule};
-pub use policy::{Access, Door, HostPath, Policy, StreamKind};
+pub use policy::{Access, Door, HostPath, Listening, Policy, PortForward, StreamKind};
 pub use runtime::{CustomRuntime, Found, Kind, NamedRuntime, Runtime, SEARCH_ORDER};
 
 use std::path::PathBuf;

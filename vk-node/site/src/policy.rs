@@ -26,6 +26,10 @@ pub struct Policy {
     pub exec: Door,
     /// Who may take part in a task's input and output.
     pub attach: Door,
+    /// Which ports `kubectl port-forward` may reach.
+    pub port_forward: PortForward,
+    /// Whether tasks may be given mounts of their own, where the kernel lets them.
+    pub mount_namespaces: bool,
     /// Variables that are never passed to a task, by name.
     pub drop_env: Patterns,
 }
@@ -42,6 +46,8 @@ impl Default for Policy {
             fifo: true,
             exec: Door::default(),
             attach: Door::default(),
+            port_forward: PortForward::default(),
+            mount_namespaces: true,
             drop_env: Patterns::default(),
         }
     }
@@ -60,6 +66,29 @@ impl Default for Door {
     fn default() -> Self {
         Self { open: true, namespaces: Rule::default() }
     }
+}
+
+/// Which ports of the host's loopback may be reached for a pod from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortForward {
+    /// Those on which a process of the pod listens: the host's other services are none of theirs.
+    #[default]
+    Own,
+    /// All.
+    Any,
+    /// None.
+    Never,
+}
+
+/// Who listens on a port of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listening {
+    /// A process of the pod.
+    Own,
+    /// Others only.
+    Others,
+    /// Nobody.
+    Nobody,
 }
 
 /// A directory with all beneath it, or a file, that an image may be given.
@@ -87,6 +116,8 @@ pub enum StreamKind {
     Exec,
     /// Its own input and output.
     Attach,
+    /// A port on which it listens.
+    PortForward,
 }
 
 impl StreamKind {
@@ -96,6 +127,7 @@ impl StreamKind {
         match self {
             Self::Exec => "exec",
             Self::Attach => "attach",
+            Self::PortForward => "port-forward",
         }
     }
 }
@@ -108,9 +140,12 @@ impl Policy {
     /// With every reason why not.
     pub fn may_stream(&self, origin: &Origin, kind: StreamKind) -> Result<(), Denied> {
         let mut refusals = self.who(origin);
+        let everywhere = Door::default();
         let door = match kind {
             StreamKind::Exec => &self.exec,
             StreamKind::Attach => &self.attach,
+            // Which port is another question: see `may_forward`.
+            StreamKind::PortForward => &everywhere,
         };
         if !door.open {
             refusals.push(Refusal::Stream(kind));
@@ -118,6 +153,21 @@ impl Policy {
             && !door.namespaces.permits(&run.namespace)
         {
             refusals.push(Refusal::StreamNamespace { kind, namespace: run.namespace.clone() });
+        }
+        Denied::unless_empty(refusals)
+    }
+
+    /// Whether somebody outside may be connected to `port` for the pod of `origin`.
+    ///
+    /// # Errors
+    /// With every reason why not.
+    pub fn may_forward(&self, origin: &Origin, port: u16, listening: Listening) -> Result<(), Denied> {
+        let mut refusals = self.who(origin);
+        match (self.port_forward, listening) {
+            (PortForward::Never, _) => refusals.push(Refusal::Stream(StreamKind::PortForward)),
+            (PortForward::Own, Listening::Others) => refusals.push(Refusal::NotOwnPort(port)),
+            // That there is nobody is no matter of rules.
+            (PortForward::Own, Listening::Own | Listening::Nobody) | (PortForward::Any, _) => {}
         }
         Denied::unless_empty(refusals)
     }

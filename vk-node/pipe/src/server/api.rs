@@ -45,6 +45,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(&format!("{task}/stream"), post(open_stream))
         .route(&format!("{task}/logs"), get(read_logs))
         .route(paths::STATS, get(read_stats))
+        .route(paths::DIAL, post(open_dial))
         .route(&format!("{pod}/volumes/{{name}}"), put_method(put_volume))
         .route(&pod, delete(remove_pod))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
@@ -202,6 +203,10 @@ async fn open_stream(
     request: Request,
 ) -> Result<Response, Refusal> {
     Ok(stream::open(&pipe, task_id(id)?, request)?)
+}
+
+async fn open_dial(State(pipe): State<Arc<Pipe>>, request: Request) -> Result<Response, Refusal> {
+    Ok(stream::open_dial(&pipe, request)?)
 }
 
 async fn remove(State(pipe): State<Arc<Pipe>>, Path(id): Path<String>) -> Result<StatusCode, Refusal> {

@@ -117,7 +117,8 @@ impl PodDirs {
     }
 }
 
-fn pod_of(origin: &Origin) -> Option<DirName> {
+/// The pod of a task.
+pub(super) fn pod_of(origin: &Origin) -> Option<DirName> {
     DirName::new(&*origin.run()?.uid).ok()
 }
 

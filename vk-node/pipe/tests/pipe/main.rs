@@ -15,6 +15,7 @@ mod basics;
 mod cgroups;
 mod codes;
 mod crash;
+mod dial;
 mod ends;
 mod faults;
 mod fifo;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Some("stream") => return restarts::be_a_stream(args),
         Some("threads") => return limits::be_threads(args),
         Some("node") => return small_node::be_the_node(args),
+        Some("listen") => return dial::listen(args),
         Some("pipe") => return support::be_the_pipe(args),
         _ => {}
     }
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         cgroups::TESTS,
         codes::TESTS,
         crash::TESTS,
+        dial::TESTS,
         ends::TESTS,
         faults::TESTS,
         fifo::TESTS,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use vk_task::EnvName;
 use vk_yaml::{Map, Node, Problems, Reader};
 
-use crate::policy::{Access, Door, HostPath, Policy};
+use crate::policy::{Access, Door, HostPath, Policy, PortForward};
 use crate::{Audit, Pattern, Patterns, Records, Rule, Site};
 
 /// The version of the file that this program reads.
@@ -33,8 +33,20 @@ fn top(reader: &mut Reader, map: &Map<'_>) -> Site {
 
 fn policy(reader: &mut Reader, node: &Node<'_>) -> Policy {
     let mut policy = Policy::default();
-    let keys =
-        ["namespaces", "users", "programs", "scripts", "images", "hostPaths", "fifo", "exec", "attach", "dropEnv"];
+    let keys = [
+        "namespaces",
+        "users",
+        "programs",
+        "scripts",
+        "images",
+        "hostPaths",
+        "fifo",
+        "exec",
+        "attach",
+        "portForward",
+        "mountNamespaces",
+        "dropEnv",
+    ];
     let Some(map) = reader.map(node, &keys) else { return policy };
     for (key, into) in [
         ("namespaces", &mut policy.namespaces),
@@ -47,7 +59,11 @@ fn policy(reader: &mut Reader, node: &Node<'_>) -> Policy {
         }
     }
     users_are_written_short(reader, &map);
-    for (key, into) in [("scripts", &mut policy.scripts), ("fifo", &mut policy.fifo)] {
+    for (key, into) in [
+        ("scripts", &mut policy.scripts),
+        ("fifo", &mut policy.fifo),
+        ("mountNamespaces", &mut policy.mount_namespaces),
+    ] {
         *into = map.get(key).and_then(|node| reader.boolean(&node)).unwrap_or(*into);
     }
     for (key, into) in [("exec", &mut policy.exec), ("attach", &mut policy.attach)] {
@@ -55,6 +71,7 @@ fn policy(reader: &mut Reader, node: &Node<'_>) -> Policy {
             *into = door(reader, &node);
         }
     }
+    policy.port_forward = map.get("portForward").and_then(|node| port_forward(reader, &node)).unwrap_or_default();
     policy.drop_env = map.get("dropEnv").map(|node| patterns(reader, &node)).unwrap_or_default();
     policy.host_paths =
         map.get("hostPaths").map(|node| reader.list(&node).iter().filter_map(|node| host_path(reader, node)).collect());
@@ -87,6 +104,17 @@ fn door(reader: &mut Reader, node: &Node<'_>) -> Door {
     let map = reader.map(node, &["namespaces"]);
     let namespaces = map.and_then(|map| map.get("namespaces")).map(|node| rule(reader, &node)).unwrap_or_default();
     Door { open: true, namespaces }
+}
+
+/// `own`, `any`, or `false`.
+fn port_forward(reader: &mut Reader, node: &Node<'_>) -> Option<PortForward> {
+    if node.as_str().is_some() {
+        return reader.word(node, &[("own", PortForward::Own), ("any", PortForward::Any)]);
+    }
+    if reader.boolean(node)? {
+        reader.at(node, "true does not say which ports may be reached: write own or any".to_owned());
+    }
+    Some(PortForward::Never)
 }
 
 fn host_path(reader: &mut Reader, node: &Node<'_>) -> Option<HostPath> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Kind, Runtime};
+use crate::{Kind, PortForward, Runtime};
 
 fn problems(text: &str) -> Vec<String> {
     match Site::parse(text) {
@@ -69,6 +69,21 @@ audit: {file: audit.log, colour: red}
             "line 11: audit.file: audit.log is no absolute path",
         ]
     );
+}
+
+#[test]
+fn which_ports_are_forwarded_is_said_in_words() {
+    let forward = |text: &str| Site::parse(&format!("version: 1\npolicy: {text}")).unwrap().policy.port_forward;
+    assert_eq!(forward("{}"), PortForward::Own);
+    assert_eq!(forward("{portForward: own}"), PortForward::Own);
+    assert_eq!(forward("{portForward: any}"), PortForward::Any);
+    assert_eq!(forward("{portForward: false}"), PortForward::Never);
+    assert_eq!(
+        problems("version: 1\npolicy: {portForward: true}"),
+        ["line 2: policy.portForward: true does not say which ports may be reached: write own or any"]
+    );
+    assert!(problems("version: 1\npolicy: {portForward: all}")[0].contains("is none of own, any"));
+    assert!(!Site::parse("version: 1\npolicy: {mountNamespaces: false}").unwrap().policy.mount_namespaces);
 }
 
 #[test]

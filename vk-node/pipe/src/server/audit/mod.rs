@@ -100,8 +100,28 @@ impl Pipe {
             StreamRequest::Exec { argv, user, .. } => (StreamKind::Exec, user, cut_all(argv)),
             StreamRequest::Attach { user, .. } => (StreamKind::Attach, user, Vec::new()),
         };
-        let event = Event::Stream { kind: kind.word().to_owned(), user: user.clone(), argv, denied: denied.to_vec() };
+        let event = Event::Stream {
+            kind: kind.word().to_owned(),
+            user: user.clone(),
+            argv,
+            port: None,
+            denied: denied.to_vec(),
+        };
         self.audit_one(id, by, event)
+    }
+
+    /// That somebody is connected to a port of a pod, or wanted to.
+    pub(super) fn audit_forward(
+        &self,
+        id: &TaskId,
+        by: &Origin,
+        port: u16,
+        user: String,
+        denied: Vec<String>,
+    ) -> Result<(), ApiError> {
+        let kind = StreamKind::PortForward.word().to_owned();
+        let event = Event::Stream { kind, user, argv: Vec::new(), port: Some(port), denied };
+        self.audit_one(id, by, event).map_err(|e| not_written(&e))
     }
 
     /// Waits until a task's end is in the audit log: before that its records may not go.

@@ -27,6 +27,7 @@ use vk_record::{TaskDir, closed_end, names};
 use vk_task::{Stats, TaskId, TaskState, TaskUsage, TaskView, Usage};
 
 use self::disk::PodSizes;
+pub(super) use self::process::is_shim_of;
 use self::process::{Process, Table};
 use self::tree::Shares;
 use super::{Pipe, lock};

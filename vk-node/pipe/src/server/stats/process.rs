@@ -113,7 +113,7 @@ impl Table {
 }
 
 /// Whether this process is the shim of the task `id`: it is run as `<program> shim <task-directory> …`.
-pub(super) fn is_shim_of(pid: i32, id: &str) -> bool {
+pub(in crate::server) fn is_shim_of(pid: i32, id: &str) -> bool {
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut words = text.split(|b| *b == 0).skip(1);
     words.next() == Some(b"shim")

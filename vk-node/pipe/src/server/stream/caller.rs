@@ -9,6 +9,7 @@ use futures::{SinkExt, StreamExt};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto::upgrade::downcast;
+use serde::de::DeserializeOwned;
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncReadExt, Chain, Interest};
 use tokio::net::UnixStream;
@@ -16,7 +17,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Mutex;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use vk_task::ApiError;
-use vk_task::stream::{Channel, Frame, StreamEnd, StreamRequest};
+use vk_task::stream::{Channel, Frame, StreamEnd};
 
 use super::Over;
 use crate::frames::{self, FrameCodec};
@@ -59,7 +60,7 @@ pub(super) fn take_over(upgraded: Upgraded) -> io::Result<(FromCaller, ToCaller)
 
 impl FromCaller {
     /// What is wanted: the first frame.
-    pub(super) async fn request(&mut self) -> Result<StreamRequest, Over> {
+    pub(super) async fn request<T: DeserializeOwned>(&mut self) -> Result<T, Over> {
         let first = tokio::time::timeout(PATIENCE, self.next())
             .await
             .map_err(|_| Over::invalid("nothing was asked for, so the connection is closed"))??;
