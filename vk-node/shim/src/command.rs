@@ -13,6 +13,7 @@ use vk_task::{
 
 use crate::ShimError;
 use crate::limits::Confinement;
+use crate::mounts::{self, Sight};
 
 /// Where programs are looked up when the environment has no `PATH`: what execvp(3) uses.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
@@ -32,11 +33,13 @@ pub(crate) struct Command {
     pub(crate) name: String,
     /// What it is held to.
     pub(crate) confinement: Confinement,
+    /// What it sees of the host's files.
+    pub(crate) sight: Sight,
     /// Who is asked to end when the task is to.
     pub(crate) terminate: Terminate,
 }
 
-/// Makes the command of a task, whose script (if it is one) is at `script` and whose processes are to carry the mark
+/// Makes the command of a task, whose script (if it is one) is at `script`, beside its records, and whose processes are to carry the mark
 /// `run`, from what was asked and the base environment of the pipe.
 pub(crate) fn command(
     id: &TaskId,
@@ -67,7 +70,8 @@ pub(crate) fn command(
         Program::Script { runner: ScriptRunner::Shell { path }, .. } => vec![path.into(), script.into()],
     };
     let dir = working_dir(&home, setup.own.as_ref().map_or(&home, |own| &own.work), spec.working_dir.as_deref());
-    assemble(&argv, &env, &dir)
+    let sight = mounts::sight(setup.binds.clone(), script.parent().unwrap_or(script), &home);
+    Ok(Command { sight, ..assemble(&argv, &env, &dir)? })
 }
 
 /// The command of a container runtime's client, which has the program run: in the home directory, for the task's own
@@ -116,14 +120,15 @@ fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -
         dir: c_string("the working directory", dir.as_os_str())?,
         name: program.to_string_lossy().into_owned(),
         confinement: Confinement::default(),
+        sight: Sight::Host,
         terminate: Terminate::Tree,
     })
 }
 
 impl Command {
-    /// Another program in the same place: the same working directory and limits, and the same environment unless another
+    /// Another program in the same place, with the sight that it is to have of it: the same working directory and limits, and the same environment unless another
     /// is given. The marks by which the task's processes are known are in either.
-    pub(crate) fn beside(&self, argv: Vec<String>, env: Option<Vec<CString>>) -> Result<Self, ShimError> {
+    pub(crate) fn beside(&self, argv: Vec<String>, env: Option<Vec<CString>>, sight: Sight) -> Result<Self, ShimError> {
         let env = match env {
             None => self.env.clone(),
             Some(mut env) => {
@@ -145,6 +150,7 @@ impl Command {
             dir: self.dir.clone(),
             name: program.to_string_lossy().into_owned(),
             confinement: self.confinement.clone(),
+            sight,
             terminate: Terminate::Tree,
         })
     }
@@ -260,15 +266,15 @@ mod tests {
     #[test]
     fn a_program_beside_it_has_the_same_place() {
         let main = make(&spec(Program::Exec { argv: vec!["ls".into()] }));
-        let beside = main.beside(vec!["ps".into(), "-e".into()], None).unwrap();
+        let beside = main.beside(vec!["ps".into(), "-e".into()], None, Sight::Host).unwrap();
         assert_eq!(texts(&beside.files), ["/a/ps", "./ps", "/b/ps"]);
         assert_eq!(texts(&beside.argv), ["ps", "-e"]);
         assert_eq!((&beside.env, &beside.dir), (&main.env, &main.dir));
         let env = ["PATH=/c", "X=1", "VK_CMD_RUN=other"].map(|entry| CString::new(entry).unwrap()).into();
-        let other = main.beside(vec!["ps".into()], Some(env)).unwrap();
+        let other = main.beside(vec!["ps".into()], Some(env), Sight::Host).unwrap();
         assert_eq!(texts(&other.files), ["/c/ps"]);
         assert_eq!(texts(&other.env), ["PATH=/c", "X=1", "VK_CMD_RUN=r", "VK_CMD_TASK=t"]);
-        assert!(main.beside(vec!["a\0".into()], None).is_err());
+        assert!(main.beside(vec!["a\0".into()], None, Sight::Host).is_err());
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub(crate) struct Task<'a> {
     pub(crate) command: &'a Command,
     /// The main process, while it is there.
     pub(crate) main: Option<BorrowedFd<'a>>,
+    /// The same, by its number.
+    pub(crate) process: Option<Pid>,
     /// The task is about to end: nothing new is begun in it.
     pub(crate) ending: bool,
 }
@@ -253,7 +255,7 @@ impl Connection {
                 if task.ending {
                     return Err(conflict("the task is about to end"));
                 }
-                let exec = Exec::start(task.command, argv, stdin, terminal, environment_of, descriptors)?;
+                let exec = Exec::start(task.command, task.process, argv, stdin, terminal, environment_of, descriptors)?;
                 self.role = Role::Exec(Box::new(exec));
                 self.answer(&ControlAnswer::Started, &[])
             }

@@ -20,6 +20,7 @@ use crate::command::Command;
 use crate::end::end_of;
 use crate::error::complain;
 use crate::gate::{self, Failure, Report};
+use crate::mounts::{self, Sight};
 use crate::stdio::Theirs;
 use crate::tree;
 
@@ -36,9 +37,11 @@ pub(crate) struct Exec {
 }
 
 impl Exec {
-    /// Starts it, with the environment and the working directory of `main`.
+    /// Starts it, with the environment, the working directory and the mounts of `main`, which is this process if it has not
+    /// ended.
     pub(crate) fn start(
         main: &Command,
+        process: Option<Pid>,
         argv: Vec<String>,
         stdin: bool,
         terminal: bool,
@@ -47,7 +50,12 @@ impl Exec {
     ) -> Result<Self, ApiError> {
         let stdio = stdio(stdin, terminal, descriptors)?;
         let environment = environment_of.map(environment).transpose()?;
-        let command = main.beside(argv, environment).map_err(|e| invalid(e.to_string()))?;
+        let sight = match (&main.sight, process) {
+            (Sight::Host, _) => Sight::Host,
+            (Sight::Own(_) | Sight::Of(_), Some(process)) => mounts::of(process),
+            (Sight::Own(_) | Sight::Of(_), None) => return Err(ended()),
+        };
+        let command = main.beside(argv, environment, sight).map_err(|e| invalid(e.to_string()))?;
         let (pid, report) = gate::start_beside(&command, stdio)
             .map_err(|e| ApiError { reason: ErrorReason::Internal, message: chain(&e) })?;
         Ok(Self { pid, command, report })
@@ -124,6 +132,11 @@ fn environment(pid: i32) -> Result<Vec<CString>, ApiError> {
     }
     let entries = bytes.split(|b| *b == 0).filter(|entry| !entry.is_empty());
     Ok(entries.filter_map(|entry| CString::new(entry).ok()).collect())
+}
+
+fn ended() -> ApiError {
+    let message = "the task's main process has ended, and its mounts with it".to_owned();
+    ApiError { reason: ErrorReason::Conflict, message }
 }
 
 fn invalid(message: String) -> ApiError {

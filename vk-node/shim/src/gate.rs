@@ -4,7 +4,7 @@
 //!   shim                                   child
 //!   fork ────────────────────────────────▶ dies with the shim (PDEATHSIG), new session, waits at the gate
 //!   start.json durable
-//!   open the gate: a byte ───────────────▶ fresh signals, input, outputs, working directory, execve
+//!   open the gate: a byte ───────────────▶ its own mounts, fresh signals, input, outputs, working directory, execve
 //!   (or die: the gate closes ────────────▶ leaves without having done anything)
 //!   report: closed by exec, or ◀────────── what failed
 //! ```
@@ -25,6 +25,7 @@ use vk_task::StartFailure;
 use crate::command::Command;
 use crate::fork::{Forked, fork};
 use crate::limits::Part;
+use crate::mounts::Sight;
 use crate::stdio::Theirs;
 use crate::{ShimError, signals};
 
@@ -32,6 +33,9 @@ use crate::{ShimError, signals};
 /// process that it forks at that moment holds the descriptor until its own exec.
 const BUSY_TRIES: u32 = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The longest report: a pipe takes so much in one piece (`PIPE_BUF` of POSIX).
+const REPORT_BYTES: usize = 512;
 
 /// A child at the gate.
 #[derive(Debug)]
@@ -56,6 +60,8 @@ enum Stage {
     Prepare,
     Enter,
     Exec,
+    /// What failed is told in words.
+    Mount,
     Confine(Part),
 }
 
@@ -66,6 +72,7 @@ impl Stage {
             Self::Prepare => 0,
             Self::Enter => 1,
             Self::Exec => 2,
+            Self::Mount => 3,
             Self::Confine(Part(part)) => 256 + i32::from(part),
         }
     }
@@ -74,6 +81,7 @@ impl Stage {
         match (number, u8::try_from(number.saturating_sub(256))) {
             (0, _) => Self::Prepare,
             (1, _) => Self::Enter,
+            (3, _) => Self::Mount,
             (_, Ok(part)) => Self::Confine(Part(part)),
             (_, Err(_)) => Self::Exec,
         }
@@ -104,7 +112,7 @@ impl Gated {
                 if !matches!(File::from(child_gate).read(&mut byte), Ok(1)) {
                     leave(0);
                 }
-                execute(command, &stdio, child_report)
+                execute(shim, command, &stdio, child_report)
             }
         }
     }
@@ -127,10 +135,10 @@ impl Gated {
 impl Report {
     /// What the child has said: nothing yet (`None`), that the program runs, or why it does not.
     pub(crate) fn read(&mut self, command: &Command) -> Option<Result<(), Failure>> {
-        let mut bytes = [0; 8];
+        let mut bytes = [0; REPORT_BYTES];
         match self.pipe.read(&mut bytes) {
             Ok(0) => Some(Ok(())),
-            Ok(_) => Some(Err(Failure::new(bytes, command))),
+            Ok(n) => Some(Err(Failure::new(bytes.get(..n).unwrap_or_default(), command))),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
             // A report that cannot be read is none: the wait for the child tells the rest.
             Err(_) => Some(Ok(())),
@@ -155,7 +163,7 @@ pub(crate) fn start_beside(command: &Command, stdio: Theirs) -> Result<(Pid, Rep
                 // If not, it is still one of the shim's descendants.
                 let _ = group.add(0);
             }
-            execute(command, &stdio, child_report)
+            execute(shim, command, &stdio, child_report)
         }
     }
 }
@@ -172,24 +180,45 @@ fn report_pipe() -> Result<(Report, OwnedFd), ShimError> {
 
 /// The beginning of a child's life: it dies with the shim, and leads a session of its own.
 fn begin(shim: Pid) {
+    die_with(shim);
+    let _ = rustix::process::setsid();
+}
+
+fn die_with(shim: Pid) {
     let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     // The shim may have died before that was in force.
     if rustix::process::getppid() != Some(shim) {
         leave(0);
     }
-    let _ = rustix::process::setsid();
 }
 
 /// The child becomes the program, or says why it does not.
-fn execute(command: &Command, stdio: &Theirs, report: OwnedFd) -> ! {
+fn execute(shim: Pid, command: &Command, stdio: &Theirs, report: OwnedFd) -> ! {
     reach(Point::Exec);
-    let (stage, errno) = become_the_program(command, stdio);
-    let mut bytes = [0; 8];
-    let (first, second) = bytes.split_at_mut(4);
-    first.copy_from_slice(&stage.number().to_le_bytes());
-    second.copy_from_slice(&errno.raw_os_error().to_le_bytes());
+    let (stage, errno, words) = match take_sight(shim, command) {
+        Err(words) => (Stage::Mount, Errno::IO, words),
+        Ok(()) => {
+            let (stage, errno) = become_the_program(command, stdio);
+            (stage, errno, String::new())
+        }
+    };
+    let (stage, errno) = (stage.number().to_le_bytes(), errno.raw_os_error().to_le_bytes());
+    let mut bytes = [stage, errno].concat();
+    bytes.extend(words.bytes().take(REPORT_BYTES - bytes.len()));
+    // So few bytes go into a pipe in one piece.
     let _ = File::from(report).write_all(&bytes);
     leave(127)
+}
+
+/// Sees to it that the program sees what it is to see of the host's files.
+fn take_sight(shim: Pid, command: &Command) -> Result<(), String> {
+    if command.sight == Sight::Host {
+        return Ok(());
+    }
+    command.sight.take_on()?;
+    // A kernel may take a change of credentials, as the way into a user namespace is one, for a reason to forget it.
+    die_with(shim);
+    Ok(())
 }
 
 /// Returns only when it failed.
@@ -236,8 +265,9 @@ fn leave(code: i32) -> ! {
 }
 
 impl Failure {
-    fn new(bytes: [u8; 8], command: &Command) -> Self {
-        let (stage, errno) = bytes.split_at(4);
+    fn new(bytes: &[u8], command: &Command) -> Self {
+        let (head, words) = bytes.split_at_checked(8).unwrap_or((bytes, &[]));
+        let (stage, errno) = head.split_at_checked(4).unwrap_or((head, &[]));
         let number = |b: &[u8]| b.try_into().map(i32::from_le_bytes).unwrap_or_default();
         let stage = Stage::of_number(number(stage));
         let error = io::Error::from_raw_os_error(number(errno));
@@ -251,6 +281,10 @@ impl Failure {
                 kind: StartFailure::WorkingDirectory,
                 message: format!("cannot enter the working directory {}: {error}", command.dir.to_string_lossy()),
             },
+            Stage::Mount => Self {
+                kind: StartFailure::Other,
+                message: format!("{} was not started: {}", command.name, String::from_utf8_lossy(words)),
+            },
             Stage::Confine(part) => Self {
                 kind: StartFailure::Other,
                 message: format!("{} was not started: {}: {error}", command.name, command.confinement.describe(part)),
@@ -261,8 +295,10 @@ impl Failure {
 
     fn of_exec(errno: Errno, error: &io::Error, command: &Command) -> Self {
         let name = &command.name;
+        // What is in its mounts cannot be looked at from here.
+        let is_seen = command.sight == Sight::Host;
         match (errno, command.files.as_slice()) {
-            (Errno::NOENT, [file]) => {
+            (Errno::NOENT, [file]) if is_seen => {
                 // The kernel says the same of a file that is not there and of a script whose interpreter is not.
                 let message = match interpreter(file) {
                     Some(interpreter) => {
@@ -275,6 +311,10 @@ impl Failure {
                 };
                 Self { kind: StartFailure::NotFound, message }
             }
+            (Errno::NOENT, [_]) => Self {
+                kind: StartFailure::NotFound,
+                message: format!("cannot execute {name}: it, or what is to run it, does not exist: {error}"),
+            },
             (Errno::NOENT, _) => Self {
                 kind: StartFailure::NotFound,
                 message: format!("cannot execute {name}: there is no such program in PATH"),

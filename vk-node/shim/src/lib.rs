@@ -31,6 +31,7 @@ mod limits;
 mod linger;
 mod log;
 mod memory;
+mod mounts;
 mod notify;
 mod pipeline;
 mod prepare;
@@ -54,6 +55,11 @@ pub use error::ShimError;
 use error::say;
 pub use signals::DOORBELL;
 
+/// In place of a task's directory: to find out whether tasks can have mounts of their own here. In place of the pipe's
+/// directory comes one, at least two levels below the root, that may be mounted over. What stands against it is told on
+/// standard error.
+pub const TRY_MOUNTS: &str = "--try-mounts";
+
 /// The command line of `vk-node shim <task-dir> <pipe-dir>`, given without the program and the word `shim`. To be called before
 /// the process has a second thread.
 pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
@@ -63,6 +69,15 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         ));
         return ExitCode::from(2);
     };
+    if dir == TRY_MOUNTS {
+        return match mounts::try_out(&PathBuf::from(pipe)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                say(format_args!("{why}"));
+                ExitCode::FAILURE
+            }
+        };
+    }
     match run::run(&PathBuf::from(dir), &PathBuf::from(pipe)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -22,6 +22,7 @@ use crate::error::{complain, say};
 use crate::gate::{Failure, Report};
 use crate::life::{self, Seen, Step};
 use crate::linger::Lingerers;
+use crate::mounts::Sight;
 use crate::notify::Notifier;
 use crate::relay::Relay;
 use crate::start::Started;
@@ -196,7 +197,14 @@ impl<'a> Watch<'a> {
             fds.extend(self.report.iter().map(|r| PollFd::from_borrowed_fd(r.descriptor(), PollFlags::IN)));
             fds.extend(self.main_fd.iter().map(|fd| PollFd::from_borrowed_fd(fd.as_fd(), PollFlags::IN)));
             let others = fds.len();
-            fds.extend(self.control.descriptors().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            // Before that, those who ask have to wait: they are to see what the program sees.
+            let is_in_place = self.report.is_none() || self.command.sight == Sight::Host;
+            fds.extend(
+                self.control
+                    .descriptors()
+                    .filter(|_| is_in_place)
+                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+            );
             // An error leaves nothing ready; all signals are blocked, so it can only be a lack of memory.
             let ready = poll(&mut fds, timeout.as_ref()).unwrap_or_default();
             (ready, fds.iter().skip(others).any(|fd| !fd.revents().is_empty()))
@@ -219,7 +227,8 @@ impl<'a> Watch<'a> {
                 || self.seen.exceeded.is_some()
                 || (self.seen.main_ended && self.leftovers == Leftovers::Kill);
             let main = self.main_fd.as_ref().map(AsFd::as_fd);
-            self.control.turn(control::Task { command: self.command, main, ending });
+            let process = main.map(|_| self.main);
+            self.control.turn(control::Task { command: self.command, main, process, ending });
         }
         if self.control.is_eager() && self.relay.has_pending() {
             self.relay.flush_pending();

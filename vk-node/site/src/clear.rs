@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use vk_task::{Image, Launch, Mount, Origin, Place, Program, ScriptRunner, TaskId, TaskSpec};
+use vk_task::{Image, Launch, Mount, MountNamespaces, Origin, Place, Program, ScriptRunner, TaskId, TaskSpec};
 
 use crate::Site;
 use crate::policy::{Access, Policy, StreamKind};
@@ -18,6 +18,19 @@ pub struct Facts {
     pub script: PathBuf,
     /// Where the sources of its mounts really are, symbolic links followed.
     pub real_paths: BTreeMap<PathBuf, PathBuf>,
+    /// What the task is given as volumes, with the paths on this host.
+    pub volumes: Vec<GivenMount>,
+    /// Whether tasks can have mounts of their own here, as far as the kernel has a say in it.
+    pub mount_namespaces: MountNamespaces,
+}
+
+/// A volume that a task is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenMount {
+    /// What is shown where. A target that is not absolute is a link's.
+    pub mount: Mount,
+    /// Whether it is the host's; what is the pod's own needs nobody's leave.
+    pub of_host: bool,
 }
 
 /// A task that may be run.
@@ -94,6 +107,17 @@ pub enum Refusal {
     /// By [`HostPath::access`](crate::HostPath::access).
     #[error("the host path {0} may be mounted read-only, and is not asked to be: set readOnly")]
     HostPathWritable(String),
+    /// By [`Policy::mount_namespaces`], or the kernel.
+    #[error(
+        "a mount at {target} would need a mount namespace, and tasks have none here: {why}; write a path that is relative \
+         to the container's own directory"
+    )]
+    MountNamespace {
+        /// Where it was to be.
+        target: String,
+        /// Why there are none.
+        why: String,
+    },
     /// What the site's runtime cannot do.
     #[error("{0}")]
     Runtime(String),
@@ -132,15 +156,21 @@ pub fn clear(site: &Site, id: &TaskId, spec: &TaskSpec, facts: &Facts) -> Result
         !dropped
     });
     spec.limits = site.limits.clamp(&spec.limits, &mut told);
+    for given in facts.volumes.iter().filter(|given| given.of_host) {
+        host_path(&site.policy, &given.mount, facts, &mut refusals);
+    }
     let launch = match &spec.place {
         Place::Host => {
+            mount_namespace(&site.policy, facts, &mut refusals);
             program(&site.policy, &spec, &mut refusals);
             Launch::Direct
         }
         Place::Image(image) => {
             images(&site.policy, image, facts, &mut refusals);
+            let mut image = image.clone();
+            image.mounts.extend(facts.volumes.iter().map(|given| given.mount.clone()));
             let job = Job::new(id, &spec, &facts.script, &mut told);
-            match site.runtime.launch(image, facts.found.as_ref(), job) {
+            match site.runtime.launch(&image, facts.found.as_ref(), job) {
                 Ok(launch) => Launch::Runtime(launch),
                 Err(against) => {
                     refusals.extend(against.into_iter().map(Refusal::Runtime));
@@ -198,6 +228,19 @@ fn images(policy: &Policy, image: &Image, facts: &Facts, refusals: &mut Vec<Refu
     }
     for mount in &image.mounts {
         host_path(policy, mount, facts, refusals);
+    }
+}
+
+/// Whether there may be mounts at absolute paths.
+fn mount_namespace(policy: &Policy, facts: &Facts, refusals: &mut Vec<Refusal>) {
+    let why = match policy.mount_namespaces(&facts.mount_namespaces) {
+        MountNamespaces::Available => return,
+        MountNamespaces::Unavailable { why } => why,
+        MountNamespaces::Unknown => "nobody knows whether this host allows them".to_owned(),
+    };
+    let absolute = facts.volumes.iter().map(|given| &given.mount.target).find(|target| target.is_absolute());
+    if let Some(target) = absolute {
+        refusals.push(Refusal::MountNamespace { target: target.display().to_string(), why });
     }
 }
 

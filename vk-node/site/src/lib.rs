@@ -22,7 +22,7 @@ mod policy;
 mod read;
 mod runtime;
 
-pub use clear::{Cleared, Denied, Facts, Refusal, clear};
+pub use clear::{Cleared, Denied, Facts, GivenMount, Refusal, clear};
 pub use limits::{Amounts, LimitRules};
 pub use pattern::{Pattern, Patterns, Rule};
 pub use policy::{Access, Door, HostPath, Listening, Policy, PortForward, StreamKind};

@@ -1,6 +1,6 @@
 //! Who may run what.
 
-use vk_task::Origin;
+use vk_task::{MountNamespaces, Origin};
 
 use crate::clear::{Denied, Refusal};
 use crate::pattern::{Pattern, Patterns, Rule};
@@ -18,7 +18,7 @@ pub struct Policy {
     pub scripts: bool,
     /// Images, without a `docker://` before them.
     pub images: Rule,
-    /// The directories and files of the host that an image may be given; `None`: all.
+    /// The directories and files of the host that a task may be given as a volume, in an image or on the host; `None`: all.
     pub host_paths: Option<Vec<HostPath>>,
     /// Whether lines written to the FIFO are run.
     pub fifo: bool,
@@ -133,6 +133,17 @@ impl StreamKind {
 }
 
 impl Policy {
+    /// Whether tasks can have mounts of their own, where the kernel says `kernel` to that.
+    #[must_use]
+    pub fn mount_namespaces(&self, kernel: &MountNamespaces) -> MountNamespaces {
+        if self.mount_namespaces {
+            return kernel.clone();
+        }
+        MountNamespaces::Unavailable {
+            why: "the site does not allow them (policy.mountNamespaces of its file is false)".to_owned(),
+        }
+    }
+
     /// Whether `kind` is allowed for a task that `origin` asked for. The rules about namespaces and users hold too: a
     /// task that was started before they were made may not be entered after.
     ///

@@ -106,11 +106,12 @@ fn task_id(text: String) -> Result<TaskId, Refusal> {
 }
 
 async fn info(State(pipe): State<Arc<Pipe>>) -> Json<HostInfo> {
-    let site = {
+    let (site, policy) = {
         let pipe = Arc::clone(&pipe);
-        pipe.clone().blocking.run(move || pipe.site.info()).await
+        pipe.clone().blocking.run(move || (pipe.site.info(), pipe.site.current())).await
     };
-    Json(HostInfo { site, ..pipe.info.clone() })
+    let mount_namespaces = policy.policy.mount_namespaces(&pipe.info.mount_namespaces);
+    Json(HostInfo { site, mount_namespaces, ..pipe.info.clone() })
 }
 
 async fn read_stats(State(pipe): State<Arc<Pipe>>) -> Response {

@@ -8,6 +8,8 @@
 //! - `site` says what may be run, and how; `audit` keeps a log of that, and of the ends.
 //! - `collect` removes the records that nobody needs any more: `retention` decides which, and touches nothing.
 //! - `stats` measures what tasks use.
+//! - `given` finds and makes ready what a task is given of its pod and of the host; `namespaces` tells whether it can be
+//!   mounted.
 //! - `pods` keeps the directories of pods.
 //! - `events` hears the shims ring.
 
@@ -21,6 +23,7 @@ mod control;
 mod decide;
 mod events;
 mod fifo;
+mod given;
 mod host;
 mod keeper;
 mod leftovers;
@@ -31,6 +34,7 @@ mod log_text;
 mod log_watch;
 mod logs;
 mod lose;
+mod namespaces;
 mod pods;
 mod refusal;
 mod remove;
@@ -153,6 +157,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     // Before the tasks are read: what changes from now on rings here.
     let events = events::bind(root).context("cannot listen to the shims")?;
     info.enforcement = cgroup::prepare(&options.cgroup)?;
+    info.mount_namespaces = namespaces::try_out(&options.shim_program, &tasks).await;
     info.records = storage.place.clone();
     let pipe = Arc::new(Pipe {
         root: Arc::clone(root),

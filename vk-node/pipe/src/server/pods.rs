@@ -11,7 +11,7 @@
 //! for it, and a task that fills its volume should not keep others from being started.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,7 +22,7 @@ use tokio::sync::OwnedMutexGuard;
 use tracing::{info, warn};
 use vk_record::pods::{Pods, remove_tree};
 use vk_record::{Dir, RecordError, chain, names};
-use vk_task::{ApiError, DirName, ErrorReason, HostSetup, Origin, TaskSpec, TaskView, VolumeContent, VolumeSource};
+use vk_task::{ApiError, DirName, ErrorReason, Origin, OwnDirectory, TaskSpec, TaskView, VolumeContent};
 
 use super::busy::Busy;
 use super::refusal::failure;
@@ -68,52 +68,25 @@ impl PodDirs {
         }
     }
 
-    /// Makes ready what a task is to have of its pod's directory.
-    pub(super) fn set_up(&self, spec: &TaskSpec) -> Result<HostSetup, ApiError> {
-        let mut setup = HostSetup::default();
-        let Origin::Pod(run) = &spec.origin else { return Ok(setup) };
-        let (Ok(pod), Ok(container)) = (DirName::new(&*run.uid), DirName::new(&*run.container)) else {
-            return Ok(setup);
-        };
-        let failed = |e: RecordError| match &e {
-            RecordError::InTheWay { .. } => ApiError { reason: ErrorReason::Conflict, message: chain(&e) },
-            RecordError::Io { .. }
-            | RecordError::Malformed { .. }
-            | RecordError::NotOurs { .. }
-            | RecordError::Exists { .. } => {
-                failure("the task's directory cannot be made ready, so it is not started", &e)
-            }
-        };
-        if spec.own_directory {
-            setup.own = Some(self.pods.own_directory(&pod, &container).map_err(failed)?);
-        }
-        for mount in &spec.mounts {
-            let source = match &mount.source {
-                VolumeSource::Volume { name } => {
-                    let found = self.pods.volume(&pod, name).map_err(failed)?;
-                    found.ok_or_else(|| ApiError {
-                        reason: ErrorReason::Invalid,
-                        message: format!("the volume {name} of the pod has not been written: put it first"),
-                    })?
-                }
-                VolumeSource::Host { path, expects: _ } => path.clone(),
-            };
-            if mount.target.is_absolute() {
-                return Err(ApiError {
-                    reason: ErrorReason::Denied,
-                    message: format!(
-                        "{} is an absolute path, and tasks have no mounts of their own here: write a relative one",
-                        mount.target.display()
-                    ),
-                });
-            }
-            let source = match &mount.sub_path {
-                Some(sub) => source.join(sub.as_str()),
-                None => source,
-            };
-            self.pods.link(&pod, &container, &mount.target, &source).map_err(failed)?;
-        }
-        Ok(setup)
+    /// Where a volume's files are; `None` when it has not been written.
+    pub(super) fn volume(&self, pod: &DirName, name: &DirName) -> Result<Option<PathBuf>, RecordError> {
+        self.pods.volume(pod, name)
+    }
+
+    /// Makes the directories that a container has for itself.
+    pub(super) fn own_directory(&self, pod: &DirName, container: &DirName) -> Result<OwnDirectory, RecordError> {
+        self.pods.own_directory(pod, container)
+    }
+
+    /// Has a link in a container's own directory lead to `source`.
+    pub(super) fn link(
+        &self,
+        pod: &DirName,
+        container: &DirName,
+        target: &Path,
+        source: &Path,
+    ) -> Result<(), RecordError> {
+        self.pods.link(pod, container, target, source)
     }
 }
 

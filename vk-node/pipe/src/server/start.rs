@@ -16,7 +16,7 @@ use vk_task::{ApiError, ErrorReason, HostSetup, Launch, Origin, StartFailure, Ta
 use super::keeper::{Keeper, Shim};
 use super::refusal::failure;
 use super::remove::discard;
-use super::{Pipe, audit, complain, host, site};
+use super::{Pipe, audit, complain, given, host, site};
 
 /// How soon records that the kernel would not read are read again, at first and at last.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -181,7 +181,15 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
         Err(e) => return Err(NotMade::Unreadable(e)),
     }
     // A task that is there was cleared when it came; what the site says now is for new ones.
-    let Cleared { spec, launch, told } = pipe.site.clear(&id, asked).map_err(|denied| {
+    let nothing_of_it = |e| {
+        if let Err(left) = discard(&pipe.tasks, id.as_str()) {
+            complain(&format!("the empty directory of {id}, which is not run, is still there"), &left);
+        }
+        NotMade::NotSetUp(e)
+    };
+    let volumes = given::find(&pipe.pods, asked).map_err(nothing_of_it)?;
+    let verdict = pipe.site.clear(&id, asked, &volumes, &pipe.info.mount_namespaces);
+    let Cleared { spec, launch, told } = verdict.map_err(|denied| {
         if let Err(e) = discard(&pipe.tasks, id.as_str()) {
             complain(&format!("the empty directory of {id}, which is not run, is still there"), &e);
         }
@@ -190,12 +198,7 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
             Err(e) => NotMade::NotAudited(e),
         }
     })?;
-    let setup = pipe.pods.set_up(&spec).map_err(|e| {
-        if let Err(left) = discard(&pipe.tasks, id.as_str()) {
-            complain(&format!("the empty directory of {id}, which is not run, is still there"), &left);
-        }
-        NotMade::NotSetUp(e)
-    })?;
+    let setup = given::set_up(&pipe.pods, &spec, &volumes).map_err(nothing_of_it)?;
     let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch, setup };
     if let Err(e) = task.write_intent(&intent).and_then(|()| pipe.tasks.sync()) {
         return Err(take_back(pipe, &intent.id, e, NotMade::Nothing));

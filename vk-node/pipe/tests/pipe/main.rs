@@ -25,6 +25,7 @@ mod hostile;
 mod limits;
 mod logs;
 mod matrix;
+mod mounts;
 mod pods;
 mod records;
 mod restarts;
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,
+        mounts::TESTS,
         pods::TESTS,
         records::TESTS,
         restarts::TESTS,

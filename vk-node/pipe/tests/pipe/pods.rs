@@ -116,7 +116,7 @@ fn refused() {
     block_on(async {
         let host = Host::new().await;
         let e = refusal(&host, &own("touch $HOME/ran", &[mount("v", "v")])).await;
-        assert_eq!(e.reason, ErrorReason::Invalid);
+        assert_eq!(e.reason, ErrorReason::Conflict);
         assert_eq!(e.message, "the volume v of the pod has not been written: put it first");
         put(&host, "v", &files(&[])).await;
         let work = host.pod().join("containers/main/work");

@@ -8,6 +8,7 @@
 //! Nothing here is made durable. Volumes are written again by the node before a task is started, and what tasks keep
 //! here is no safer than on any disk that they write to themselves.
 
+mod part;
 mod sweep;
 mod volume;
 
@@ -23,6 +24,7 @@ use vk_task::{DirName, OwnDirectory, VolumeContent};
 use crate::faults::{self, Call};
 use crate::{Dir, RecordError};
 
+pub use part::{Part, part};
 pub use sweep::remove_tree;
 
 /// The directory of a pod's volumes.

@@ -282,3 +282,29 @@ impl Dir {
         std::os::fd::AsFd::as_fd(&self).try_clone_to_owned().unwrap()
     }
 }
+
+#[test]
+fn a_part_is_inside_or_not_at_all() {
+    let place = place();
+    place.put(&[("a", "1", 0o600), ("sub/b", "2", 0o600)]);
+    let root = place.volume().canonicalize().unwrap();
+    let set = fs::canonicalize(root.join("..data")).unwrap();
+    symlink("/etc", root.join("out")).unwrap();
+    symlink("../../../none", root.join("dangling")).unwrap();
+    symlink("a", root.join("again")).unwrap();
+    let found = |sub: &str| part(&place.volume(), &FilePath::new(sub).unwrap()).unwrap();
+    for (sub, at) in [
+        ("a", set.join("a")),
+        ("again", set.join("a")),
+        ("sub", set.join("sub")),
+        ("sub/b", set.join("sub/b")),
+        ("sub/new/deep", set.join("sub/new/deep")),
+        ("new", root.join("new")),
+    ] {
+        assert_eq!(found(sub), Part::Inside(at), "{sub}");
+    }
+    for sub in ["out", "out/passwd", "out/none", "dangling", "dangling/x"] {
+        assert_eq!(found(sub), Part::Outside, "{sub}");
+    }
+    assert!(part(&place.path("none"), &FilePath::new("a").unwrap()).is_err());
+}

@@ -6,20 +6,25 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
 use vk_record::names;
-use vk_site::{Facts, Found, SEARCH_ORDER, Site};
+use vk_site::{Facts, Found, GivenMount, SEARCH_ORDER, Site};
 use vk_task::{Place, TaskSpec};
 
 use crate::server::host;
 
-/// The facts about a task whose records will be in `records`.
-pub(super) fn gather(site: &Site, spec: &TaskSpec, records: PathBuf) -> Facts {
-    let Place::Image(image) = &spec.place else { return Facts::default() };
+/// The facts about a task that is given these volumes, and whose records will be in `records`.
+pub(super) fn gather(site: &Site, spec: &TaskSpec, volumes: &[GivenMount], records: PathBuf) -> Facts {
     let mut real_paths = BTreeMap::new();
     if site.policy.host_paths.is_some() {
-        real_paths.extend(image.mounts.iter().map(|mount| (mount.source.clone(), real_path(&mount.source))));
+        let of_image = if let Place::Image(image) = &spec.place { image.mounts.as_slice() } else { &[] };
+        let of_host = volumes.iter().filter(|given| given.of_host).map(|given| &given.mount);
+        let mounts = of_image.iter().chain(of_host);
+        real_paths.extend(mounts.map(|mount| (mount.source.clone(), real_path(&mount.source))));
+    }
+    if spec.place == Place::Host {
+        return Facts { real_paths, ..Facts::default() };
     }
     let found = if site.runtime.is_auto() { find_runtime() } else { None };
-    Facts { found, script: records.join(names::SCRIPT), real_paths }
+    Facts { found, script: records.join(names::SCRIPT), real_paths, ..Facts::default() }
 }
 
 /// Where a path leads to. What is not there (yet) counts as it is written, beneath what is.

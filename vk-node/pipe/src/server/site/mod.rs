@@ -10,8 +10,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing::{info, warn};
 use vk_record::Dir;
-use vk_site::{Cleared, Denied, Site, StreamKind, clear};
-use vk_task::{ApiError, ErrorReason, Origin, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
+use vk_site::{Cleared, Denied, Facts, GivenMount, Site, StreamKind, clear};
+use vk_task::{ApiError, ErrorReason, MountNamespaces, Origin, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
 
 use file::SiteFile;
 
@@ -41,10 +41,20 @@ impl SiteRules {
         self.file.current().0
     }
 
-    /// The verdict about a task.
-    pub(super) fn clear(&self, id: &TaskId, spec: &TaskSpec) -> Result<Cleared, Denied> {
+    /// The verdict about a task that is given these volumes, where the kernel says this to mounts of its own.
+    pub(super) fn clear(
+        &self,
+        id: &TaskId,
+        spec: &TaskSpec,
+        volumes: &[GivenMount],
+        mount_namespaces: &MountNamespaces,
+    ) -> Result<Cleared, Denied> {
         let site = self.current();
-        let facts = facts::gather(&site, spec, self.tasks.join(id.as_str()));
+        let facts = Facts {
+            volumes: volumes.to_vec(),
+            mount_namespaces: mount_namespaces.clone(),
+            ..facts::gather(&site, spec, volumes, self.tasks.join(id.as_str()))
+        };
         let verdict = clear(&site, id, spec, &facts);
         match &verdict {
             Ok(cleared) => cleared.told.iter().for_each(|told| info!("task {id}: {told}")),
