@@ -79,3 +79,38 @@ impl Files {
 fn contents(paths: &[PathBuf]) -> Option<Vec<Vec<u8>>> {
     paths.iter().map(std::fs::read).collect::<Result<_, _>>().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+    use vk_cmd_crds::certificates::Purpose;
+
+    use super::super::pair::tests::{signed, wanted};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_certificate_that_is_replaced_is_used_once_it_is_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let put = || {
+            let pair = signed(&wanted(Purpose::Client), vec![ClientAuth]);
+            std::fs::write(path("crt"), pair.certificate_pem()).unwrap();
+            std::fs::write(path("key"), pair.key_pem()).unwrap();
+        };
+        put();
+        let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
+        config.root_cert = Some(Vec::new());
+        assert!(Files::of(&config).is_none(), "there are no files");
+        config.auth_info.client_certificate = Some(path("crt").display().to_string());
+        config.auth_info.client_key = Some(path("key").display().to_string());
+        let mut files = Files::of(&config).unwrap();
+        assert!(files.changed().is_none());
+        put();
+        assert!(files.changed().is_some());
+        assert!(files.changed().is_none(), "it is no news any more");
+        std::fs::write(path("key"), "half").unwrap();
+        assert!(files.changed().is_none());
+        put();
+        assert!(files.changed().is_some());
+    }
+}
