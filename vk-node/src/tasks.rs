@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 use vk_node_core::admit::PodKey;
 use vk_pipe::client::PipeClient;
-use vk_task::{TaskId, TaskState, TaskView, WatchEvent};
+use vk_task::{AskingNode, TaskId, TaskState, TaskView, WatchEvent};
 
 /// How long to wait before a watch that ended is begun again. The pipe is on this host: asking is cheap.
 const RECONNECT: Duration = Duration::from_millis(100);
@@ -39,15 +39,22 @@ pub(crate) enum Change {
 pub(crate) struct Mirror {
     pods: Mutex<HashMap<String, BTreeMap<TaskId, TaskView>>>,
     link: watch::Sender<Link>,
-    changes: mpsc::Sender<Change>,
+    /// Who wants to know what changes, by the node that they are.
+    members: Mutex<HashMap<String, mpsc::Sender<Change>>>,
 }
 
 impl Mirror {
-    /// An empty mirror, and the stream of what changes in it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Change>) {
-        let (changes, receiver) = mpsc::channel(WAITING_CHANGES);
-        let link = watch::Sender::new(Link::Lost);
-        (Self { pods: Mutex::default(), link, changes }, receiver)
+    /// An empty mirror.
+    pub(crate) fn new() -> Self {
+        Self { pods: Mutex::default(), link: watch::Sender::new(Link::Lost), members: Mutex::default() }
+    }
+
+    /// What changes from now on among the tasks of this node's pods, and among those of which nobody knows whose they
+    /// are. One stream for each node: the next takes the place of the one before.
+    pub(crate) fn subscribe(&self, node: &str) -> mpsc::Receiver<Change> {
+        let (sender, receiver) = mpsc::channel(WAITING_CHANGES);
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).insert(node.to_owned(), sender);
+        receiver
     }
 
     /// Whether the mirror can be believed to be complete.
@@ -73,9 +80,17 @@ impl Mirror {
             .is_some_and(|task| matches!(task.state, TaskState::Running { .. }))
     }
 
-    /// All pods that have tasks.
-    pub(crate) fn pods(&self) -> Vec<PodKey> {
-        self.lock().values().filter_map(|tasks| tasks.values().next()).filter_map(key_of).collect()
+    /// All pods that have tasks, each with the node that it is bound to as far as that is known.
+    pub(crate) fn pods(&self) -> Vec<(PodKey, Option<AskingNode>)> {
+        let pods = self.lock();
+        let all = pods.values().filter_map(|tasks| Some((key_of(tasks.values().next()?)?, node_of(tasks))));
+        all.collect()
+    }
+
+    /// The pods that have tasks and are this node's, or nobody's as far as is known.
+    pub(crate) fn pods_of(&self, node: &str) -> Vec<PodKey> {
+        let is_its = |asking: &Option<AskingNode>| asking.as_ref().is_none_or(|asking| asking.name == node);
+        self.pods().into_iter().filter(|(_, asking)| is_its(asking)).map(|(key, _)| key).collect()
     }
 
     /// Takes in what the pipe answered to a request, which may come before or after the watch tells the same.
@@ -116,7 +131,7 @@ impl Mirror {
     }
 
     async fn take(&self, event: WatchEvent) {
-        let change = match event {
+        match event {
             WatchEvent::Snapshot { tasks } => {
                 let mut pods: HashMap<String, BTreeMap<TaskId, TaskView>> = HashMap::new();
                 for task in tasks {
@@ -128,19 +143,16 @@ impl Mirror {
                 if self.link.send_replace(Link::Live) == Link::Lost {
                     info!("the pipe's tasks are known");
                 }
-                Change::Everything
+                self.tell(Change::Everything, None).await;
             }
             WatchEvent::Changed { task } => {
                 let Some(key) = key_of(&task) else { return };
                 self.learn(task);
-                Change::Pod(key)
+                let node = self.lock().get(&key.uid).and_then(node_of);
+                self.tell(Change::Pod(key), node.as_ref().map(|node| &*node.name)).await;
             }
-            WatchEvent::Removed { id } => {
-                self.remove(&id);
-                return;
-            }
-        };
-        self.tell(change).await;
+            WatchEvent::Removed { id } => self.remove(&id),
+        }
     }
 
     /// Drops what is known of a task whose records are gone.
@@ -151,11 +163,20 @@ impl Mirror {
         });
     }
 
-    /// Waits where many changes wait already: nothing is dropped, and nothing grows without bound.
-    async fn tell(&self, change: Change) {
-        let mut changes = self.changes.clone();
-        // The receiver lives as long as the node.
-        let _ = futures::SinkExt::send(&mut changes, change).await;
+    /// Tells `node`, or all where that is not known. Waits where many changes wait already: nothing is dropped, and
+    /// nothing grows without bound.
+    async fn tell(&self, change: Change, node: Option<&str>) {
+        let receivers: Vec<mpsc::Sender<Change>> = {
+            let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+            match node {
+                Some(node) => members.get(node).into_iter().cloned().collect(),
+                None => members.values().cloned().collect(),
+            }
+        };
+        for mut receiver in receivers {
+            // One that is gone has been replaced, or its node has ended.
+            let _ = futures::SinkExt::send(&mut receiver, change.clone()).await;
+        }
     }
 
     /// A panic of another holder leaves the map whole: every change to it is a single insert or removal.
@@ -171,6 +192,11 @@ fn rank(state: &TaskState) -> u8 {
         TaskState::Running { .. } => 1,
         TaskState::Ended { .. } | TaskState::Unknown { .. } => 2,
     }
+}
+
+/// The node that a pod with these tasks is bound to, if one of them tells.
+fn node_of(tasks: &BTreeMap<TaskId, TaskView>) -> Option<AskingNode> {
+    tasks.values().find_map(|task| task.origin.run()?.node.clone())
 }
 
 /// The pod that a task belongs to; a line of the FIFO may belong to none.

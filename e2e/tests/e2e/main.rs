@@ -20,6 +20,7 @@ mod events;
 mod exec;
 mod fifo;
 mod fixture;
+mod fleet;
 mod given;
 mod ground;
 mod identity;

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_task::{
-    ContainerRun, EnvName, HostPathType, InvalidSpec, Leftovers, Mount, Origin, Place, Program, TaskSpec, VolumeMount,
-    VolumeSource,
+    AskingNode, ContainerRun, EnvName, HostPathType, InvalidSpec, Leftovers, Mount, Origin, Place, Program, TaskSpec,
+    VolumeMount, VolumeSource,
 };
 
 use crate::admit::{AdmittedContainer, AdmittedMount, PodKey, ProgramTemplate};
@@ -108,7 +108,15 @@ pub fn build(
     let PodKey { namespace, name, uid } = PodKey::of(pod);
     let service_account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
     let container_name = container.name.clone();
-    let run = ContainerRun { namespace, pod: name, uid, service_account, container: container_name, restart };
+    let run = ContainerRun {
+        namespace,
+        pod: name,
+        uid,
+        service_account,
+        container: container_name,
+        restart,
+        node: Some(AskingNode { name: node.name.clone(), uid: node.uid.clone() }),
+    };
     let mut variables = container.image_env.clone();
     for (name, value) in env {
         variables.insert(EnvName::new(name)?, value);

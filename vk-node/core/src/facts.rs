@@ -138,6 +138,8 @@ pub enum Retry {
 pub struct NodeFacts {
     /// Its name.
     pub name: String,
+    /// The UID of its Node object.
+    pub uid: String,
     /// Its address, which is also that of its pods: they are in the host's network.
     pub address: String,
     /// Whether its tasks can have mounts of their own.

@@ -69,6 +69,28 @@ pub fn object(profile: &NodeProfile, host: &HostInfo, now: Timestamp) -> Node {
     }
 }
 
+/// The annotation in which a Node that was made again has the UIDs of those that it replaces, the latest first.
+const FORMER_UIDS: &str = "vk-cmd.io/former-uids";
+/// How many of them it has.
+const MOST_FORMER_UIDS: usize = 16;
+
+/// Writes into a Node that is to be made that it replaces one of this lineage.
+pub fn set_lineage(node: &mut Node, lineage: &[String]) {
+    if !lineage.is_empty() {
+        let former: Vec<&str> = lineage.iter().take(MOST_FORMER_UIDS).map(String::as_str).collect();
+        node.metadata.annotations.get_or_insert_default().insert(FORMER_UIDS.to_owned(), former.join(","));
+    }
+}
+
+/// The UID of a Node, and of those that it replaces in its cluster. What was started for one of them was started for this
+/// cluster: its list of pods speaks about it.
+#[must_use]
+pub fn lineage(node: &Node) -> Vec<String> {
+    let former = node.metadata.annotations.as_ref().and_then(|all| all.get(FORMER_UIDS)).map_or("", String::as_str);
+    let all = node.metadata.uid.as_deref().into_iter().chain(former.split(','));
+    all.filter(|uid| !uid.is_empty()).map(str::to_owned).collect()
+}
+
 /// The taint of every vk-node, and those of its profile.
 fn taints_of(profile: &NodeProfile) -> Vec<Taint> {
     let taint = |key: &str, value: &str, effect: &str| Taint {
@@ -225,6 +247,22 @@ mod tests {
             enforcement: Enforcement::default(),
             site: SiteInfo::default(),
         }
+    }
+
+    #[test]
+    fn a_node_made_again_knows_its_forebears() {
+        let uids = |all: &[&str]| all.iter().map(|uid| (*uid).to_owned()).collect::<Vec<_>>();
+        let mut node =
+            Node { metadata: ObjectMeta { uid: Some("a".into()), ..ObjectMeta::default() }, ..Node::default() };
+        assert_eq!(lineage(&node), uids(&["a"]));
+        for _ in 0..30 {
+            let before = lineage(&node);
+            node.metadata.annotations = None;
+            set_lineage(&mut node, &before);
+            node.metadata.uid = Some(format!("{}x", before[0]));
+        }
+        let all = lineage(&node);
+        assert_eq!((all.len(), all[0].len(), all[1].len()), (MOST_FORMER_UIDS + 1, 31, 30));
     }
 
     #[test]

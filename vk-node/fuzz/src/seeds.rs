@@ -32,6 +32,7 @@ fn origin() -> Origin {
         service_account: "default".into(),
         container: "main".into(),
         restart: 0,
+        node: None,
     })
 }
 

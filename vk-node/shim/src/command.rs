@@ -315,6 +315,7 @@ mod tests {
             service_account: "default".into(),
             container: "c".into(),
             restart: 0,
+            node: None,
         });
         let made = make(&asked);
         let own: Vec<_> = texts(&made.env).into_iter().filter(|e| e.starts_with("VK_")).collect();

@@ -65,12 +65,8 @@ pub(crate) async fn establish(
     certificates: &CertificateConfig,
     node: &NodeName,
 ) -> anyhow::Result<Established> {
-    let directory = certificates.directory_of(node);
-    let own = directory.join(kubeconfig::OWN);
-    // A file that is gone by now has done its work.
-    let bootstrap = certificates.bootstrap_kubeconfig.as_deref().filter(|file| file.exists() || !own.exists());
-    if bootstrap.is_some() || (kubeconfig.is_none() && own.exists()) {
-        return managed::establish(bootstrap, certificates, node).await;
+    if is_managed(kubeconfig, certificates, node) {
+        return managed::establish(bootstrap(certificates, node), certificates, node).await;
     }
     let config = kubeconfig::read(kubeconfig).await?;
     let client = Client::try_from(config.clone()).context("the kubeconfig's credentials cannot be used")?;
@@ -81,6 +77,22 @@ pub(crate) async fn establish(
         }
         None => Established { client, config, keeper: Keeper::Nothing },
     })
+}
+
+/// Whether the node asks for its certificate itself: its way to the API server is then nobody else's.
+pub(crate) fn is_managed(kubeconfig: Option<&Path>, certificates: &CertificateConfig, node: &NodeName) -> bool {
+    bootstrap(certificates, node).is_some() || (kubeconfig.is_none() && own(certificates, node).exists())
+}
+
+/// The kubeconfig that the node asks for its first certificate with. A file that is gone by now has done its work.
+fn bootstrap<'a>(certificates: &'a CertificateConfig, node: &NodeName) -> Option<&'a Path> {
+    let file = certificates.bootstrap_kubeconfig.as_deref();
+    file.filter(|file| file.exists() || !own(certificates, node).exists())
+}
+
+/// The kubeconfig that the node has written itself.
+fn own(certificates: &CertificateConfig, node: &NodeName) -> PathBuf {
+    certificates.directory_of(node).join(kubeconfig::OWN)
 }
 
 impl Keeper {

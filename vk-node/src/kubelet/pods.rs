@@ -24,7 +24,7 @@ async fn pods(State(context): State<Context>) -> impl IntoResponse {
 
 /// As the kubelet has them from its container runtime: names, and the containers that run.
 async fn running(State(context): State<Context>) -> impl IntoResponse {
-    let with_tasks = context.mirror.pods().into_iter();
+    let with_tasks = context.mirror.pods_of(&context.node.name).into_iter();
     list(
         with_tasks
             .filter_map(|key| {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::Context;
 use kube::Client;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::facts::Endpoint;
 
-use crate::credentials::{self, Established, Keeper};
+use crate::credentials::{self, Established};
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -20,12 +21,21 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) struct ApiServer {
     /// The client.
     pub(super) client: Client,
-    /// What keeps its credentials good. Must be run.
-    pub(super) keeper: Keeper,
+    /// Keeps its credentials good for as long as somebody has this.
+    _keeper: AbortOnDrop,
     /// The certificate authority for clients of the kubelet's API, in PEM.
     pub(super) client_ca: Option<Vec<u8>>,
     host: String,
     port: u16,
+}
+
+/// A task that ends with this.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Finds the way to the API server for one node, waiting for its first certificate if it has none.
@@ -39,7 +49,8 @@ pub(super) async fn connect(config: &NodeConfig, member: &MemberConfig) -> anyho
     };
     let host = found.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = found.cluster_url.port_u16().unwrap_or(443);
-    Ok(ApiServer { client, keeper, client_ca, host, port })
+    let _keeper = AbortOnDrop(tokio::spawn(keeper.keep()));
+    Ok(ApiServer { client, _keeper, client_ca, host, port })
 }
 
 impl ApiServer {

@@ -2,165 +2,79 @@
 //!
 //! ```text
 //!                 API server
-//!        ▲ Node, Lease      │ Pods        ▲ PodStatus      │ kubectl logs
+//!        ▲ Node, Lease      │ Pods        ▲ PodStatus      │ kubectl logs, exec …
 //!        │                  ▼             │                ▼
-//!   registration         pods (controller, orphans)     kubelet API
-//!        ▲                  │  ▲                           │
+//!   registration         pods (controller, orphans)     kubelet API      ─┐ a member: one of the process's nodes,
+//!        ▲                  │  ▲                           │             ─┘ with a port of its own
 //!        │ health           ▼  │ what is seen              │
-//!        └───────────────  tasks (mirror of the pipe)  ◀───┘
-//!                             │ vk-cmd.sock
-//!                            pipe
+//!        └───────────────  tasks (mirror of the pipe)  ◀───┘             ─┐ shared by all nodes of the process,
+//!                             │ vk-cmd.sock                               │ as are the ways to API servers
+//!                            pipe                                        ─┘
 //! ```
 
 mod api_server;
 mod lean;
+mod member;
 mod only_one;
 mod own_pipe;
 mod registration;
+mod shared;
 
 use std::sync::Arc;
 
 use anyhow::Context;
-use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::info;
-use vk_cmd_crds::certificates::Names;
-use vk_node_core::config::{MemberConfig, NodeConfig, PipeOwner};
-use vk_node_core::events::{Note, NoteKind};
-use vk_node_core::facts::{NodeFacts, SiteUser};
-use vk_node_core::images::ImageMap;
-use vk_node_core::node::{self, NodeProfile};
-use vk_pipe::client::PipeClient;
+use vk_node_core::config::{NodeConfig, PipeOwner};
+use vk_task::HostInfo;
 
-use crate::credentials::Serving;
-use crate::events;
-use crate::kubelet;
-use crate::pods;
-use crate::probes::Prober;
-use crate::tasks::Mirror;
+use self::member::Course;
+use self::shared::{Host, Shared};
 
-/// Runs the node until it is told to end. Tasks go on without it.
+/// Runs the nodes until the process is told to end. Tasks go on without it.
 pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
-    let [member] = config.members.as_slice() else { anyhow::bail!("this vk-node makes one node: name one") };
     let mut shutdown = std::pin::pin!(shutdown_signal()?);
-    let pipe = PipeClient::new(&config.pipe.directory);
-    let (mirror, task_changes) = Mirror::new();
-    let mirror = Arc::new(mirror);
+    let shared = Arc::new(Shared::new(config));
+    let Shared { config, pipe, mirror, .. } = &*shared;
     // Held to the end: dropping it ends the pipe that it started.
     let _own_pipe =
         (config.pipe.owner == PipeOwner::Node).then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link()));
-    // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
-    let prepared = tokio::select! {
+    // Cancel-safe: nothing has been done yet that somebody would have to take back.
+    let Host { info, _only } = tokio::select! {
         () = &mut shutdown => {
-            info!("told to end before the node was registered");
+            info!("told to end before the pipe answered");
             return Ok(());
         }
-        prepared = Box::pin(prepare(&config, member, &pipe)) => prepared?,
+        host = shared.host() => host?,
     };
-    let Prepared { _only, server, serving, listener, facts, registration, continuity } = prepared;
-    let (pod_store, pod_writer) = pods::store();
-    let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
-    events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
-    let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
-    let streams = kubelet::Streams::default();
-    let context = pods::Context::new(
-        server.client.clone(),
-        pipe.clone(),
-        mirror.clone(),
-        facts.clone(),
-        events,
-        prober.clone(),
-        continuity,
-    );
-    let kubelet = kubelet::serve(
-        listener,
-        kubelet::Context {
-            node: facts,
-            pods: pod_store.clone(),
-            mirror: mirror.clone(),
-            pipe: pipe.clone(),
-            client: server.client.clone(),
-            prober,
-            status_writes: context.status_writes(),
-            measured: kubelet::Measured::default(),
-            streams: streams.clone(),
-        },
-        serving.shown(),
-        server.client_ca.as_deref(),
-    )?;
-    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts);
-    // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
-    // the node, and what the others have not finished is taken up again from the records by the next start.
+    let (course, told) = watch::channel(Course::On);
+    let mut members = std::pin::pin!(all(&shared, &info, &told));
+    // Cancel-safe: the first two are only awaited; what the others have not done is done by the next start.
     tokio::select! {
         () = &mut shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
-        () = mirror.follow(&pipe) => {}
-        () = pods => {}
-        () = kubelet => {}
-        () = event_sender.run() => {}
-        () = server.keeper.keep() => {}
-        () = serving.keep(server.client.clone()) => {}
+        ended = &mut members => return ended,
+        () = mirror.follow(pipe) => {}
         () = lean::keep() => {}
-        error = registration.keep(mirror.link()) => return Err(error),
     }
-    // Cancel-safe: both end by themselves, in whatever order.
-    tokio::join!(streams.end(), registration.sign_off());
+    let _ = course.send(Course::Ending);
+    members.await
+}
+
+/// Runs all members to their end. Where there is only one, its failure is the process's.
+async fn all(shared: &Arc<Shared>, host: &HostInfo, course: &watch::Receiver<Course>) -> anyhow::Result<()> {
+    if let [only] = shared.config.members.as_slice() {
+        return Box::pin(member::run(shared, only, host, course.clone())).await;
+    }
+    let mut members = JoinSet::new();
+    for member in &shared.config.members {
+        members.spawn(member::keep(shared.clone(), member.clone(), host.clone(), course.clone()));
+    }
+    while let Some(ended) = members.join_next().await {
+        ended.context("a node has panicked")?;
+    }
     Ok(())
-}
-
-/// A node that is registered.
-struct Prepared {
-    /// Held to the end: the Lease keeps nodes on two hosts from sharing a name, this one those on one.
-    _only: only_one::OnlyOne,
-    server: api_server::ApiServer,
-    serving: Serving,
-    listener: TcpListener,
-    facts: NodeFacts,
-    registration: registration::Registration,
-    /// Since when tasks here were started for this very Node object.
-    continuity: Timestamp,
-}
-
-/// Waits for the pipe and the API server, however long they take, and registers the node.
-async fn prepare(config: &NodeConfig, member: &MemberConfig, pipe: &PipeClient) -> anyhow::Result<Prepared> {
-    let host = own_pipe::await_pipe(pipe, &config.pipe).await;
-    let _only = only_one::claim(&config.pipe.directory)?;
-    info!(host = host.hostname, user = host.user, directory = %host.directory.display(), "the pipe answers");
-    info!("in force: {}", node::in_force(&host));
-
-    let server = api_server::connect(config, member).await?;
-    let address = match member.address {
-        Some(address) => address,
-        None => server.local_address().await?,
-    };
-    let listener = kubelet::bind(member.listen_address.unwrap_or(address), member.port).await?;
-    let profile = NodeProfile {
-        name: member.name.clone(),
-        address: address.to_string(),
-        port: listener.local_addr().context("the kubelet's port has no address")?.port(),
-        max_pods: member.max_pods,
-        labels: member.labels.clone(),
-        taints: member.taints.clone(),
-        capacity: member.capacity.clone(),
-        reserved: member.reserved.clone(),
-    };
-    let status = node::object(&profile, &host, Timestamp::now()).status.unwrap_or_default();
-    let names = Names::of(status.addresses.as_deref().unwrap_or_default());
-    let serving = Serving::new(&config.certificates, &member.name, names)?;
-    let facts = NodeFacts {
-        name: member.name.as_str().to_owned(),
-        address: profile.address.clone(),
-        mount_namespaces: host.mount_namespaces.clone(),
-        user: SiteUser::of(&host),
-        images: ImageMap::default(),
-        api_server: server.endpoint(),
-        allocatable: status.allocatable.unwrap_or_default(),
-    };
-
-    let registration = registration::Registration::new(server.client.clone(), profile, host, pipe.clone());
-    let continuity = registration.register().await?;
-    info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-    Ok(Prepared { _only, server, serving, listener, facts, registration, continuity })
 }
 
 /// Waits for `SIGTERM` or `SIGINT`.

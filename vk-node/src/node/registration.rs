@@ -1,6 +1,5 @@
 //! The node's presence in the cluster: its Node object, its Lease, and its health.
 
-use std::path::PathBuf;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -41,25 +39,17 @@ pub(super) struct Registration {
     host: std::sync::Mutex<HostInfo>,
     /// Who holds the node's lease: one per host and pipe.
     identity: String,
-    /// Where it is remembered which Node object this pipe's tasks were started for.
-    memory: PathBuf,
+    /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
+    lineage: std::sync::Mutex<Vec<String>>,
     /// The lease as our last write left it; none where it must be read first.
     lease: Mutex<Option<Lease>>,
-}
-
-/// Which Node object this pipe works for, and since when. A task started for an earlier one may belong to another
-/// cluster: that the present one does not list its pod proves nothing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Memory {
-    uid: String,
-    since: Timestamp,
 }
 
 impl Registration {
     pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, pipe: PipeClient) -> Self {
         let identity = format!("{}:{}", host.hostname, host.directory.display());
-        let memory = pipe.directory().join("node.json");
-        Self { client, profile, pipe, host: host.into(), identity, memory, lease: Mutex::default() }
+        let (lineage, lease) = Default::default();
+        Self { client, profile, pipe, host: host.into(), identity, lineage, lease }
     }
 
     /// Facts about the host, as they were last told.
@@ -82,16 +72,13 @@ impl Registration {
         self.profile.port
     }
 
-    /// Takes the name and makes or mends the Node object, however long the API server takes to answer. Returns since
-    /// when tasks here were started for this very Node object.
-    ///
-    /// # Errors
-    /// When that cannot be written down.
-    pub(super) async fn register(&self) -> anyhow::Result<Timestamp> {
+    /// Takes the name and makes or mends the Node object, however long the API server takes to answer. Returns the
+    /// UIDs of that object and of those that it replaces.
+    pub(super) async fn register(&self) -> Vec<String> {
         let mut wait = RETRY.0;
         loop {
             match self.try_register().await {
-                Ok(node) => return self.remember(&node.uid().unwrap_or_default()),
+                Ok(()) => return self.lineage(),
                 // Credentials that are refused now may be accepted soon: an API server that has just started refuses
                 // nodes until its authorizer has seen them.
                 Err(error) => warn!("cannot register yet: {error:#}; trying again"),
@@ -101,11 +88,12 @@ impl Registration {
         }
     }
 
-    async fn try_register(&self) -> anyhow::Result<Node> {
+    async fn try_register(&self) -> anyhow::Result<()> {
         self.await_name().await?;
         let nodes: Api<Node> = Api::all(self.client.clone());
         let name = self.profile.name.as_str();
-        let wanted = node::object(&self.profile, &self.host(), Timestamp::now());
+        let mut wanted = node::object(&self.profile, &self.host(), Timestamp::now());
+        node::set_lineage(&mut wanted, &self.lineage());
         let existing = match call("read the Node", nodes.get_opt(name)).await? {
             Some(node) => node,
             None => {
@@ -117,7 +105,12 @@ impl Registration {
         call("label the Node", nodes.patch(name, &PatchParams::default(), &Patch::Merge(&labels))).await?;
         self.renew(Some(&existing)).await?;
         self.publish(Health::Ready, existing.status.as_ref()).await?;
-        Ok(existing)
+        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = node::lineage(&existing);
+        Ok(())
+    }
+
+    fn lineage(&self) -> Vec<String> {
+        self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until nobody else holds the name.
@@ -169,8 +162,7 @@ impl Registration {
                 Some(node) => self.publish(health.clone(), node.status.as_ref()).await?,
                 None => {
                     info!("somebody removed the Node object: making it again");
-                    let node = self.try_register().await?;
-                    self.remember(&node.uid().unwrap_or_default())?;
+                    self.try_register().await?;
                 }
             }
             *published = Some(Published { health, host, at: tokio::time::Instant::now() });
@@ -228,23 +220,6 @@ impl Registration {
             Ok(Err(error)) => warn!("cannot say good-bye: {error:#}; the lease will run out"),
             Err(_) => warn!("the API server does not answer the good-bye; the lease will run out"),
         }
-    }
-
-    fn remember(&self, uid: &str) -> anyhow::Result<Timestamp> {
-        if let Ok(text) = std::fs::read(&self.memory)
-            && let Ok(memory) = serde_json::from_slice::<Memory>(&text)
-            && memory.uid == uid
-        {
-            return Ok(memory.since);
-        }
-        let memory = Memory { uid: uid.to_owned(), since: Timestamp::now() };
-        let draft = self.memory.with_extension("json.new");
-        let write = || -> std::io::Result<()> {
-            std::fs::write(&draft, serde_json::to_vec_pretty(&memory)?)?;
-            std::fs::rename(&draft, &self.memory)
-        };
-        write().with_context(|| format!("cannot write {}", self.memory.display()))?;
-        Ok(memory.since)
     }
 
     fn leases(&self) -> Api<Lease> {

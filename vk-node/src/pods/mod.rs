@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt, future, stream};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::controller::{self, Controller};
@@ -49,8 +48,8 @@ pub(crate) struct Context {
     prober: Prober,
     /// Has a pod looked at.
     wake: mpsc::Sender<PodKey>,
-    /// Tasks accepted since then were started for this very Node object.
-    continuity: Timestamp,
+    /// The UIDs of the node's own Node object, and of those that it replaces in this very cluster.
+    lineage: Vec<String>,
 }
 
 impl Context {
@@ -61,7 +60,7 @@ impl Context {
         node: NodeFacts,
         events: Events,
         prober: Prober,
-        continuity: Timestamp,
+        lineage: Vec<String>,
     ) -> Self {
         // Nobody listens until the controller runs, and nothing is said before.
         let (wake, _) = mpsc::channel(WAITING_HOOKS);
@@ -75,7 +74,7 @@ impl Context {
             events,
             prober,
             wake,
-            continuity,
+            lineage,
         }
     }
 

@@ -3,7 +3,8 @@
 //! That the watch does not know a pod is no proof that it is gone. Proof is a deletion that the watch told of, or a
 //! list of this node's pods, read from the store of the API server itself and not from a cache, without that UID. The
 //! latter speaks only about tasks that were started for the very Node object that the list is asked for: a node that
-//! was pointed at another cluster must not end what it ran for the first one.
+//! was pointed at another cluster must not end what it ran for the first one, and of several nodes that share a pipe none
+//! judges what another has started. No clock has a say in it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 use vk_node_core::admit::PodKey;
-use vk_task::{StopRequest, TaskState, TaskView};
+use vk_task::{AskingNode, StopRequest, TaskView};
 
 use super::act::{ActError, forget};
 use super::{CallError, Context, call};
@@ -88,17 +89,21 @@ impl Orphans {
         if !self.context.mirror.is_live() {
             return Ok(());
         }
-        let suspects: Vec<PodKey> = self.context.mirror.pods().into_iter().filter(|key| !self.knows(key)).collect();
-        proven.retain(|uid| suspects.iter().any(|key| key.uid == *uid));
-        if suspects.iter().any(|key| !proven.contains(&key.uid)) {
+        let unknown = self.context.mirror.pods().into_iter().filter(|(key, _)| !self.knows(key));
+        let unknown: Vec<(PodKey, Option<AskingNode>)> = unknown.collect();
+        proven.retain(|uid| unknown.iter().any(|(key, _)| key.uid == *uid));
+        let is_suspect = |(key, node): &&(PodKey, Option<AskingNode>)| {
+            let is_ours = node
+                .as_ref()
+                .is_some_and(|node| node.name == self.context.node.name && self.context.lineage.contains(&node.uid));
+            is_ours && !proven.contains(&key.uid)
+        };
+        let suspects: Vec<&PodKey> = unknown.iter().filter(is_suspect).map(|(key, _)| key).collect();
+        if !suspects.is_empty() {
             let alive = alive(&self.context.client, &self.context.node.name).await.map_err(ActError::Sources)?;
-            for key in suspects.iter().filter(|key| !alive.contains(&key.uid)) {
-                if self.context.mirror.of_pod(&key.uid).iter().all(|task| first_at(task) >= self.context.continuity) {
-                    proven.insert(key.uid.clone());
-                }
-            }
+            proven.extend(suspects.iter().map(|key| key.uid.clone()).filter(|uid| !alive.contains(uid)));
         }
-        for key in suspects.iter().filter(|key| proven.contains(&key.uid)) {
+        for (key, _) in unknown.iter().filter(|(key, _)| proven.contains(&key.uid)) {
             for task in self.context.mirror.of_pod(&key.uid) {
                 self.end(key, &task).await?;
             }
@@ -130,13 +135,4 @@ async fn alive(client: &Client, node: &str) -> Result<HashSet<String>, CallError
     let api: Api<Pod> = Api::all(client.clone());
     let list = call(api.list_metadata(&ListParams::default().fields(&format!("spec.nodeName={node}")))).await?;
     Ok(list.items.iter().filter_map(ResourceExt::uid).collect())
-}
-
-fn first_at(task: &TaskView) -> Timestamp {
-    match &task.state {
-        TaskState::Accepted { at } => *at,
-        TaskState::Running { started_at, .. }
-        | TaskState::Ended { started_at, .. }
-        | TaskState::Unknown { started_at, .. } => *started_at,
-    }
 }

@@ -59,8 +59,8 @@ pub use pod::{
 };
 pub use security::{Capability, InvalidCapability, Security};
 pub use spec::{
-    ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES, Mount, Origin,
-    Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
+    AskingNode, ContainerRun, EnvName, Gpus, Image, InvalidEnvName, InvalidSpec, Leftovers, MAX_EXEC_STRING_BYTES,
+    Mount, Origin, Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
 };
 pub use state::{End, Signal, StartFailure, TaskState};
 pub use stats::{Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};

@@ -83,13 +83,26 @@ pub struct ContainerRun {
     pub container: String,
     /// How many runs of this container came before.
     pub restart: u32,
+    /// The node that the pod is bound to, as it was when it asked: several may share a pipe. A node of an earlier version
+    /// has not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<AskingNode>,
+}
+
+/// The Node object of the node that asked for a task. A node of the same name in another cluster has another UID.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskingNode {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
 }
 
 impl ContainerRun {
     /// The variables that tell the run's processes whose they are.
     #[must_use]
     pub fn variables(&self) -> [(&'static str, &str); 4] {
-        let Self { namespace, pod, uid, service_account: _, container, restart: _ } = self;
+        let Self { namespace, pod, uid, service_account: _, container, restart: _, node: _ } = self;
         [("VK_CMD_NAMESPACE", namespace), ("VK_CMD_POD", pod), ("VK_CMD_POD_UID", uid), ("VK_CMD_CONTAINER", container)]
     }
 }
@@ -494,6 +507,7 @@ mod tests {
             service_account: "s".into(),
             container: "c".into(),
             restart: 0,
+            node: None,
         });
         assert_eq!(s.problems(), []);
         s.mounts = vec![mount("a"), mount("/a"), mount("/a/"), mount("/")];

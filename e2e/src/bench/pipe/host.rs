@@ -91,6 +91,7 @@ pub(super) fn task(name: &str, argv: &[String]) -> Result<(TaskId, TaskSpec)> {
         service_account: "default".to_owned(),
         container: "main".to_owned(),
         restart: 0,
+        node: None,
     };
     let spec = TaskSpec::new(Origin::Pod(run), Program::Exec { argv: argv.to_vec() }, Leftovers::Kill);
     Ok((TaskId::new(name)?, spec))

@@ -50,6 +50,7 @@ pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
             "capacity": member.capacity.quantities(),
             "walltimeSeconds": member.walltime.map(|time| time.as_secs()),
             "nodesInThisProcess": config.members.len(),
+            "images": config.images,
             "kubernetesService": config
                 .kubernetes_service
                 .as_ref()

@@ -28,6 +28,8 @@ use jiff::SignedDuration;
 use vk_cmd_crds::NodeName;
 use vk_task::CgroupChoice;
 
+use crate::images::ImageRule;
+
 pub use aliases::from_environment;
 pub use certificates::{CertificateConfig, CertificateSettings};
 pub use configz::configz;
@@ -55,6 +57,8 @@ pub struct NodeConfig {
     pub status_report_every: Duration,
     /// How long a node's lease holds after each renewal; it is renewed four times as often.
     pub lease_duration: SignedDuration,
+    /// What images stand for on these nodes.
+    pub images: Vec<ImageRule>,
     /// Where pods reach the API server, where it is not where the cluster says.
     pub kubernetes_service: Option<KubernetesService>,
 }

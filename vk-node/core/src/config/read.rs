@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use vk_cmd_crds::NodeName;
+use vk_site::Pattern;
+use vk_task::EnvName;
 use vk_yaml::{Map, Node, Problems, Reader};
+
+use crate::images::ImageRule;
 
 use super::label::{label_problem, value_problem};
 use super::resources::resource_name_problem;
@@ -34,7 +38,7 @@ const MEMBER_KEYS: [&str; 13] = [
     "walltimeSeconds",
 ];
 /// The keys that may stand at the top only.
-const TOP_KEYS: [&str; 12] = [
+const TOP_KEYS: [&str; 13] = [
     "nodeName",
     "nodes",
     "clientCAFile",
@@ -46,6 +50,7 @@ const TOP_KEYS: [&str; 12] = [
     "nodeStatusUpdateFrequency",
     "nodeStatusReportFrequency",
     "nodeLeaseDurationSeconds",
+    "images",
     "kubernetesService",
 ];
 /// All keys.
@@ -105,6 +110,8 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
             reader.at(&node, format!("a lease must hold for at least {LEAST_LEASE_SECONDS} seconds"));
         }
     }
+    settings.images =
+        map.get("images").map(|node| reader.list(&node).iter().filter_map(|node| image(reader, node)).collect());
     settings.kubernetes_service = map.get("kubernetesService").and_then(|node| {
         let map = reader.map(&node, &["host", "port"])?;
         let host = map.get("host").and_then(|node| reader.text(&node));
@@ -115,6 +122,28 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         Some(KubernetesService { host: host?, port: port? })
     });
     settings
+}
+
+fn image(reader: &mut Reader, node: &Node<'_>) -> Option<ImageRule> {
+    let map = reader.map(node, &["match", "command", "args", "env", "workingDir"])?;
+    if map.get("match").is_none() {
+        reader.at(node, "it does not say which images it is for: it needs `match`".to_owned());
+    }
+    let mut env = BTreeMap::new();
+    for (name, node) in map.get("env").map(|node| reader.open_map(&node)).unwrap_or_default() {
+        match (EnvName::new(name), reader.text(&node)) {
+            (Ok(name), Some(value)) => drop(env.insert(name, value)),
+            (Err(error), _) => reader.at(&node, error.to_string()),
+            (Ok(_), None) => {}
+        }
+    }
+    Some(ImageRule {
+        pattern: map.get("match").and_then(|node| parsed(reader, &node, Pattern::new))?,
+        command: map.get("command").map(|node| reader.texts(&node)).unwrap_or_default(),
+        args: map.get("args").map(|node| reader.texts(&node)).unwrap_or_default(),
+        env,
+        working_dir: map.get("workingDir").and_then(|node| reader.text(&node)).map(PathBuf::from),
+    })
 }
 
 fn names(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Option<Names> {

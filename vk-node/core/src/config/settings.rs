@@ -9,6 +9,8 @@ use jiff::SignedDuration;
 use vk_cmd_crds::{NodeName, labels};
 use vk_task::CgroupChoice;
 
+use crate::images::ImageRule;
+
 use super::{
     CertificateSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure,
     Resources,
@@ -61,6 +63,8 @@ pub struct Settings {
     pub status_report_every: Option<Duration>,
     /// See [`NodeConfig::lease_duration`], in seconds.
     pub lease_duration_seconds: Option<u32>,
+    /// See [`NodeConfig::images`].
+    pub images: Option<Vec<ImageRule>>,
     /// See [`NodeConfig::kubernetes_service`].
     pub kubernetes_service: Option<KubernetesService>,
 }
@@ -196,6 +200,7 @@ impl Settings {
             status_update_every: self.status_update_every.or(lower.status_update_every),
             status_report_every: self.status_report_every.or(lower.status_report_every),
             lease_duration_seconds: self.lease_duration_seconds.or(lower.lease_duration_seconds),
+            images: self.images.or(lower.images),
             kubernetes_service: self.kubernetes_service.or(lower.kubernetes_service),
         }
     }
@@ -234,6 +239,7 @@ impl Settings {
             lease_duration: self
                 .lease_duration_seconds
                 .map_or(LEASE_DURATION, |seconds| SignedDuration::from_secs(seconds.into())),
+            images: self.images.unwrap_or_default(),
             kubernetes_service: self.kubernetes_service,
         })
     }

@@ -27,6 +27,7 @@ fn the_documented_example_is_right() {
     assert_eq!(member.capacity.get("nvidia.com/gpu"), Some(4));
     assert_eq!(member.labels["vk-cmd.io/site"], "perlmutter");
     assert_eq!(member.labels["jiriaf.site"], "perlmutter");
+    assert_eq!(config.images[0].command, ["/opt/python/bin/python3"]);
     assert_eq!(config.pressure, Pressure::default(), "the example shows the defaults");
     assert_eq!(
         (config.status_update_every, config.status_report_every),
@@ -165,6 +166,7 @@ nodeStatusUpdateFrequency: 10
 nodeLeaseDurationSeconds: 1
 kubernetesService: {port: 443}
 pipe: {run: host, cgroup: mine}
+images: [{command: [a]}, {match: "[", env: {"a=b": c}}]
 "#;
     let found = problems(text);
     for (line, word) in [
@@ -188,6 +190,9 @@ pipe: {run: host, cgroup: mine}
         (9, "at least 10 seconds"),
         (10, "it has no host"),
         (11, "\"host\" is none of node, external"),
+        (12, "it needs `match`"),
+        (12, "is no pattern"),
+        (12, "cannot name an environment variable"),
         (11, "neither `auto` nor `off`"),
     ] {
         let matches = |text: &&String| text.starts_with(&format!("line {line}:")) && text.contains(word);

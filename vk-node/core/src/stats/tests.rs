@@ -62,6 +62,7 @@ fn view(container: &str, restart: u32) -> TaskView {
             service_account: "default".into(),
             container: container.into(),
             restart,
+            node: None,
         }),
         state: TaskState::Running { pid: 1, started_at: time(-100) },
         stop: None,

@@ -180,6 +180,7 @@ mod tests {
             service_account: "s".into(),
             container: "c".into(),
             restart: 0,
+            node: None,
         };
         let pod = Origin::Pod(run.clone());
         let ended =

@@ -56,7 +56,7 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
             let view = view_of(&id, &head, &Facts::default());
             let nudge = pipe.table.publish(view.clone());
             let shim = child.and_then(|child| Shim::of_child(child).ok());
-            tokio::spawn(Keeper::of_new(Arc::clone(pipe), id, head, nudge, shim).keep());
+            tokio::spawn(Keeper::of_new(Arc::clone(pipe), id, *head, nudge, shim).keep());
             reach(Point::StartAnswered);
             Ok(Started::New(view))
         }
@@ -69,7 +69,7 @@ pub(super) async fn start(pipe: &Arc<Pipe>, id: TaskId, spec: TaskSpec) -> Resul
 #[derive(Debug)]
 enum Made {
     /// They are new, and this is the task's shim.
-    New(IntentHead, Option<Child>),
+    New(Box<IntentHead>, Option<Child>),
     /// They are there, of an earlier try: its intent could neither be made durable nor be taken back, or the records could
     /// not be read when the pipe started.
     Before(Box<Records>),
@@ -214,7 +214,7 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
     if let Err(e) = &shim {
         error!("the shim of task {} could not be started yet: {e}", intent.id);
     }
-    Ok(Made::New(head, shim.ok()))
+    Ok(Made::New(Box::new(head), shim.ok()))
 }
 
 /// Sees to it that nothing is left by which a later pipe would start what its client is now told will not be.

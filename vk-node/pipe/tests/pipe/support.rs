@@ -297,6 +297,7 @@ pub(crate) fn spec(program: Program) -> TaskSpec {
         service_account: "default".into(),
         container: "main".into(),
         restart: 0,
+        node: None,
     });
     TaskSpec::new(origin, program, Leftovers::Kill)
 }

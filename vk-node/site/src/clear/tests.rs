@@ -14,6 +14,7 @@ fn pod(namespace: &str, user: &str) -> Origin {
         service_account: user.into(),
         container: "main".into(),
         restart: 0,
+        node: None,
     })
 }
 

@@ -15,6 +15,7 @@ fn spec(reference: &str) -> TaskSpec {
         service_account: "default".into(),
         container: "main".into(),
         restart: 0,
+        node: None,
     };
     let program = Program::Exec { argv: vec!["/bin/echo".into(), "a b".into(), "$HOME".into()] };
     let image = Image { reference: reference.into(), mounts: vec![], gpus: Gpus::None };

@@ -16,7 +16,8 @@ pub(super) fn metrics(context: &Context) -> String {
     let mut text = Text::default();
     process(&mut text);
 
-    let tasks: Vec<TaskView> = context.mirror.pods().iter().flat_map(|key| context.mirror.of_pod(&key.uid)).collect();
+    let tasks: Vec<TaskView> =
+        context.mirror.pods_of(&context.node.name).iter().flat_map(|key| context.mirror.of_pod(&key.uid)).collect();
     let running = || tasks.iter().filter(|task| matches!(task.state, TaskState::Running { .. }));
     let pods: std::collections::BTreeSet<&str> = running().filter_map(|t| Some(t.origin.run()?.uid.as_str())).collect();
     text.single("kubelet_running_pods", "Number of pods that have a running container", Gauge, float(pods.len()));

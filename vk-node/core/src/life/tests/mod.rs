@@ -368,6 +368,7 @@ fn container_run(container: &str, restart: u32) -> ContainerRun {
         service_account: "default".into(),
         container: container.into(),
         restart,
+        node: None,
     }
 }
 

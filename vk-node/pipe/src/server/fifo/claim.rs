@@ -80,6 +80,7 @@ mod tests {
             service_account: "default".into(),
             container: "c".into(),
             restart: 0,
+            node: None,
         }
     }
 

@@ -1,0 +1,182 @@
+//! One of the nodes of a process: from its registration to its good-bye.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info};
+use vk_cmd_crds::certificates::Names;
+use vk_node_core::config::MemberConfig;
+use vk_node_core::events::{Note, NoteKind};
+use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
+use vk_node_core::node::{self, NodeProfile};
+use vk_task::HostInfo;
+
+use super::api_server::ApiServer;
+use super::registration::Registration;
+use super::shared::Shared;
+use crate::credentials::Serving;
+use crate::events;
+use crate::kubelet;
+use crate::pods;
+use crate::probes::Prober;
+
+/// The pause of one of many nodes that has failed.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether the process is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// It is.
+    On,
+    /// It was told to end.
+    Ending,
+}
+
+/// One of many: runs until the process ends, again after a pause whenever it fails. What fails for one need not for the
+/// others.
+pub(super) async fn keep(shared: Arc<Shared>, config: MemberConfig, host: HostInfo, course: watch::Receiver<Course>) {
+    loop {
+        match Box::pin(run(&shared, &config, &host, course.clone())).await {
+            Ok(()) => return,
+            Err(error) => error!(node = %config.name, "the node has failed: {error:#}; it begins again"),
+        }
+        if ends(course.clone(), PAUSE).await {
+            return;
+        }
+    }
+}
+
+/// Whether the process is told to end within this time.
+async fn ends(mut course: watch::Receiver<Course>, within: Duration) -> bool {
+    tokio::time::timeout(within, ending(&mut course)).await.is_ok()
+}
+
+/// Returns when the process is told to end.
+async fn ending(course: &mut watch::Receiver<Course>) {
+    // Nobody is left to tell: the process is ending.
+    let _ = course.wait_for(|course| *course == Course::Ending).await;
+}
+
+/// Runs the node until the process ends. Tasks go on without it.
+///
+/// # Errors
+/// When it cannot be started, or somebody else took its name.
+pub(super) async fn run(
+    shared: &Shared,
+    config: &MemberConfig,
+    host: &HostInfo,
+    mut course: watch::Receiver<Course>,
+) -> anyhow::Result<()> {
+    // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
+    let prepared = tokio::select! {
+        () = ending(&mut course) => {
+            info!(node = %config.name, "told to end before the node was registered");
+            return Ok(());
+        }
+        prepared = Box::pin(prepare(shared, config, host)) => prepared?,
+    };
+    let Prepared { server, serving, listener, facts, registration, lineage } = prepared;
+    let Shared { pipe, mirror, .. } = shared;
+    let (pod_store, pod_writer) = pods::store();
+    let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
+    events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
+    let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
+    let streams = kubelet::Streams::default();
+    let context = pods::Context::new(
+        server.client.clone(),
+        pipe.clone(),
+        mirror.clone(),
+        facts.clone(),
+        events,
+        prober.clone(),
+        lineage,
+    );
+    let task_changes = mirror.subscribe(&facts.name);
+    let kubelet = kubelet::serve(
+        listener,
+        kubelet::Context {
+            node: facts,
+            pods: pod_store.clone(),
+            mirror: mirror.clone(),
+            pipe: pipe.clone(),
+            client: server.client.clone(),
+            prober,
+            status_writes: context.status_writes(),
+            measured: kubelet::Measured::default(),
+            streams: streams.clone(),
+        },
+        serving.shown(),
+        server.client_ca.as_deref(),
+    )?;
+    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts);
+    // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
+    // the node, and what the others have not finished is taken up again from the records by the next start.
+    tokio::select! {
+        () = ending(&mut course) => {}
+        () = pods => {}
+        () = kubelet => {}
+        () = event_sender.run() => {}
+        () = serving.keep(server.client.clone()) => {}
+        error = registration.keep(mirror.link()) => return Err(error),
+    }
+    // Cancel-safe: both end by themselves, in whatever order.
+    tokio::join!(streams.end(), registration.sign_off());
+    Ok(())
+}
+
+/// A node that is registered.
+struct Prepared {
+    server: Arc<ApiServer>,
+    serving: Serving,
+    listener: TcpListener,
+    facts: NodeFacts,
+    registration: Registration,
+    /// The UIDs of the Node object, and of those that it replaces in this cluster.
+    lineage: Vec<String>,
+}
+
+/// Waits for the API server, however long it takes, and registers the node.
+async fn prepare(shared: &Shared, config: &MemberConfig, host: &HostInfo) -> anyhow::Result<Prepared> {
+    // The semaphore is never closed.
+    let _turn = shared.registering.acquire().await;
+    let server = shared.server(config).await?;
+    let address = match config.address {
+        Some(address) => address,
+        None => server.local_address().await?,
+    };
+    let listener = kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?;
+    let profile = NodeProfile {
+        name: config.name.clone(),
+        address: address.to_string(),
+        port: listener.local_addr().context("the kubelet's port has no address")?.port(),
+        max_pods: config.max_pods,
+        labels: config.labels.clone(),
+        taints: config.taints.clone(),
+        capacity: config.capacity.clone(),
+        reserved: config.reserved.clone(),
+    };
+    let status = node::object(&profile, host, Timestamp::now()).status.unwrap_or_default();
+    let names = Names::of(status.addresses.as_deref().unwrap_or_default());
+    let serving = Serving::new(&shared.config.certificates, &config.name, names)?;
+    let service = shared.config.kubernetes_service.as_ref();
+    let api_server = service.map(|at| Endpoint { host: at.host.clone(), port: at.port });
+    let mut facts = NodeFacts {
+        name: config.name.as_str().to_owned(),
+        uid: String::new(),
+        address: profile.address.clone(),
+        mount_namespaces: host.mount_namespaces.clone(),
+        user: SiteUser::of(host),
+        images: shared.images.clone(),
+        api_server: api_server.unwrap_or_else(|| server.endpoint()),
+        allocatable: status.allocatable.unwrap_or_default(),
+    };
+    let registration = Registration::new(server.client.clone(), profile, host.clone(), shared.pipe.clone());
+    let lineage = registration.register().await;
+    facts.uid = lineage.first().cloned().unwrap_or_default();
+    info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
+    Ok(Prepared { server, serving, listener, facts, registration, lineage })
+}

@@ -1,0 +1,78 @@
+//! What the nodes of one process share.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, Semaphore};
+use tracing::info;
+use vk_node_core::config::{MemberConfig, NodeConfig};
+use vk_node_core::images::ImageMap;
+use vk_node_core::node;
+use vk_pipe::client::PipeClient;
+use vk_task::HostInfo;
+
+use super::api_server::{self, ApiServer};
+use super::{only_one, own_pipe};
+use crate::credentials;
+use crate::tasks::Mirror;
+
+/// How many nodes register at a time: an API server is not to be met by a thousand at once.
+const REGISTER_AT_ONCE: usize = 16;
+
+/// The way to the pipe and what it has told, the ways to API servers, and what all of it was started with.
+pub(super) struct Shared {
+    pub(super) config: Arc<NodeConfig>,
+    pub(super) pipe: PipeClient,
+    pub(super) mirror: Arc<Mirror>,
+    /// What images stand for.
+    pub(super) images: ImageMap,
+    /// Whose turn it is to register.
+    pub(super) registering: Semaphore,
+    servers: Mutex<HashMap<Option<PathBuf>, Arc<ApiServer>>>,
+}
+
+/// What there is once the pipe answers.
+pub(super) struct Host {
+    /// What the pipe has told of the host.
+    pub(super) info: HostInfo,
+    /// Held to the end: the Leases keep nodes on two hosts from sharing a name, this one those on one.
+    pub(super) _only: only_one::OnlyOne,
+}
+
+impl Shared {
+    pub(super) fn new(config: NodeConfig) -> Self {
+        Self {
+            pipe: PipeClient::new(&config.pipe.directory),
+            mirror: Arc::new(Mirror::new()),
+            images: ImageMap::new(config.images.clone()),
+            registering: Semaphore::new(REGISTER_AT_ONCE),
+            servers: Mutex::default(),
+            config: Arc::new(config),
+        }
+    }
+
+    /// Waits for the pipe, however long it takes, and takes its directory for this process.
+    pub(super) async fn host(&self) -> anyhow::Result<Host> {
+        let info = own_pipe::await_pipe(&self.pipe, &self.config.pipe).await;
+        let _only = only_one::claim(&self.config.pipe.directory)?;
+        info!(host = info.hostname, user = info.user, directory = %info.directory.display(), "the pipe answers");
+        info!("in force: {}", node::in_force(&info));
+        Ok(Host { info, _only })
+    }
+
+    /// A node's way to the API server. Nodes with one kubeconfig share it, but those whose certificates are their own.
+    pub(super) async fn server(&self, member: &MemberConfig) -> anyhow::Result<Arc<ApiServer>> {
+        let key = member.kubeconfig.clone();
+        if credentials::is_managed(key.as_deref(), &self.config.certificates, &member.name) {
+            return Ok(Arc::new(api_server::connect(&self.config, member).await?));
+        }
+        let mut servers = self.servers.lock().await;
+        if let Some(server) = servers.get(&key) {
+            return Ok(server.clone());
+        }
+        let server = Arc::new(api_server::connect(&self.config, member).await?);
+        servers.insert(key, server.clone());
+        Ok(server)
+    }
+}
