@@ -3,6 +3,7 @@
 mod cli;
 mod credentials;
 mod events;
+mod given;
 mod kubelet;
 mod node;
 mod pods;

@@ -14,7 +14,7 @@ use crate::ground::{GLANCE, LONG, Room, room};
 const IMAGE: &str = "--image=vk-cmd.io/host";
 
 /// What a pod of somebody else needs to be let onto a node.
-fn placed(node: &str) -> Value {
+pub(crate) fn placed(node: &str) -> Value {
     json!({
         "nodeSelector": {"kubernetes.io/hostname": node},
         "tolerations": [{"key": "virtual-kubelet.io/provider", "operator": "Exists"}],
@@ -23,7 +23,7 @@ fn placed(node: &str) -> Value {
 
 impl Room {
     /// Waits until a pod is as `wanted` says.
-    async fn pod(&self, name: &str, what: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
+    pub(crate) async fn pod(&self, name: &str, what: &str, wanted: impl Fn(&Pod) -> bool) -> Pod {
         let pods = self.pods();
         let what = format!("pod {name} {what}");
         let reached = wait::until(&what, LONG, GLANCE, async || {
@@ -33,13 +33,14 @@ impl Room {
         reached.await.unwrap()
     }
 
-    async fn apply(&self, object: &Value) {
+    pub(crate) async fn apply(&self, object: &Value) {
         let kubectl = self.kubectl(&["apply", "-f", "-"]);
         exec::text_with_input(kubectl, object.to_string().as_bytes(), SOON).await.unwrap();
     }
 }
 
-fn phase(pod: &Pod) -> &str {
+/// Its phase.
+pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 

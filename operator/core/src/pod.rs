@@ -13,6 +13,9 @@ use crate::validate::{Run, ValidJob};
 
 /// The longest name: it shall be usable as a host name and as a label value, too.
 const NAME_MAX: usize = 63;
+/// Where a command on the host starts that says nothing of it: a pod's container has a directory of its own there, and whoever
+/// submits a job expects the home directory, as with sbatch. A vk-node reads it so; an image has a directory of its own.
+const HOME: &str = "~";
 /// The completion index of every attempt until CmdJobs have several.
 pub const INDEX: u32 = 0;
 
@@ -109,7 +112,7 @@ fn container(job: &ValidJob<'_>) -> Container {
         args,
         env: (!job.env.is_empty()).then(|| job.env.to_vec()),
         env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
-        working_dir: job.working_dir.map(str::to_owned),
+        working_dir: job.working_dir.or_else(|| job.image.is_none().then_some(HOME)).map(str::to_owned),
         resources: job.resources.map(|resources| ResourceRequirements {
             limits: resources.limits.clone(),
             requests: resources.requests.clone(),
@@ -198,6 +201,19 @@ mod tests {
             let annotations = build(&validate(&job).unwrap(), 0).metadata.annotations;
             let form = annotations.as_ref().and_then(|all| all.get(labels::SCRIPT)).map(String::as_str);
             assert_eq!(form, expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_command_on_the_host_starts_at_home() {
+        for (spec, expected) in [
+            ("script: pwd", Some("~")),
+            ("script: pwd, workingDir: /tmp", Some("/tmp")),
+            ("script: pwd, image: busybox", None),
+        ] {
+            let job = job("hello", spec);
+            let pod = build(&validate(&job).unwrap(), 0);
+            assert_eq!(pod.spec.unwrap().containers[0].working_dir.as_deref(), expected, "{spec}");
         }
     }
 

@@ -40,6 +40,9 @@ pub enum ConfigError {
         /// The key.
         key: String,
     },
+    /// The Services of the cluster are not known yet, in the kubelet's words.
+    #[error("services have not yet been read at least once, cannot construct envvars")]
+    ServicesUnread,
     /// A value is no text.
     #[error("the value for the variable {0} is not UTF-8 text, which is what a variable can hold here")]
     NotText(String),

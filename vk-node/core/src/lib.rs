@@ -34,4 +34,5 @@ pub mod services;
 pub mod sources;
 pub mod stats;
 mod status;
+pub mod tokens;
 pub mod trouble;

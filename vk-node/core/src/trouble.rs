@@ -11,6 +11,8 @@ use crate::facts::{NodeFacts, Retry, Trouble};
 const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(5);
 /// The reason of a pod that the site's policy does not let run here.
 const DENIED: &str = "DeniedBySitePolicy";
+/// The kubelet's word for a container whose pod's volumes are not there yet.
+pub const CREATING: &str = "ContainerCreating";
 /// The kubelet's word for what is wrong with what a container is configured with.
 const CONFIG_ERROR: &str = "CreateContainerConfigError";
 /// The kubelet's word for what goes wrong when a container is made.
@@ -19,6 +21,8 @@ const CREATE_ERROR: &str = "CreateContainerError";
 /// Why a container was not started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Problem {
+    /// The pod's volumes are not there yet, and why.
+    Volumes(String),
     /// Its task cannot be built.
     Config(ConfigError),
     /// Its run cannot be named.
@@ -34,6 +38,7 @@ pub fn of(problem: Problem, container: &AdmittedContainer, node: &NodeFacts, now
     let cannot =
         |why: String| format!("the node {} cannot run this pod: container {}: {why}", node.name, container.name);
     let (reason, message, retry) = match problem {
+        Problem::Volumes(why) => (CREATING, why, later),
         // No change outside can mend a command that no Linux can run.
         Problem::Config(error @ ConfigError::Spec(_)) => (REFUSED, cannot(error.to_string()), Retry::Never),
         Problem::Config(error) => (CONFIG_ERROR, error.to_string(), later),

@@ -18,7 +18,7 @@ use vk_pipe::client::ClientError;
 use vk_task::{ErrorReason, TaskId, TaskView};
 
 use super::memory::Remembered;
-use super::{CallError, Context, call, hooks, sources};
+use super::{CallError, Context, call, hooks};
 
 /// Why a step was not done. It will be decided on again.
 #[derive(Debug, thiserror::Error)]
@@ -82,12 +82,16 @@ async fn start(
     remembered: &Remembered,
     context: &Context,
 ) -> Result<Did, ActError> {
+    let Ok(admitted) = &remembered.admitted else { return Ok(Did::All) };
     let Some(container) = remembered.container(container) else { return Ok(Did::All) };
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
-    let sources = sources::read(&context.client, &namespace, container).await.map_err(ActError::Sources)?;
-    let given = Given { sources, services: vec![] };
-    let problem = match try_start(pod, container, restart, &given, context).await? {
+    let prepared = context.provisions.prepare(pod, admitted, container).await.map_err(ActError::Sources)?;
+    let started = match prepared {
+        Ok(given) => try_start(pod, container, restart, &given, context).await?,
+        Err(problem) => Err(problem),
+    };
+    let problem = match started {
         Ok(task) => {
             info!(pod = pod.name_any(), namespace, task = %task.id, "started");
             context.mirror.learn(task);
@@ -173,6 +177,9 @@ fn take_back(said: &mut Value) {
 }
 
 async fn remove(pod: &Pod, context: &Context) -> Result<(), ActError> {
+    // What it has on the host goes before the object, as with the kubelet: nobody would know of it afterwards. If this ends
+    // in between, both are done again.
+    context.provisions.remove(&pod.uid().unwrap_or_default()).await?;
     let parameters = DeleteParams {
         grace_period_seconds: Some(0),
         preconditions: Some(Preconditions { uid: pod.metadata.uid.clone(), resource_version: None }),

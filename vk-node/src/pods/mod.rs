@@ -5,7 +5,6 @@ mod hooks;
 mod memory;
 mod orphans;
 mod reconcile;
-mod sources;
 mod status_writes;
 
 use std::sync::Arc;
@@ -21,12 +20,14 @@ use kube_runtime::{WatchStreamExt, watcher};
 use tracing::{debug, warn};
 use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
+use vk_node_core::trouble;
 use vk_pipe::client::PipeClient;
 
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
 pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
+use crate::given::Provisions;
 use crate::probes::Prober;
 use crate::tasks::{Change, Mirror};
 
@@ -48,6 +49,7 @@ pub(crate) struct Context {
     prober: Prober,
     /// Has a pod looked at.
     wake: mpsc::Sender<PodKey>,
+    provisions: Arc<Provisions>,
     /// The UIDs of the node's own Node object, and of those that it replaces in this very cluster.
     lineage: Vec<String>,
 }
@@ -64,6 +66,7 @@ impl Context {
     ) -> Self {
         // Nobody listens until the controller runs, and nothing is said before.
         let (wake, _) = mpsc::channel(WAITING_HOOKS);
+        let provisions = Provisions::new(client.clone(), pipe.clone(), node.clone(), events.clone()).into();
         Self {
             client,
             pipe,
@@ -74,6 +77,7 @@ impl Context {
             events,
             prober,
             wake,
+            provisions,
             lineage,
         }
     }
@@ -106,6 +110,7 @@ pub(crate) async fn run(
     let (wake, woken) = mpsc::channel(WAITING_HOOKS);
     context.wake = wake;
     let context = Arc::new(context);
+    let made = volumes_made(&context);
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
     let pods = watch(&context, writer, deleted);
     let (again_all, all) = mpsc::channel(1);
@@ -115,6 +120,7 @@ pub(crate) async fn run(
         .with_config(controller::Config::default().concurrency(0))
         .reconcile_on(changed)
         .reconcile_on(stream::select(verdicts, woken).map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
+        .reconcile_on(made)
         .reconcile_all_on(all)
         .run(reconcile::reconcile, reconcile::on_error, context)
         .for_each(|result| {
@@ -151,6 +157,7 @@ fn watch(
                     debug!(pod = %ObjectRef::from_obj(pod), uid, "deleted");
                     context.memory.forget(&uid);
                     context.prober.forget(&uid);
+                    context.provisions.gone(&uid);
                     // The receiver lives as long as the controller.
                     let _ = futures::SinkExt::send(&mut deleted, uid).await;
                 }
@@ -158,6 +165,18 @@ fn watch(
             }
         })
         .applied_objects()
+}
+
+/// The pods whose volumes have been made, or cannot be for another reason than before: whatever waits for them is tried again
+/// at once.
+fn volumes_made(context: &Arc<Context>) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
+    let context = context.clone();
+    context.provisions.listen().map(move |key| {
+        context
+            .memory
+            .change(&key.uid, |entry| entry.troubles.retain(|_, trouble| trouble.reason != trouble::CREATING));
+        ObjectRef::new(&key.name).within(&key.namespace)
+    })
 }
 
 /// Turns what changed among the tasks into the pods to look at.
@@ -189,7 +208,7 @@ fn route(
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A request with a limit on its time.
-async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
+pub(crate) async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
     match tokio::time::timeout(CALL_TIMEOUT, request).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(error)) => Err(CallError::Failed(Box::new(error))),
@@ -199,7 +218,7 @@ async fn call<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Ca
 
 /// Why a request to the API server has no answer.
 #[derive(Debug, thiserror::Error)]
-enum CallError {
+pub(crate) enum CallError {
     #[error("the request to the API server failed")]
     Failed(#[source] Box<kube::Error>),
     #[error("the API server took more than {} s to answer", CALL_TIMEOUT.as_secs())]

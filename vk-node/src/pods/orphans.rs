@@ -107,6 +107,9 @@ impl Orphans {
             for task in self.context.mirror.of_pod(&key.uid) {
                 self.end(key, &task).await?;
             }
+            if self.context.mirror.of_pod(&key.uid).is_empty() {
+                self.context.provisions.remove(&key.uid).await?;
+            }
         }
         Ok(())
     }

@@ -25,7 +25,11 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
+        let of_store = pod.clone();
         let (remembered, pod) = context.memory.recall(&pod, &context.node);
+        if let Ok(admitted) = &remembered.admitted {
+            context.provisions.keep(&of_store, admitted);
+        }
         let now = Timestamp::now();
         context.look_at_probes(&pod, &remembered);
         let Decision { steps, again_at, is_stopping } = decide(&pod, &remembered, &context, now);

@@ -1,0 +1,152 @@
+//! Watches of single ConfigMaps and Secrets. The Node authorizer lets a node see those that its pods name and no others,
+//! each by itself: a list or watch with a field selector for one name.
+//!
+//! A watch begins with the first pod whose volumes need the object and ends with the last one. What only variables come
+//! from is not watched: a variable never changes in a running container, so one GET for each start costs less than the list
+//! and the watch that would be held open for it.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::{Api, Client, Resource};
+use kube_runtime::WatchStreamExt;
+use kube_runtime::watcher::{self, Event, watcher};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tracing::{debug, warn};
+use vk_node_core::sources::{Content, SourceRef};
+
+/// What is known of an object.
+#[derive(Clone, Debug)]
+pub(super) enum Seen {
+    /// The API server has not answered yet.
+    NotYet,
+    /// It does not let us see it, or does not answer; it is asked again.
+    Unreadable(String),
+    /// There is none.
+    Gone,
+    /// This is in it.
+    There(Arc<Content>),
+}
+
+/// The objects that are watched.
+pub(super) struct Objects {
+    client: Client,
+    all: Mutex<HashMap<Key, Weak<Watched>>>,
+}
+
+/// A namespace, and an object in it.
+type Key = (String, SourceRef);
+
+/// An object that is watched for as long as anybody holds this.
+pub(super) struct Watched {
+    seen: watch::Receiver<Seen>,
+    task: AbortHandle,
+}
+
+impl Objects {
+    pub(super) fn new(client: Client) -> Self {
+        Self { client, all: Mutex::default() }
+    }
+
+    /// Watches an object, if it is not being watched already.
+    pub(super) fn watch(&self, namespace: &str, object: &SourceRef) -> Arc<Watched> {
+        let mut all = self.lock();
+        let key = (namespace.to_owned(), object.clone());
+        if let Some(watched) = all.get(&key).and_then(Weak::upgrade) {
+            return watched;
+        }
+        all.retain(|_, watched| watched.strong_count() > 0);
+        let (sender, seen) = watch::channel(Seen::NotYet);
+        let client = self.client.clone();
+        let task = match object {
+            SourceRef::ConfigMap(name) => {
+                tokio::spawn(follow(Api::<ConfigMap>::namespaced(client, namespace), name.clone(), sender))
+            }
+            SourceRef::Secret(name) => {
+                tokio::spawn(follow(Api::<Secret>::namespaced(client, namespace), name.clone(), sender))
+            }
+        };
+        let watched = Arc::new(Watched { seen, task: task.abort_handle() });
+        all.insert(key, Arc::downgrade(&watched));
+        watched
+    }
+
+    /// What is known of an object that is being watched.
+    pub(super) fn peek(&self, namespace: &str, object: &SourceRef) -> Option<Seen> {
+        let watched = self.lock().get(&(namespace.to_owned(), object.clone()))?.upgrade()?;
+        Some(watched.seen.borrow().clone())
+    }
+
+    /// A panic of another holder leaves the map whole: every change to it is one insertion or removal.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Weak<Watched>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    /// What is known of it, now and later.
+    pub(super) fn seen(&self) -> watch::Receiver<Seen> {
+        self.seen.clone()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Tells what becomes of one object, until it cannot change any more.
+async fn follow<K>(api: Api<K>, name: String, sender: watch::Sender<Seen>)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
+    Content: From<K>,
+{
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    // What a list has told so far.
+    let mut listed = None;
+    while let Some(event) = events.next().await {
+        let seen = match event {
+            Ok(Event::Init) => {
+                listed = None;
+                continue;
+            }
+            Ok(Event::InitApply(object)) => {
+                listed = Some(Content::from(object));
+                continue;
+            }
+            Ok(Event::InitDone) => listed.take().map_or(Seen::Gone, |content| Seen::There(content.into())),
+            Ok(Event::Apply(object)) => Seen::There(Content::from(object).into()),
+            Ok(Event::Delete(_)) => Seen::Gone,
+            Err(error) => {
+                // What was seen before still stands.
+                if matches!(*sender.borrow(), Seen::There(_) | Seen::Gone) {
+                    debug!(name, %error, "the watch of an object broke; beginning it again");
+                    continue;
+                }
+                let why = format!("{:#}", anyhow::Error::from(error));
+                warn!(name, "cannot watch what a pod is given: {why}; trying again");
+                Seen::Unreadable(why)
+            }
+        };
+        let is_final = matches!(&seen, Seen::There(content) if content.immutable);
+        sender.send_if_modified(|before| {
+            let is_same = matches!((&*before, &seen), (Seen::Gone, Seen::Gone))
+                || matches!((&*before, &seen), (Seen::There(a), Seen::There(b)) if a == b);
+            *before = seen;
+            !is_same
+        });
+        // As the kubelet: what is immutable is not watched any longer. Whoever deletes it and makes another of its name
+        // has running pods keep what they have.
+        if is_final {
+            return;
+        }
+    }
+}
