@@ -130,7 +130,8 @@ impl Schema {
 
 /// Init and ephemeral containers are read as the others; what they have more has a row of its own.
 fn is_covered(path: &str, rows: &[Row]) -> bool {
-    let as_main = path.replacen("initContainers[]", "containers[]", 1).replacen("ephemeralContainers[]", "containers[]", 1);
+    let as_main =
+        path.replacen("initContainers[]", "containers[]", 1).replacen("ephemeralContainers[]", "containers[]", 1);
     [path, &as_main].iter().any(|path| {
         rows.iter().any(|row| {
             let beneath = path.strip_prefix(row.path.as_str()).is_some_and(|rest| rest.starts_with(['.', '[']));
@@ -188,7 +189,8 @@ fn merge(into: &mut Value, from: Value) {
 #[test]
 fn what_is_said_to_be_refused_is_refused_in_these_words() {
     let schema = Schema::new();
-    let node = NodeFacts { name: "vk-a".into(), user: SiteUser::Known { uid: 1000, gid: 1000 }, ..NodeFacts::default() };
+    let node =
+        NodeFacts { name: "vk-a".into(), user: SiteUser::Known { uid: 1000, gid: 1000 }, ..NodeFacts::default() };
     let mut wrong = BTreeMap::new();
     for row in rows().iter().filter(|row| row.way == REFUSED) {
         let Err(refusal) = admit(&pod_with(row, &schema), &node) else {
