@@ -99,10 +99,7 @@ impl Schema {
         {
             return value.clone();
         }
-        let kind = match &at["type"] {
-            Value::Array(kinds) => kinds[0].as_str().unwrap_or_default(),
-            kind => kind.as_str().unwrap_or_default(),
-        };
+        let kind = at["type"].as_array().map_or(&at["type"], |kinds| &kinds[0]).as_str().unwrap_or_default();
         match kind {
             "array" => json!([self.sample(&at["items"], path, value)]),
             "integer" => json!(1),
@@ -154,7 +151,6 @@ fn pod_with(row: &Row, schema: &Schema) -> Pod {
     let mut spec = json!({"containers": [{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}]});
     let parts: Vec<&str> = row.path.split('.').collect();
     merge(&mut spec, schema.sample(&schema.0, &parts, row.value.as_ref()));
-    // A volume is of one kind, and mounted where its name says.
     serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}, "spec": spec})).unwrap()
 }
 
