@@ -37,3 +37,4 @@ mod same_name;
 mod site_rules;
 mod sites;
 mod top;
+mod volumes;
