@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use vk_cmd_e2e::site::Site;
+use vk_cmd_e2e::scratch::Scratch;
+use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG, Room, room};
@@ -324,4 +325,78 @@ async fn variables_come_from_everywhere() {
     object["spec"]["enableServiceLinks"] = json!(false);
     let output = room.output_of(&object).await;
     assert!(!output.contains("MY_DB_SERVICE_HOST") && output.contains("KUBERNETES_SERVICE_HOST="), "{output}");
+}
+
+#[tokio::test]
+async fn absolute_paths_are_mounts_of_the_pods_own() {
+    let room = room("absolute").await;
+    let site = room.site("vk-absolute").await;
+    room.says(&["create", "configmap", "map", "--from-literal=one=1"]).await;
+    let data = site.home().join("data");
+    std::fs::create_dir_all(data.join("sub")).unwrap();
+    std::fs::write(data.join("sub/file"), "of the host\n").unwrap();
+    let volumes = json!([
+        {"name": "map", "configMap": {"name": "map"}},
+        {"name": "data", "hostPath": {"path": data, "type": "Directory"}},
+        {"name": "scratch", "emptyDir": {}},
+    ]);
+    let mounts = json!([
+        {"name": "map", "mountPath": "/etc/vk-e2e/map"}, {"name": "map", "mountPath": "/etc/vk-e2e/part", "subPath": "one"},
+        {"name": "data", "mountPath": "/opt/vk-e2e", "readOnly": true}, {"name": "data", "mountPath": "linked", "subPath": "sub"},
+        {"name": "scratch", "mountPath": "/scratch"},
+    ]);
+    let script =
+        "cat /etc/vk-e2e/map/one /etc/vk-e2e/part; echo; cat /opt/vk-e2e/sub/file linked/file; touch /scratch/new
+        if touch /opt/vk-e2e/new 2>/dev/null; then echo written; fi
+        if touch /etc/vk-e2e/map/new 2>/dev/null; then echo written; fi
+        ls /var/run/secrets/kubernetes.io/serviceaccount";
+    room.apply(&pod("mounts", "vk-absolute", volumes, mounts, script)).await;
+    let ended = room.pod("mounts", "to end", |pod| matches!(phase(pod), "Succeeded" | "Failed")).await;
+    let status = ended.status.unwrap();
+    if status.reason.as_deref() == Some("UnsupportedPodSpec") {
+        // Not every machine that runs this lets its users have namespaces.
+        let told = status.message.unwrap();
+        assert!(told.contains("cannot be given mounts at absolute paths"), "{told}");
+        eprintln!("left out: {told}");
+        return;
+    }
+    let output = room.says(&["logs", "mounts"]).await;
+    assert_eq!(output, "11\nof the host\nof the host\nca.crt\nnamespace\ntoken\n", "{status:?}");
+    for path in ["/etc/vk-e2e", "/opt/vk-e2e", "/scratch"] {
+        assert!(!Path::new(path).exists(), "{path} is seen outside");
+    }
+}
+
+#[tokio::test]
+async fn an_image_of_the_nodes_map_is_a_program_of_the_host() {
+    let room = room("image-map").await;
+    let mut settings = Settings::on(room.ground.plane, "vk-image-map").unwrap();
+    let directory = Scratch::new("vk-map-").unwrap();
+    let file = directory.path().join("node.yaml");
+    std::fs::write(
+        &file,
+        "version: 1\nimages:\n- match: docker.io/library/shell:*\n  command: [/bin/sh, -euc]\n  args: ['echo default $NAME; pwd']\n  \
+         env: {NAME: of-the-map}\n  workingDir: '~'\n",
+    )
+    .unwrap();
+    settings.node_flags.extend(["--config".into(), file.into_os_string()]);
+    let site = room.site_with(settings).await;
+    let mut object = pod("plain", "vk-image-map", json!([]), json!([]), "");
+    let container = &mut object["spec"]["containers"][0];
+    container["image"] = json!("shell:1");
+    container.as_object_mut().unwrap().remove("command");
+    let home = site.home().display().to_string();
+    assert_eq!(room.output_of(&object).await, format!("default of-the-map\n{home}\n"));
+    let container = &mut object["spec"]["containers"][0];
+    container["args"] = json!(["echo own $NAME"]);
+    container["env"] = json!([{"name": "NAME", "value": "$(NAME) mine"}]);
+    object["metadata"]["name"] = json!("args");
+    // As an image's own variables, those of the map are not seen by $(VAR).
+    assert_eq!(room.output_of(&object).await, "own $(NAME) mine\n");
+    let container = &mut object["spec"]["containers"][0];
+    container["image"] = json!("docker.io/other/shell:1");
+    object["metadata"]["name"] = json!("other");
+    room.apply(&object).await;
+    let refused = room.pod("other", "to be refused", |pod| phase(pod) == "Failed").await;
+    assert_eq!(refused.status.unwrap().reason.as_deref(), Some("UnsupportedPodSpec"));
 }
