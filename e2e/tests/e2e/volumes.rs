@@ -227,17 +227,25 @@ async fn containers_share_a_scratch_volume() {
                              {"name": "s", "mountPath": "mine", "subPathExpr": "of/$(ME)"}],
         })
     };
-    spec["initContainers"] = json!([container("first", "echo begun > mine/log")]);
-    spec["containers"] = json!([
-        container(
-            "asks",
-            "echo question > mem/question; until test -s s/answer; do sleep 0.05; done; cat s/answer s/of/both/log"
-        ),
-        container("answers", "until test -s mem/question; do sleep 0.05; done; echo 42 > s/part; mv s/part s/answer"),
-    ]);
+    spec["initContainers"] =
+        json!([container("first", "echo begun > mine/log; echo \"LEFT='by first' # for both\" > mem/env")]);
+    let mut asks = container(
+        "asks",
+        "echo $LEFT ${NONE-none}; echo question > mem/question
+         until test -s s/answer; do sleep 0.05; done; cat s/answer s/of/both/log",
+    );
+    let of_file = |name: &str, path: &str, key: &str, optional: bool| {
+        let key = json!({"volumeName": "m", "path": path, "key": key, "optional": optional});
+        json!({"name": name, "valueFrom": {"fileKeyRef": key}})
+    };
+    let env = asks["env"].as_array_mut().unwrap();
+    env.extend([of_file("LEFT", "env", "LEFT", false), of_file("NONE", "none", "NONE", true)]);
+    let answers =
+        container("answers", "until test -s mem/question; do sleep 0.05; done; echo 42 > s/part; mv s/part s/answer");
+    spec["containers"] = json!([asks, answers]);
     room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "both"}, "spec": spec})).await;
     room.pod("both", "to succeed", |pod| phase(pod) == "Succeeded").await;
-    assert_eq!(room.says(&["logs", "both", "-c", "asks"]).await, "42\nbegun\n");
+    assert_eq!(room.says(&["logs", "both", "-c", "asks"]).await, "by first none\n42\nbegun\n");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use vk_task::{
 
 use crate::admit::{AdmittedContainer, AdmittedMount, PodKey, ProgramTemplate};
 use crate::downward::Untold;
+use crate::env_files::EnvFiles;
 use crate::environment::{self, Variables};
 use crate::expand::expand;
 use crate::facts::NodeFacts;
@@ -21,6 +22,8 @@ use crate::sources::{SourceRef, Sources};
 pub struct Given {
     /// What was found of the ConfigMaps and Secrets that its variables come from.
     pub sources: Sources,
+    /// What is in the files that its variables come from.
+    pub files: EnvFiles,
     /// The Services that its variables tell of, besides the API server's.
     pub services: Vec<Service>,
 }
@@ -62,6 +65,17 @@ pub enum ConfigError {
         name: String,
         /// Why.
         error: Untold,
+    },
+    /// A file that variables come from cannot be read.
+    #[error("{0}")]
+    File(String),
+    /// A file that it comes from does not give it.
+    #[error("the variable {name}: {why}")]
+    EnvFile {
+        /// The variable.
+        name: String,
+        /// Why.
+        why: String,
     },
     /// A `subPathExpr` names a variable that is not there.
     #[error("the mount at {target}: missing value for {variable:?}")]

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, FileKeySelector, Pod};
 
 use crate::admit::AdmittedContainer;
 use crate::command::{ConfigError, Given};
 use crate::downward;
+use crate::env_files::{self, EnvFile};
 use crate::expand::expand;
 use crate::facts::NodeFacts;
 use crate::services;
@@ -86,6 +87,9 @@ fn value_of(
     if let Some(selector) = &from.resource_field_ref {
         return downward::resource(selector, pod, &container.name, node).map(Some).map_err(untold);
     }
+    if let Some(selector) = &from.file_key_ref {
+        return key_of_file(&var.name, selector, given);
+    }
     Err(ConfigError::Unsupported { name: var.name.clone() })
 }
 
@@ -103,6 +107,20 @@ fn key_of(
         Some(None) => Err(ConfigError::KeyMissing { source_ref: source, key: key.to_owned() }),
         None => Err(ConfigError::SourceMissing(source)),
     }
+}
+
+fn key_of_file(name: &str, selector: &FileKeySelector, given: &Given) -> Result<Option<String>, ConfigError> {
+    let wrong = |why: String| ConfigError::EnvFile { name: name.to_owned(), why };
+    let file = EnvFile::of(selector).map_err(wrong)?;
+    let found = given.files.get(&file).and_then(Option::as_ref);
+    let value = found.map(|text| env_files::value(text, &selector.key)).transpose().map_err(wrong)?.flatten();
+    if value.is_some() || selector.optional == Some(true) {
+        return Ok(value);
+    }
+    Err(wrong(match found {
+        Some(_) => format!("environment variable key {:?} not found in file {:?}", selector.key, selector.path),
+        None => format!("there is no file {:?} in the volume {:?}", selector.path, selector.volume_name),
+    }))
 }
 
 fn text(name: &str, value: &[u8]) -> Result<String, ConfigError> {

@@ -21,8 +21,8 @@ use tokio_util::io::StreamReader;
 use vk_record::names;
 use vk_task::stream::{DialRequest, StreamRequest, UPGRADE};
 use vk_task::{
-    ApiError, DirName, HostInfo, LogQuery, LogStream, Signal, SignalRequest, Stats, StopRequest, TaskId, TaskSpec,
-    TaskView, VolumeContent, WatchEvent, paths,
+    ApiError, DirName, FileContent, FilePath, HostInfo, LogQuery, LogStream, ReadRequest, Signal, SignalRequest, Stats,
+    StopRequest, TaskId, TaskSpec, TaskView, VolumeContent, WatchEvent, paths,
 };
 
 use crate::StreamHandle;
@@ -232,6 +232,15 @@ impl PipeClient {
         let work =
             async { checked(self.send(Method::PUT, &paths::volume(pod, name), Some(body)).await?).await.map(drop) };
         self.within(ANSWER, work).await
+    }
+
+    /// What is in a file of a volume of a pod.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; `NotFound` where there is no such file.
+    pub async fn read_volume(&self, pod: &DirName, name: &DirName, path: &FilePath) -> Result<FileContent> {
+        let body = json(&ReadRequest { path: path.clone() })?;
+        self.ask(Method::POST, &paths::read(pod, name), Some(body)).await
     }
 
     /// Removes a pod's directory, with all that its tasks have left there.

@@ -51,6 +51,15 @@ pub(crate) struct Provisions {
     pods: Mutex<HashMap<String, Kept>>,
 }
 
+/// Why it is not known what a container is given. It is asked for again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotPrepared {
+    #[error("cannot read what the container's environment comes from")]
+    Call(#[from] CallError),
+    #[error("the pipe does not tell what is in a volume")]
+    Pipe(#[from] ClientError),
+}
+
 /// What the keepers of volumes share.
 struct Shared {
     client: Client,
@@ -163,16 +172,22 @@ impl Provisions {
         pod: &Pod,
         admitted: &AdmittedPod,
         container: &AdmittedContainer,
-    ) -> Result<Result<Given, Problem>, CallError> {
+    ) -> Result<Result<Given, Problem>, NotPrepared> {
         if let Err(why) = self.await_volumes(&admitted.key.uid).await {
             return Ok(Err(Problem::Volumes(why)));
         }
         let namespace = &admitted.key.namespace;
         let sources = sources::read(&self.shared, namespace, container).await?;
+        let files = match sources::files(&self.shared, &admitted.key.uid, container).await? {
+            Ok(files) => files,
+            Err(why) => return Ok(Err(Problem::Config(ConfigError::File(why)))),
+        };
         // The API server sets it on every pod.
         let wants_services = pod.spec.as_ref().is_none_or(|spec| spec.enable_service_links != Some(false));
         let services = if wants_services { self.services.of(namespace).await } else { Some(vec![]) };
-        Ok(services.map(|services| Given { sources, services }).ok_or(Problem::Config(ConfigError::ServicesUnread)))
+        Ok(services
+            .map(|services| Given { sources, files, services })
+            .ok_or(Problem::Config(ConfigError::ServicesUnread)))
     }
 
     async fn await_volumes(&self, uid: &str) -> Result<(), String> {

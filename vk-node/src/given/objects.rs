@@ -150,3 +150,85 @@ where
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says so that it failed")]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use bytes::Bytes;
+    use futures::stream;
+    use http::{Request, Response};
+    use http_body_util::{BodyExt, Full, StreamBody};
+    use hyper::body::Frame;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server with one object of every name, which it lists, and whose watches tell nothing. It counts both.
+    fn api_server(immutable: bool) -> (Client, Arc<[AtomicU32; 2]>) {
+        let counts: Arc<[AtomicU32; 2]> = Arc::default();
+        let counted = counts.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let query = request.uri().query().unwrap_or_default().to_owned();
+            assert!(query.contains("fieldSelector=metadata.name%3Dm"), "{query}");
+            let is_watch = query.contains("watch=true");
+            counts[usize::from(is_watch)].fetch_add(1, Ordering::Relaxed);
+            let answer = if is_watch {
+                StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>()).boxed_unsync()
+            } else {
+                Full::new(Bytes::from(list(immutable).to_string())).boxed_unsync()
+            };
+            async { Ok::<_, Infallible>(Response::new(answer)) }
+        });
+        (Client::new(service, "ns"), counted)
+    }
+
+    fn list(immutable: bool) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMapList", "metadata": {"resourceVersion": "1"},
+            "items": [{"metadata": {"name": "m", "namespace": "ns"}, "data": {"k": "v"}, "immutable": immutable}],
+        })
+    }
+
+    async fn there(watched: &Watched) -> Arc<Content> {
+        let mut seen = watched.seen();
+        let seen = seen.wait_for(|seen| matches!(seen, Seen::There(_))).await.unwrap().clone();
+        let Seen::There(content) = seen else { unreachable!() };
+        content
+    }
+
+    #[tokio::test]
+    async fn an_object_is_watched_once_and_for_as_long_as_somebody_needs_it() {
+        let (client, counted) = api_server(false);
+        let (objects, map) = (Objects::new(client), SourceRef::ConfigMap("m".into()));
+        assert!(objects.peek("ns", &map).is_none());
+        let (first, second) = (objects.watch("ns", &map), objects.watch("ns", &map));
+        assert_eq!(there(&first).await.file("k"), Some(&b"v"[..]));
+        assert!(Arc::ptr_eq(&there(&first).await, &there(&second).await));
+        assert_eq!(counted[0].load(Ordering::Relaxed), 1);
+        drop(first);
+        assert!(matches!(objects.peek("ns", &map), Some(Seen::There(_))));
+        let mut seen = second.seen();
+        drop(second);
+        assert!(objects.peek("ns", &map).is_none());
+        // The watch ends, and with it what it would have told.
+        while seen.changed().await.is_ok() {}
+        there(&objects.watch("ns", &map)).await;
+        assert_eq!(counted[0].load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn what_is_immutable_is_read_and_not_watched() {
+        let (client, counted) = api_server(true);
+        let objects = Objects::new(client);
+        let watched = objects.watch("ns", &SourceRef::ConfigMap("m".into()));
+        there(&watched).await;
+        let mut seen = watched.seen();
+        while seen.changed().await.is_ok() {}
+        assert_eq!(counted[1].load(Ordering::Relaxed), 0);
+        assert!(there(&watched).await.immutable);
+    }
+}

@@ -1,4 +1,4 @@
-//! Reading the ConfigMaps and Secrets that a container's variables come from.
+//! Reading the ConfigMaps, Secrets and files that a container's variables come from.
 
 use std::sync::Arc;
 
@@ -6,7 +6,10 @@ use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use vk_node_core::admit::AdmittedContainer;
+use vk_node_core::env_files::{self, EnvFiles};
 use vk_node_core::sources::{Content, SourceRef, Sources, needed};
+use vk_pipe::client::ClientError;
+use vk_task::{DirName, ErrorReason};
 
 use super::Shared;
 use super::objects::Seen;
@@ -28,6 +31,32 @@ pub(super) async fn read(
         Ok((source, content))
     });
     Ok(try_join_all(reads).await?.into_iter().collect())
+}
+
+/// Reads the files in volumes of the pod that `container` needs: the pipe does, for the node may be where it does not see
+/// them.
+pub(super) async fn files(
+    shared: &Shared,
+    pod: &str,
+    container: &AdmittedContainer,
+) -> Result<Result<EnvFiles, String>, ClientError> {
+    let mut files = EnvFiles::new();
+    for file in env_files::needed(&container.env) {
+        let Ok(pod) = DirName::new(pod) else { continue };
+        let text = match shared.pipe.read_volume(&pod, &file.volume, &file.path).await {
+            Ok(content) => match String::from_utf8(content.data) {
+                Ok(text) => Some(text),
+                Err(_) => {
+                    return Ok(Err(format!("the file {} in the volume {} is not UTF-8 text", file.path, file.volume)));
+                }
+            },
+            Err(ClientError::Refused(refusal)) if refusal.reason == ErrorReason::NotFound => None,
+            Err(ClientError::Refused(refusal)) => return Ok(Err(refusal.message)),
+            Err(error) => return Err(error),
+        };
+        files.insert(file, text);
+    }
+    Ok(Ok(files))
 }
 
 async fn get(shared: &Shared, namespace: &str, source: &SourceRef) -> Result<Option<Content>, CallError> {

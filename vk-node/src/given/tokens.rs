@@ -121,3 +121,85 @@ impl Held {
         by_time.min(self.renew_at.1.saturating_duration_since(Instant::now()))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says so that it failed")]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use http::{Request, Response, StatusCode};
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API server that makes tokens `1`, `2` and so on, which are valid for so many seconds; with none, it makes none.
+    fn api_server(lifetimes: Vec<Option<i64>>) -> (Client, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let count = asked.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let n = count.fetch_add(1, Ordering::Relaxed);
+            let lifetime = lifetimes.get(usize::try_from(n).unwrap()).copied().flatten();
+            async move {
+                assert_eq!(request.uri().path(), "/api/v1/namespaces/ns/serviceaccounts/sa/token");
+                let asked: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+                let bound = json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u"});
+                assert_eq!(asked["spec"]["boundObjectRef"], bound);
+                let (status, answer) = match lifetime {
+                    Some(seconds) => {
+                        let expires = Timestamp::now() + SignedDuration::from_secs(seconds);
+                        let mut spec = asked["spec"].clone();
+                        spec["expirationSeconds"] = json!(seconds);
+                        let status = json!({"token": (n + 1).to_string(), "expirationTimestamp": expires.to_string()});
+                        (StatusCode::CREATED, json!({"spec": spec, "status": status}))
+                    }
+                    None => (StatusCode::FORBIDDEN, json!({"status": "Failure", "message": "no", "code": 403})),
+                };
+                let answer = Response::builder().status(status).body(Body::from(answer.to_string().into_bytes()));
+                Ok::<_, std::convert::Infallible>(answer.unwrap())
+            }
+        });
+        (Client::new(service, "ns"), asked)
+    }
+
+    fn tokens(client: &Client) -> Tokens {
+        Tokens::new(client, "sa", PodKey { namespace: "ns".into(), name: "p".into(), uid: "u".into() })
+    }
+
+    fn request(audience: Option<&str>) -> TokenRequest {
+        TokenRequest { audience: audience.map(str::to_owned), expiration_seconds: 3600 }
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_for_once_in_its_time_and_for_each_audience() {
+        let (client, asked) = api_server(vec![Some(3600), Some(3600), None]);
+        let mut tokens = tokens(&client);
+        assert_eq!(tokens.next_renewal(), None);
+        for _ in 0..2 {
+            let (texts, all_renewed) = tokens.valid(&[request(None), request(Some("vault"))]).await;
+            assert!(all_renewed);
+            assert_eq!(texts.values().map(|text| text.as_deref().unwrap()).collect::<Vec<_>>(), ["1", "2"]);
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let renewal = tokens.next_renewal().unwrap();
+        assert!(renewal <= Duration::from_secs(2880) && renewal >= Duration::from_secs(2800), "{renewal:?}");
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_replaced_does_as_long_as_it_is_valid() {
+        // One of few seconds is to be replaced at once.
+        let (client, _) = api_server(vec![None, Some(5), None, Some(5), Some(0), None]);
+        let mut tokens = tokens(&client);
+        let one = [request(None)];
+        for (text, is_new) in
+            [(None, false), (Some("2"), true), (Some("2"), false), (Some("4"), true), (Some("5"), true)]
+        {
+            tokens.held.values_mut().for_each(|held| held.renew_at.0 = Timestamp::MIN);
+            let (texts, all_renewed) = tokens.valid(&one).await;
+            assert_eq!((texts[&one[0]].as_deref().ok(), all_renewed), (text, is_new));
+        }
+        let (texts, all_renewed) = tokens.valid(&one).await;
+        assert!(!all_renewed && texts[&one[0]].as_ref().unwrap_err().contains("no"));
+    }
+}

@@ -19,6 +19,7 @@ use vk_task::{ErrorReason, TaskId, TaskView};
 
 use super::memory::Remembered;
 use super::{CallError, Context, call, hooks};
+use crate::given::NotPrepared;
 
 /// Why a step was not done. It will be decided on again.
 #[derive(Debug, thiserror::Error)]
@@ -27,8 +28,10 @@ pub(super) enum ActError {
     Publish(#[source] CallError),
     #[error("cannot remove the pod object")]
     Remove(#[source] CallError),
-    #[error("cannot read what the container's environment comes from")]
-    Sources(#[source] CallError),
+    #[error("cannot list the node's pods")]
+    List(#[source] CallError),
+    #[error(transparent)]
+    NotPrepared(#[from] NotPrepared),
     #[error("the pipe did not do what it was asked")]
     Pipe(#[from] ClientError),
 }
@@ -86,7 +89,7 @@ async fn start(
     let Some(container) = remembered.container(container) else { return Ok(Did::All) };
     let uid = pod.uid().unwrap_or_default();
     let namespace = pod.namespace().unwrap_or_default();
-    let prepared = context.provisions.prepare(pod, admitted, container).await.map_err(ActError::Sources)?;
+    let prepared = context.provisions.prepare(pod, admitted, container).await?;
     let started = match prepared {
         Ok(given) => try_start(pod, container, restart, &given, context).await?,
         Err(problem) => Err(problem),

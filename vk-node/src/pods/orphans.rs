@@ -100,7 +100,7 @@ impl Orphans {
         };
         let suspects: Vec<&PodKey> = unknown.iter().filter(is_suspect).map(|(key, _)| key).collect();
         if !suspects.is_empty() {
-            let alive = alive(&self.context.client, &self.context.node.name).await.map_err(ActError::Sources)?;
+            let alive = alive(&self.context.client, &self.context.node.name).await.map_err(ActError::List)?;
             proven.extend(suspects.iter().map(|key| key.uid.clone()).filter(|uid| !alive.contains(uid)));
         }
         for (key, _) in unknown.iter().filter(|(key, _)| proven.contains(&key.uid)) {

@@ -14,6 +14,7 @@
 //! | `GET /v1/tasks/{id}/logs` | [`LogQuery`] as the query | the bytes of stdout and stderr |
 //! | `DELETE /v1/tasks/{id}` | | 204 when its records are gone; `Conflict` while it is not final |
 //! | `PUT /v1/pods/{uid}/volumes/{name}` | [`VolumeContent`](crate::VolumeContent) | 204 when it is there as asked |
+//! | `POST /v1/pods/{uid}/volumes/{name}/read` | [`ReadRequest`] | the [`FileContent`](crate::FileContent); `NotFound` where there is no such file |
 //! | `DELETE /v1/pods/{uid}` | | 204 when its directory is gone; `Conflict` while a task of it is not final |
 //! | `GET /v1/stats` | | [`Stats`](crate::Stats) |
 //! | `POST /v1/dial` | upgraded to [`stream`](crate::stream) | a TCP connection that the host makes |
@@ -25,7 +26,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Origin, Signal, TaskId, TaskState};
+use crate::{FilePath, Origin, Signal, TaskId, TaskState};
 
 /// The paths of the API, for servers and clients alike.
 pub mod paths {
@@ -87,6 +88,12 @@ pub mod paths {
         format!("{PODS}/{uid}/volumes/{name}")
     }
 
+    /// A file of a volume of a pod.
+    #[must_use]
+    pub fn read(uid: &DirName, name: &DirName) -> String {
+        format!("{}/read", volume(uid, name))
+    }
+
     /// The output of one task.
     #[must_use]
     pub fn logs(id: &TaskId) -> String {
@@ -142,6 +149,17 @@ pub struct SignalRequest {
     /// The signal.
     pub signal: Signal,
 }
+
+/// A request to read a file of a volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReadRequest {
+    /// Where it is in the volume. Links are followed within it.
+    pub path: FilePath,
+}
+
+/// The longest file that is read so: far more than an environment can hold.
+pub const MAX_READ_BYTES: u64 = 1 << 20;
 
 /// A request to end a task: `SIGTERM` to its whole tree, and `SIGKILL` to what is left after the grace. A second
 /// request can only bring the kill forward.

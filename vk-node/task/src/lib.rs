@@ -45,9 +45,9 @@ pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";
 pub const CGROUP_VARIABLE: &str = "VK_CMD_SHIM_CGROUP";
 
 pub use api::{
-    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, LogStream, MAX_TERMINATION_LOG,
-    MAX_TERMINATION_MESSAGE_BYTES, MountNamespaces, RecordsPlace, SignalRequest, SiteInfo, StopRequest, TaskView,
-    WatchEvent, paths,
+    ApiError, Enforcement, Enforcer, ErrorReason, HostInfo, Lingering, LogQuery, LogStream, MAX_READ_BYTES,
+    MAX_TERMINATION_LOG, MAX_TERMINATION_MESSAGE_BYTES, MountNamespaces, ReadRequest, RecordsPlace, SignalRequest,
+    SiteInfo, StopRequest, TaskView, WatchEvent, paths,
 };
 pub use cgroup::CgroupChoice;
 pub use id::{InvalidTaskId, TaskId};

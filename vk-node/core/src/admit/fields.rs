@@ -10,6 +10,7 @@ use super::mounts::{self, AdmittedMount};
 use super::resources::{self, Where};
 use super::security::{self, ForContainers};
 use super::volumes::{self, AdmittedVolume};
+use crate::env_files::EnvFile;
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::{self, Probes};
@@ -142,7 +143,6 @@ pub(super) fn container(
         // Honoured: see `AdmittedContainer`.
         args: _,
         command: _,
-        env: _,
         env_from: _,
         name: _,
         working_dir: _,
@@ -162,6 +162,7 @@ pub(super) fn container(
         liveness_probe: _,
         readiness_probe: _,
         startup_probe: _,
+        env,
         image,
         resources,
         security_context,
@@ -183,6 +184,12 @@ pub(super) fn container(
         check.add(&field, why);
     }
     let security = security::container(&mut check, security_context.as_ref(), *pod_security, node);
+    for var in env.iter().flatten() {
+        let selector = var.value_from.as_ref().and_then(|from| from.file_key_ref.as_ref());
+        if let Some(Err(why)) = selector.map(EnvFile::of) {
+            check.add(&format!("env[{}].valueFrom.fileKeyRef", var.name), why);
+        }
+    }
     check.default("volumeDevices", volume_devices.as_ref());
     let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
     let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, &node.mount_namespaces);

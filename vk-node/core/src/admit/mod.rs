@@ -9,12 +9,7 @@ mod resources;
 mod security;
 mod volumes;
 
-pub use mounts::{AdmittedMount, Part};
-pub use volumes::{
-    AdmittedVolume, DownwardFile, DownwardValue, FileSource, KeyFile, TokenFile, TokenRequest, VolumeKind,
-};
-
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -24,12 +19,18 @@ use vk_cmd_crds::labels::{self, ScriptForm};
 use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, TerminationMessage, VolumeSource};
 
 use self::fields::{Check, OfPod};
+use crate::env_files;
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
 use crate::probe::Probes;
 
 pub use self::lifecycle::{ExitCodeRule, HookAction, HookKind, Hooks, Restarts};
+pub use self::mounts::{AdmittedMount, Part};
 pub use self::qos::QosClass;
+pub(crate) use self::volumes::clean;
+pub use self::volumes::{
+    AdmittedVolume, DownwardFile, DownwardValue, FileSource, KeyFile, TokenFile, TokenRequest, VolumeKind,
+};
 
 /// A pod that this node can run, reduced to what running it takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +39,7 @@ pub struct AdmittedPod {
     pub key: PodKey,
     /// Its containers, init and ephemeral ones among them: in the order in which they are started.
     pub containers: Vec<AdmittedContainer>,
-    /// Its volumes, those that a container is given and that have to be made: paths of the host stand in the mounts.
+    /// Its volumes, those that a container is given or has variables of, and that have to be made: paths of the host stand in the mounts.
     pub volumes: Vec<AdmittedVolume>,
     /// Ephemeral containers that this node cannot run, and why. They are no reason to refuse a pod that runs already.
     pub refused: Vec<RefusedContainer>,
@@ -244,8 +245,10 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     }
     // As in the kubelet: what no container is given is not made.
     let given: Vec<&AdmittedMount> = containers.iter().flat_map(|container| &container.mounts).collect();
+    let read: BTreeSet<_> = containers.iter().flat_map(|container| env_files::needed(&container.env)).collect();
     let is_given = |name: &DirName| {
         given.iter().any(|mount| matches!(&mount.source, VolumeSource::Volume { name: given } if given == name))
+            || read.iter().any(|file| file.volume == *name)
     };
     let volumes = of_pod.0.into_iter().filter(|volume| is_given(&volume.name)).collect();
     Ok(AdmittedPod {

@@ -10,7 +10,7 @@ fn node() -> NodeFacts {
 
 /// The task of a container that is given these sources, and the Services of its namespace.
 fn built(container: Value, sources: &Sources) -> Result<TaskSpec, ConfigError> {
-    let given = Given { sources: sources.clone(), services: vec![] };
+    let given = Given { sources: sources.clone(), ..Given::default() };
     let mut container = container;
     container["name"] = json!("c");
     container["image"] = json!("vk-cmd.io/host");
@@ -122,6 +122,7 @@ fn what_comes_from_whole_sources_and_services_is_seen_by_what_comes_after() {
     map.binary.insert("BIN".into(), vec![0, 255]);
     let given = Given {
         sources: [(SourceRef::ConfigMap("m".into()), Some(map.into()))].into(),
+        files: EnvFiles::new(),
         services: vec![Service { name: "db".into(), host: "10.0.0.1".into(), ports }],
     };
     let admitted = admit(&pod, &node).unwrap();
@@ -165,4 +166,34 @@ fn a_part_of_a_volume_may_be_named_by_variables() {
     }
     // As in the kubelet, a path of which nothing is left is the whole volume.
     assert_eq!(with(json!({"subPathExpr": "$(NONE)"})), Ok(None));
+}
+
+#[test]
+fn a_file_of_a_volume_gives_variables() {
+    let pod: Pod = from_value(json!({
+        "metadata": {"namespace": "ns", "name": "p", "uid": "u"},
+        "spec": {
+            "volumes": [{"name": "v", "emptyDir": {}}],
+            "containers": [{"name": "c", "image": "vk-cmd.io/host", "command": ["$(A)"], "env": [
+                {"name": "A", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "./d/env", "key": "K"}}},
+                {"name": "O", "valueFrom": {"fileKeyRef": {"volumeName": "v", "path": "d/env", "key": "N", "optional": true}}},
+            ]}],
+        },
+    }))
+    .unwrap();
+    let admitted = admit(&pod, &node()).unwrap();
+    // Nothing mounts the volume, and it is needed all the same.
+    assert_eq!(admitted.volumes.len(), 1);
+    let file = crate::env_files::needed(&admitted.containers[0].env);
+    assert_eq!(file.len(), 1);
+    let with = |text: Option<&str>| {
+        let files = file.iter().map(|file| (file.clone(), text.map(str::to_owned))).collect();
+        build(&pod, &admitted.containers[0], 0, &Given { files, ..Given::default() }, &node())
+    };
+    assert_eq!(env_of(&with(Some("K='v'")).unwrap()), [("A", "v")]);
+    for (text, why) in
+        [(None, "no file \"./d/env\""), (Some("N='v'"), "key \"K\" not found"), (Some("K=v"), "single quotes")]
+    {
+        assert!(with(text).unwrap_err().to_string().contains(why), "{text:?}");
+    }
 }

@@ -18,8 +18,8 @@ use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir};
 use vk_task::control::ControlRequest;
 use vk_task::{
-    ApiError, DirName, ErrorReason, HostInfo, LogQuery, SignalRequest, StopRequest, TaskId, TaskSpec, TaskView,
-    VolumeContent, WatchEvent, paths,
+    ApiError, DirName, ErrorReason, FileContent, HostInfo, LogQuery, ReadRequest, SignalRequest, StopRequest, TaskId,
+    TaskSpec, TaskView, VolumeContent, WatchEvent, paths,
 };
 
 use super::control::Control;
@@ -47,6 +47,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(paths::STATS, get(read_stats))
         .route(paths::DIAL, post(open_dial))
         .route(&format!("{pod}/volumes/{{name}}"), put_method(put_volume))
+        .route(&format!("{pod}/volumes/{{name}}/read"), post(read_volume))
         .route(&pod, delete(remove_pod))
         .fallback(|| async { Refusal::new(ErrorReason::NotFound, "there is no such path in the pipe's API") })
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
@@ -230,6 +231,14 @@ async fn put_volume(
     let (pod, name) = (dir_name(uid)?, dir_name(name)?);
     to_the_end(async move { pipe.put_volume(pod, name, content).await }).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn read_volume(
+    State(pipe): State<Arc<Pipe>>,
+    Path((uid, name)): Path<(String, String)>,
+    Json(request): Json<ReadRequest>,
+) -> Result<Json<FileContent>, Refusal> {
+    Ok(Json(pipe.read_volume(dir_name(uid)?, dir_name(name)?, request.path).await?))
 }
 
 async fn remove_pod(State(pipe): State<Arc<Pipe>>, Path(uid): Path<String>) -> Result<StatusCode, Refusal> {

@@ -46,6 +46,7 @@ mod storage;
 mod stream;
 mod table;
 mod told;
+mod volume_file;
 
 use std::future::Future;
 use std::os::unix::net::UnixListener as StdUnixListener;

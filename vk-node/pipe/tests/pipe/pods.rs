@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use vk_pipe::ClientError;
 use vk_task::{
-    ApiError, DirName, End, ErrorReason, FileContent, FilePath, Origin, TaskSpec, VolumeContent, VolumeMount,
-    VolumeSource,
+    ApiError, DirName, End, ErrorReason, FileContent, FilePath, MAX_READ_BYTES, Origin, TaskSpec, VolumeContent,
+    VolumeMount, VolumeSource,
 };
 
 use crate::Test;
@@ -20,6 +20,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("a_pods_directory_stays_while_a_task_runs_and_goes_with_all_in_it", removed),
     ("what_a_killed_pipe_has_left_of_pods_goes", left),
     ("directories_of_pods_that_nobody_asks_for_go", forgotten),
+    ("a_file_of_a_volume_is_read_where_it_is_one", read_back),
 ];
 
 pub(crate) fn name(text: &str) -> DirName {
@@ -213,5 +214,39 @@ fn forgotten() {
         host.start_pipe().await;
         eventually("it is gone", || !host.directory().join("pods/gone").exists()).await;
         assert!(host.pod().exists() && host.directory().join("pods/fresh").exists());
+    });
+}
+
+/// What the node reads to make variables of it: see `fileKeyRef`.
+fn read_back() {
+    block_on(async {
+        let host = Host::new().await;
+        put(&host, "v", &VolumeContent::Empty { memory: false }).await;
+        let volume = host.directory().join("pods/u/volumes/v");
+        fs::create_dir(volume.join("d")).unwrap();
+        fs::write(volume.join("d/env"), "A='1'\n").unwrap();
+        fs::write(volume.join("long"), vec![b'x'; usize::try_from(MAX_READ_BYTES).unwrap() + 1]).unwrap();
+        symlink("d/env", volume.join("inside")).unwrap();
+        symlink("/etc/passwd", volume.join("outside")).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(volume.join("fifo")).status().unwrap().success());
+        let read = async |volume: &str, path: &str| {
+            let path = FilePath::new(path).unwrap();
+            host.client.read_volume(&name("u"), &name(volume), &path).await.map(|content| content.data)
+        };
+        for path in ["d/env", "inside"] {
+            assert_eq!(read("v", path).await.unwrap(), b"A='1'\n");
+        }
+        for (volume, path, reason) in [
+            ("v", "none", ErrorReason::NotFound),
+            ("v", "d/env/none", ErrorReason::NotFound),
+            ("other", "d/env", ErrorReason::NotFound),
+            ("v", "outside", ErrorReason::Invalid),
+            ("v", "d", ErrorReason::Invalid),
+            ("v", "fifo", ErrorReason::Invalid),
+            ("v", "long", ErrorReason::Invalid),
+        ] {
+            let refused = read(volume, path).await.unwrap_err();
+            assert_eq!(refused.refusal().map(|refusal| refusal.reason), Some(reason), "{path}: {refused:?}");
+        }
     });
 }
