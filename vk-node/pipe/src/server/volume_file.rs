@@ -37,9 +37,11 @@ fn refusal(reason: ErrorReason, message: String) -> ApiError {
 
 /// The file, if there is one.
 fn read(volume: &Path, path: &FilePath) -> Result<Option<FileContent>, ApiError> {
-    let failed = |e: std::io::Error| match e.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
-        _ => Err(refusal(ErrorReason::Internal, format!("the file {path} cannot be read: {e}"))),
+    let failed = |e: std::io::Error| {
+        if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+            return Ok(None);
+        }
+        Err(refusal(ErrorReason::Internal, format!("the file {path} cannot be read: {e}")))
     };
     let real = match part(volume, path) {
         Ok(Part::Inside(real)) => real,
