@@ -13,7 +13,7 @@ use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, room};
 
 /// Waits until there are events with these reasons and the text in their messages about an object.
-async fn told(client: &Client, namespace: Option<&str>, name: &str, wanted: &[(&str, &str)]) {
+pub(crate) async fn told(client: &Client, namespace: Option<&str>, name: &str, wanted: &[(&str, &str)]) {
     let events: Api<Event> = match namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::default_namespaced(client.clone()),

@@ -90,7 +90,11 @@ async fn a_container_that_ends_is_run_again_as_its_policy_says() {
     }]);
     room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "thrice"}, "spec": spec})).await;
     let waiting = |pod: &Pod| format!("{:?}", pod.status).contains("CrashLoopBackOff");
-    room.pod("thrice", "to wait for its next run", waiting).await;
+    let pod = room.pod("thrice", "to wait for its next run", waiting).await;
+    let (uid, status) = (pod.metadata.uid.unwrap(), pod.status.unwrap().container_statuses.unwrap().remove(0));
+    let why = status.state.unwrap().waiting.unwrap().message.unwrap();
+    assert_eq!(why, format!("back-off 10s restarting failed container=c pod=thrice_restarts({uid})"));
+    assert_eq!((status.restart_count, status.last_state.unwrap().terminated.unwrap().exit_code), (1, 1));
     let pod = room.pod("thrice", "to succeed", |pod| phase(pod) == "Succeeded").await;
     let container = &pod.status.unwrap().container_statuses.unwrap()[0];
     assert_eq!(container.restart_count, 2);

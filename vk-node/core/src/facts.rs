@@ -27,6 +27,9 @@ pub struct Facts<'a> {
     pub probed: &'a BTreeMap<String, Probed>,
     /// How hooks have gone, by the container's name.
     pub hooks: &'a BTreeMap<String, HookFacts>,
+    /// The runs with which the back-off of containers began anew, by their names: those that followed a run which lasted.
+    /// Without it, it goes on from where all runs have brought it.
+    pub back_off_from: &'a BTreeMap<String, u32>,
     /// When this process first decided to end the pod, if it has: the grace counts from then.
     pub stopping_since: Option<Timestamp>,
     /// This node.

@@ -75,6 +75,11 @@ impl<'a> Seen<'a> {
         }
     }
 
+    /// The run with which its back-off began anew, if that is known.
+    pub(crate) fn back_off_from(&self) -> Option<u32> {
+        self.facts.back_off_from.get(&self.container.name).copied()
+    }
+
     /// Whether processes of it may run.
     pub(crate) fn is_active(&self) -> bool {
         self.latest().is_some_and(|run| run.state.is_active())
@@ -98,6 +103,8 @@ impl<'a> Seen<'a> {
         let AdmittedContainer { role, restarts, .. } = self.container;
         match role {
             Role::Init if outcome.is_success() => true,
+            // As in the kubelet: run again as what it is to be now, whatever the policy.
+            Role::Main if outcome.is_for_change() => false,
             Role::Init | Role::Main => !restarts.again(outcome.exit_code, outcome.satisfies_on_failure()),
             // It is run for as long as the pod lives.
             Role::Sidecar => false,
@@ -177,17 +184,33 @@ impl<'a> Seen<'a> {
         })
     }
 
+    /// Whether it runs as what the pod no longer says that it is: its image was changed, which is all that can be. What it
+    /// was started as is told by its status.
+    pub(crate) fn is_changed(&self) -> bool {
+        matches!(self.container.role, Role::Main | Role::Sidecar)
+            && self.is_running()
+            && self.published_as(|status| status.image != self.container.image)
+    }
+
+    /// The image that its last run was started with.
+    pub(crate) fn image(&self) -> &'a str {
+        let published =
+            published_of(self.facts.published, &self.container.name).filter(|status| self.is_this_run(status));
+        published.filter(|_| self.is_active()).map_or(&self.container.image, |status| &status.image)
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.latest().is_some_and(|run| matches!(run.state, RunState::Running { .. }))
     }
 
     /// Whether what is published of this very run is so.
     fn published_as(&self, what: impl Fn(&ContainerStatus) -> bool) -> bool {
-        let Some(run) = self.latest() else { return false };
         let published = published_of(self.facts.published, &self.container.name);
-        let is_this = |status: &&ContainerStatus| {
-            status.container_id.as_deref().and_then(|id| id.strip_prefix(ID_SCHEME)) == Some(run.id.as_str())
-        };
-        published.filter(is_this).is_some_and(what)
+        published.filter(|status| self.is_this_run(status)).is_some_and(what)
+    }
+
+    fn is_this_run(&self, status: &ContainerStatus) -> bool {
+        let id = status.container_id.as_deref().and_then(|id| id.strip_prefix(ID_SCHEME));
+        self.latest().is_some_and(|run| id == Some(run.id.as_str()))
     }
 }

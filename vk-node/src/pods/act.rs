@@ -54,9 +54,14 @@ pub(super) async fn all(
 ) -> Result<Did, ActError> {
     for step in steps {
         match step {
-            Step::Start { container, restart } => {
+            Step::Start { container, restart, anew } => {
                 if start(container, restart, pod, remembered, context).await? == Did::CutShort {
                     return Ok(Did::CutShort);
+                }
+                if let Some(container) = remembered.container(container).filter(|_| anew) {
+                    context.memory.change(&pod.uid().unwrap_or_default(), |entry| {
+                        entry.back_off_from.insert(container.name.clone(), restart);
+                    });
                 }
             }
             Step::RunHook { container, restart, hook } => {

@@ -22,6 +22,8 @@ pub(super) struct Remembered {
     pub(super) troubles: BTreeMap<String, Trouble>,
     /// How the hooks of containers have gone, by their names.
     pub(super) hooks: BTreeMap<String, HookFacts>,
+    /// The runs with which the back-off of containers began anew, by their names.
+    pub(super) back_off_from: BTreeMap<String, u32>,
     /// When it was first decided to end the pod, if it was.
     pub(super) stopping_since: Option<Timestamp>,
     /// The pod as our last write left it: newer than the watch's for a moment.
@@ -45,6 +47,7 @@ impl Memory {
             admitted: admit(pod, node),
             troubles: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            back_off_from: BTreeMap::new(),
             stopping_since: None,
             latest: None,
             failures: 0,

@@ -54,6 +54,7 @@ fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp)
         tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
         troubles: &remembered.troubles,
         hooks: &remembered.hooks,
+        back_off_from: &remembered.back_off_from,
         stopping_since: remembered.stopping_since,
         probed: &context.prober.told(&pod.uid().unwrap_or_default()),
         node: &context.node,

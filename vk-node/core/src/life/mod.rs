@@ -90,6 +90,8 @@ pub enum Step {
         container: usize,
         /// The number of the run.
         restart: u32,
+        /// Whether it follows a run that lasted, so that the back-off begins anew: see [`Facts::back_off_from`].
+        anew: bool,
     },
     /// Begin a hook of a run. How it goes is told by the facts of later decisions.
     RunHook {

@@ -9,7 +9,7 @@ use super::{Decision, Step};
 use crate::admit::Role;
 use crate::facts::Retry;
 use crate::look::{Look, Seen};
-use crate::runs::{History, RunState};
+use crate::runs::Outcome;
 
 /// The first wait before a container is run again; it doubles each time. The kubelet's figures.
 const FIRST_BACKOFF: SignedDuration = SignedDuration::from_secs(10);
@@ -28,22 +28,29 @@ pub(crate) struct BackOff {
 }
 
 impl BackOff {
-    /// The wait after the last run, if that is over: none after the first, then 10 s, 20 s and so on.
+    /// The wait after the last run of a container, if that is over: none after the first and after one that lasted, then
+    /// 10 s, 20 s and so on.
     ///
-    /// The kubelet counts in memory, from the last run of more than ten minutes. Here nothing is remembered but the last
-    /// run: one of more than ten minutes is followed by another at once, and then the wait goes by the number of all runs.
-    pub(crate) fn after(history: &History) -> Option<Self> {
-        let run = history.latest.as_ref()?;
-        let RunState::Over(outcome) = &run.state else { return None };
-        let is_long = outcome.finished_at.duration_since(outcome.started_at) > RESETS_BACKOFF;
-        let wait = match run.restart {
+    /// As the kubelet's, which forgets it all when it is restarted, it counts in memory from the last run that lasted. What
+    /// is forgotten here makes the wait longer, not shorter: then all runs count.
+    pub(crate) fn after(seen: Seen<'_>) -> Option<Self> {
+        let (run, outcome) = (seen.latest()?, seen.outcome()?);
+        let nth = match seen.back_off_from() {
+            Some(from) if run.restart >= from => run.restart.saturating_sub(from).saturating_add(1),
+            Some(_) | None => run.restart,
+        };
+        let wait = match nth {
             0 => SignedDuration::ZERO,
-            _ if is_long => SignedDuration::ZERO,
+            _ if has_lasted(outcome) => SignedDuration::ZERO,
             n => (0..n.min(6)).skip(1).fold(FIRST_BACKOFF, |wait, _| wait * 2).min(LONGEST_BACKOFF),
         };
         let until = outcome.finished_at.saturating_add(wait).unwrap_or(Timestamp::MAX);
         Some(Self { wait, until })
     }
+}
+
+fn has_lasted(outcome: &Outcome) -> bool {
+    outcome.finished_at.duration_since(outcome.started_at) > RESETS_BACKOFF
 }
 
 /// As Go writes a duration: `10s`, `1m20s`, `5m0s`.
@@ -85,9 +92,7 @@ fn start(look: &Look<'_>, seen: Seen<'_>, decision: &mut Decision) -> bool {
     let now = look.facts.now;
     let (restart, due) = match seen.latest() {
         None => (seen.history.next_restart, now),
-        Some(run) => {
-            (run.restart.saturating_add(1), BackOff::after(seen.history).map_or(now, |back_off| back_off.until))
-        }
+        Some(run) => (run.restart.saturating_add(1), BackOff::after(seen).map_or(now, |back_off| back_off.until)),
     };
     let due = match look.facts.troubles.get(&seen.container.name).map(|trouble| trouble.retry) {
         Some(Retry::At(at)) => due.max(at),
@@ -95,7 +100,8 @@ fn start(look: &Look<'_>, seen: Seen<'_>, decision: &mut Decision) -> bool {
         None => due,
     };
     if due <= now {
-        decision.steps.push(Step::Start { container: seen.index, restart });
+        let anew = seen.outcome().is_some_and(has_lasted);
+        decision.steps.push(Step::Start { container: seen.index, restart, anew });
     } else {
         decision.again(due);
     }

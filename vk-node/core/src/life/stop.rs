@@ -18,7 +18,7 @@ use crate::admit::{HookKind, Role};
 use crate::facts::{Facts, Hook, Probe};
 use crate::look::{Look, Seen};
 use crate::probe::Kind;
-use crate::runs::probe_failed;
+use crate::runs::{definition_changed, probe_failed};
 
 /// The least time between `SIGTERM` and `SIGKILL`: the kubelet's `minimumGracePeriodInSeconds`.
 const SHORTEST_GRACE: SignedDuration = SignedDuration::from_secs(2);
@@ -85,6 +85,9 @@ fn ailment(look: &Look<'_>, seen: Seen<'_>) -> Option<(String, SignedDuration)> 
             let own = seen.container.probes.get(kind).and_then(|probe| probe.grace);
             return Some((probe_failed(kind == Kind::Startup, &message), own.unwrap_or(grace)));
         }
+    }
+    if seen.is_changed() {
+        return Some((definition_changed(seen.image(), &seen.container.image), grace));
     }
     // Once preStop has been begun there is no way back.
     seen.begun_pre_stop().map(|_| ("its preStop was done".to_owned(), grace))

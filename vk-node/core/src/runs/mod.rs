@@ -13,7 +13,7 @@ use self::outcome::{UNKNOWN_EXIT_CODE, outcome_of_published, state_of};
 use crate::admit::AdmittedPod;
 use crate::facts::Facts;
 
-pub(crate) use self::outcome::{Outcome, probe_failed};
+pub(crate) use self::outcome::{Outcome, definition_changed, probe_failed};
 
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,6 +31,10 @@ const ERROR: &str = "Error";
 /// How the request to end a run begins if that is for a probe. It is in the pipe's record of the run, and so is known for as
 /// long as that is.
 const PROBE_FAILED: [&str; 2] = ["Liveness probe failed", "Startup probe failed"];
+/// How the request to end a run begins if that is because its container is another one by now.
+const CHANGED: &str = "Container definition changed";
+/// The reason of such a run.
+const DEFINITION_CHANGED: &str = "DefinitionChanged";
 /// The reasons of a run that was ended because it went past a limit. The first one is the kubelet's word; the kubelet
 /// has no such limits as the others.
 const OVER_LIMIT: [&str; 4] = ["OOMKilled", "WalltimeExceeded", "TooManyProcesses", "OutputLimitExceeded"];
@@ -61,6 +65,11 @@ impl Outcome {
         self.exit_code == 0 && !OVER_LIMIT.contains(&self.reason.as_str())
     }
 
+    /// Whether it was ended because its container is another one by now.
+    pub(crate) fn is_for_change(&self) -> bool {
+        self.reason == DEFINITION_CHANGED
+    }
+
     /// Whether `restartPolicy: OnFailure` lets it rest. What was ended for a probe is run again, whatever its exit code: as
     /// the kubelet, which decides to run it again when it decides to end it.
     pub(crate) fn satisfies_on_failure(&self) -> bool {
@@ -72,6 +81,11 @@ impl Outcome {
 pub(crate) fn probe_failed(is_startup: bool, message: &str) -> String {
     let [liveness, startup] = PROBE_FAILED;
     format!("{}: {message}", if is_startup { startup } else { liveness })
+}
+
+/// Why a run is ended whose container is another one by now.
+pub(crate) fn definition_changed(from: &str, to: &str) -> String {
+    format!("{CHANGED}: the image is {to} instead of {from}")
 }
 
 pub(super) fn outcome_of_published(ended: &ContainerStateTerminated, otherwise: Timestamp) -> Outcome {
@@ -134,5 +148,6 @@ fn outcome(end: &End, started_at: Timestamp, finished_at: Timestamp, stopped: Op
             (None, reason, Some(message.clone()))
         }
     };
+    let reason = if stopped.is_some_and(|why| why.starts_with(CHANGED)) { DEFINITION_CHANGED } else { reason };
     Outcome { exit_code: end.exit_code(), signal, reason: reason.into(), message, started_at, finished_at }
 }

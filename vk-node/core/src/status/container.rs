@@ -22,7 +22,7 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
         ready: seen.is_ready(),
         resources: container.resources.clone(),
         allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
-        ..named(&container.name, &container.image)
+        ..named(&container.name, seen.image())
     };
     let trouble = look.facts.troubles.get(&container.name).map(|t| waiting(&t.reason, Some(t.message.clone())));
     let Some(run) = &history.latest else {
@@ -83,7 +83,7 @@ fn not_yet(look: &Look<'_>) -> ContainerState {
 
 /// It waits to be run again, for some time yet; in the kubelet's words.
 fn back_off(look: &Look<'_>, seen: Seen<'_>) -> Option<ContainerState> {
-    let back_off = BackOff::after(seen.history).filter(|back_off| look.facts.now < back_off.until)?;
+    let back_off = BackOff::after(seen).filter(|back_off| look.facts.now < back_off.until)?;
     let key = &look.pod.key;
     let message = format!(
         "back-off {back_off} restarting failed container={} pod={}_{}({})",

@@ -107,6 +107,39 @@ fn trouble_is_told_while_the_pod_waits() {
 }
 
 #[test]
+fn a_run_that_lasted_starts_the_backoff_anew() {
+    let mut world = World::new("Always", None);
+    for _ in 0..5 {
+        world.now = world.settle().unwrap_or(world.now);
+        world.go();
+        world.exit("c", 1);
+    }
+    world.now = world.settle().unwrap_or(world.now);
+    world.go();
+    world.pass(601);
+    world.exit("c", 1);
+    world.settle();
+    assert_eq!(world.active(), ["c"], "at once");
+    for (n, wait) in [10, 20, 40].into_iter().enumerate() {
+        world.open_gate();
+        world.exit("c", 1);
+        if n == 1 {
+            world.settle();
+            world.collect();
+        }
+        let due = world.settle().unwrap();
+        assert_eq!(due, world.now + seconds(wait));
+        world.now = due;
+        world.settle();
+    }
+    // A node that has forgotten it waits longer, not shorter.
+    world.open_gate();
+    world.exit("c", 1);
+    world.restart_node();
+    assert_eq!(world.settle(), Some(world.now + seconds(300)));
+}
+
+#[test]
 fn a_denied_pod_has_failed_at_once_and_says_why() {
     let mut world = World::new("Always", None);
     world.denies = true;

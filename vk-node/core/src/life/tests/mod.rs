@@ -31,6 +31,7 @@ struct World {
     troubles: BTreeMap<String, Trouble>,
     probed: BTreeMap<String, Probed>,
     hooks: BTreeMap<String, HookFacts>,
+    back_off_from: BTreeMap<String, u32>,
     stopping_since: Option<Timestamp>,
     now: Timestamp,
     /// Every task that was ever started.
@@ -69,6 +70,7 @@ impl World {
             troubles: BTreeMap::new(),
             probed: BTreeMap::new(),
             hooks: BTreeMap::new(),
+            back_off_from: BTreeMap::new(),
             stopping_since: None,
             now: Timestamp::from_second(1000).unwrap(),
             started: BTreeSet::new(),
@@ -91,6 +93,7 @@ impl World {
         self.troubles.clear();
         self.probed.clear();
         self.hooks.clear();
+        self.back_off_from.clear();
         self.stopping_since = None;
     }
 
@@ -104,6 +107,7 @@ impl World {
             troubles: &self.troubles,
             probed: &self.probed,
             hooks: &self.hooks,
+            back_off_from: &self.back_off_from,
             stopping_since: self.stopping_since,
             node: &node,
             now: self.now,
@@ -130,7 +134,7 @@ impl World {
 
     fn act(&mut self, step: Step) {
         match step {
-            Step::Start { container, restart } => {
+            Step::Start { container, restart, anew } => {
                 let name = self.admitted.as_ref().unwrap().containers[container].name.clone();
                 if self.denies {
                     let message = "the site does not allow sh".to_owned();
@@ -139,6 +143,9 @@ impl World {
                     return;
                 }
                 self.check_start(container, restart);
+                if anew {
+                    self.back_off_from.insert(name.clone(), restart);
+                }
                 let id = TaskId::for_container("u", &name, restart).unwrap();
                 assert!(self.started.insert(id.clone()), "{id} was started twice");
                 self.tasks.push(task(id, Origin::Pod(container_run(&name, restart)), self.now));

@@ -34,6 +34,25 @@ fn a_pod_deleted_before_it_ran_goes_at_once() {
 }
 
 #[test]
+fn a_container_whose_image_is_changed_is_run_again_as_that() {
+    let spec = |image: &str| {
+        json!({
+            "restartPolicy": "Never", "containers": [container_with("c", &json!({"image": image})), container("d")],
+        })
+    };
+    let mut world = World::of(spec("vk-cmd.io/host:1"));
+    world.go();
+    world.change(&spec("vk-cmd.io/host:2"));
+    world.settle();
+    assert!(world.kill_at("c").is_some() && world.kill_at("d").is_none());
+    assert_eq!(world.status("c").image, "vk-cmd.io/host:1", "that is what runs");
+    world.exit("c", 143);
+    world.go();
+    assert_eq!((world.active(), world.status("c").image.as_str()), (vec!["c", "d"], "vk-cmd.io/host:2"));
+    assert_eq!((world.status("c").restart_count, world.kill_at("c")), (1, None));
+}
+
+#[test]
 fn a_deadline_ends_the_pod() {
     let mut world = World::new("Always", Some(60));
     world.settle();
