@@ -189,14 +189,14 @@ impl<'a> Seen<'a> {
     pub(crate) fn is_changed(&self) -> bool {
         matches!(self.container.role, Role::Main | Role::Sidecar)
             && self.is_running()
-            && self.published_as(|status| status.image != self.container.image)
+            && self.as_started().is_some_and(|status| status.image != self.container.image)
     }
 
-    /// The image that its last run was started with.
-    pub(crate) fn image(&self) -> &'a str {
-        let published =
-            published_of(self.facts.published, &self.container.name).filter(|status| self.is_this_run(status));
-        published.filter(|_| self.is_active()).map_or(&self.container.image, |status| &status.image)
+    /// What was published of the run that is active. The image and the resources that it was started with are there: those
+    /// of the pod may have been changed.
+    pub(crate) fn as_started(&self) -> Option<&'a ContainerStatus> {
+        let published = published_of(self.facts.published, &self.container.name)?;
+        Some(published).filter(|status| self.is_active() && self.is_this_run(status))
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -86,8 +86,8 @@ fn ailment(look: &Look<'_>, seen: Seen<'_>) -> Option<(String, SignedDuration)> 
             return Some((probe_failed(kind == Kind::Startup, &message), own.unwrap_or(grace)));
         }
     }
-    if seen.is_changed() {
-        return Some((definition_changed(seen.image(), &seen.container.image), grace));
+    if let Some(status) = seen.as_started().filter(|_| seen.is_changed()) {
+        return Some((definition_changed(&status.image, &seen.container.image), grace));
     }
     // Once preStop has been begun there is no way back.
     seen.begun_pre_stop().map(|_| ("its preStop was done".to_owned(), grace))

@@ -14,15 +14,19 @@ use crate::runs::{ID_SCHEME, Outcome, Run, RunState};
 /// The status of a container.
 pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> ContainerStatus {
     let (container, history) = (seen.container, seen.history);
+    let (image, resources) = match seen.as_started() {
+        Some(status) => (&status.image, status.resources.clone()),
+        None => (&container.image, container.resources.clone()),
+    };
     let mut status = ContainerStatus {
         // Written out where there is none, as the API server does: what is read back must be what was written.
         last_state: Some(history.previous.as_ref().and_then(last_state).unwrap_or_default()),
         // The kubelet says nothing of the probes of an ephemeral container.
         started: (container.role != Role::Ephemeral).then(|| seen.is_started()),
         ready: seen.is_ready(),
-        resources: container.resources.clone(),
-        allocated_resources: container.resources.as_ref().and_then(|resources| resources.requests.clone()),
-        ..named(&container.name, seen.image())
+        allocated_resources: resources.as_ref().and_then(|resources| resources.requests.clone()),
+        resources,
+        ..named(&container.name, image)
     };
     let trouble = look.facts.troubles.get(&container.name).map(|t| waiting(&t.reason, Some(t.message.clone())));
     let Some(run) = &history.latest else {

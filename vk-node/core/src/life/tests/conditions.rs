@@ -108,4 +108,12 @@ fn resources_are_told_as_they_were_asked_for() {
     let status = world.status("c");
     assert_eq!(status.resources.as_ref().unwrap().limits.as_ref().unwrap()["cpu"].0, "1");
     assert_eq!(status.allocated_resources.as_ref().unwrap()["cpu"].0, "500m");
+    // What is asked for later, the next run is given.
+    let more = json!({"limits": {"cpu": "2"}, "requests": {"cpu": "2"}});
+    world.change(&json!({"containers": [container_with("c", &json!({"resources": more}))]}));
+    world.settle();
+    assert_eq!(world.status("c").allocated_resources.as_ref().unwrap()["cpu"].0, "500m");
+    world.exit("c", 1);
+    world.go();
+    assert_eq!(world.status("c").allocated_resources.as_ref().unwrap()["cpu"].0, "2");
 }

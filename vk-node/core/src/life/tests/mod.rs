@@ -10,6 +10,7 @@ mod hooks;
 mod init;
 mod model;
 mod probes;
+mod rules;
 mod stops;
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
@@ -189,45 +190,6 @@ impl World {
                     assert!(told.contains(&format!("{ID_SCHEME}{id}")), "{id} is not in {told}");
                 }
                 task.reported = true;
-            }
-        }
-    }
-
-    /// The rules of starting.
-    fn check_start(&self, container: usize, restart: u32) {
-        assert!(self.deletion == Deletion::NotAsked && !is_terminal(&self.published), "it is over");
-        let all = &self.admitted.as_ref().unwrap().containers;
-        let this = &all[container];
-        let own = |task: &&TaskView| matches!(&task.origin, Origin::Pod(run) if run.container == this.name);
-        for task in self.tasks.iter().filter(own) {
-            assert!(task.state.is_final(), "{} runs", task.id);
-            assert!(task.origin.run().unwrap().restart < restart, "{} came before", task.id);
-        }
-        if this.role == Role::Ephemeral {
-            assert_eq!(restart, 0, "never again");
-            return;
-        }
-        for before in all.iter().take_while(|other| other.name != this.name) {
-            match before.role {
-                Role::Init => assert!(self.succeeded.contains(&before.name), "{} before {}", this.name, before.name),
-                Role::Sidecar => {
-                    let first = TaskId::for_container("u", &before.name, 0).unwrap();
-                    assert!(self.started.contains(&first), "{} before {}", this.name, before.name);
-                }
-                Role::Main | Role::Ephemeral => {}
-            }
-        }
-    }
-
-    /// The rules of publishing: nothing goes backwards.
-    fn check_status(&self, new: &PodStatus) {
-        assert!(!is_terminal(&self.published), "a terminal status is never changed");
-        assert_ne!(new, &self.published, "nothing new");
-        let is_running = |status: &PodStatus| status.phase.as_deref() == Some("Running");
-        assert!(!is_running(&self.published) || is_running(new) || is_terminal(new), "{:?}", new.phase);
-        for container in all_published(new) {
-            if let Some(old) = published_of(&self.published, &container.name) {
-                assert!(old.restart_count <= container.restart_count, "{container:?}");
             }
         }
     }
