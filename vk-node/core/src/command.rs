@@ -4,8 +4,7 @@ use std::cell::RefCell;
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_task::{
-    AskingNode, ContainerRun, EnvName, HostPathType, InvalidSpec, Leftovers, Mount, Origin, Place, Program, TaskSpec,
-    VolumeMount, VolumeSource,
+    AskingNode, ContainerRun, EnvName, InvalidSpec, Leftovers, Origin, Place, Program, TaskSpec, VolumeMount,
 };
 
 use crate::admit::{AdmittedContainer, AdmittedMount, PodKey, ProgramTemplate};
@@ -117,11 +116,7 @@ pub fn build(
             Program::Script { text: expand(text, lookup), runner: runner.clone() }
         }
     };
-    let mut mounts = container.mounts.iter().map(|mount| mounted(mount, &env)).collect::<Result<Vec<_>, _>>()?;
-    let mut place = container.place.clone();
-    if let Place::Image(image) = &mut place {
-        image.mounts = mounts.extract_if(.., |mount| is_plain(mount)).filter_map(as_image_mount).collect();
-    }
+    let mounts = container.mounts.iter().map(|mount| mounted(mount, &env)).collect::<Result<Vec<_>, _>>()?;
     let PodKey { namespace, name, uid } = PodKey::of(pod);
     let service_account = pod.spec.as_ref().and_then(|s| s.service_account_name.clone()).unwrap_or_default();
     let container_name = container.name.clone();
@@ -140,7 +135,7 @@ pub fn build(
     }
     let spec = TaskSpec {
         env: variables,
-        place,
+        place: container.place.clone(),
         mounts,
         own_directory: container.place == Place::Host,
         working_dir: container.working_dir.clone(),
@@ -153,20 +148,6 @@ pub fn build(
     match spec.problems() {
         problems if problems.is_empty() => Ok(spec),
         problems => Err(ConfigError::Spec(problems)),
-    }
-}
-
-/// Whether it is a path of the host as it is, which runtimes of images are told of without further ado.
-fn is_plain(mount: &VolumeMount) -> bool {
-    mount.sub_path.is_none() && matches!(mount.source, VolumeSource::Host { expects: HostPathType::Unchecked, .. })
-}
-
-fn as_image_mount(mount: VolumeMount) -> Option<Mount> {
-    match mount.source {
-        VolumeSource::Host { path, .. } => {
-            Some(Mount { source: path, target: mount.target, read_only: mount.read_only })
-        }
-        VolumeSource::Volume { .. } => None,
     }
 }
 

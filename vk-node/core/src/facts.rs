@@ -147,6 +147,8 @@ pub struct NodeFacts {
     pub address: String,
     /// Whether its tasks can have mounts of their own.
     pub mount_namespaces: MountNamespaces,
+    /// What runs images here, by name; none where they cannot be run.
+    pub image_runtime: Option<String>,
     /// Whose its tasks' processes are.
     pub user: SiteUser,
     /// What images stand for here.

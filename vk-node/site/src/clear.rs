@@ -169,7 +169,7 @@ pub fn clear(site: &Site, id: &TaskId, spec: &TaskSpec, facts: &Facts) -> Result
             images(&site.policy, image, facts, &mut refusals);
             let mut image = image.clone();
             image.mounts.extend(facts.volumes.iter().map(|given| given.mount.clone()));
-            let job = Job::new(id, &spec, &facts.script, &mut told);
+            let job = Job::new(id, &spec, facts, &mut told);
             match site.runtime.launch(&image, facts.found.as_ref(), job) {
                 Ok(launch) => Launch::Runtime(launch),
                 Err(against) => {

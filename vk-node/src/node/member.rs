@@ -169,6 +169,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &HostInfo) -> any
         uid: String::new(),
         address: profile.address.clone(),
         mount_namespaces: host.mount_namespaces.clone(),
+        image_runtime: host.site.runtime.clone(),
         user: SiteUser::of(host),
         images: shared.images.clone(),
         api_server: api_server.unwrap_or_else(|| server.endpoint()),

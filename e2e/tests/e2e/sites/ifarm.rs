@@ -4,7 +4,7 @@
 use vk_cmd_e2e::runtimes::{self, IMAGE};
 use vk_cmd_e2e::site::NodeIn;
 
-use super::{by_hand, by_image, calls, deleted, says_runtime, site};
+use super::{by_hand, by_image, by_pod, calls, deleted, says_runtime, site};
 use crate::ground::room;
 
 #[tokio::test]
@@ -16,6 +16,8 @@ async fn ifarm() {
     by_hand(&room, &site, &format!("apptainer exec {IMAGE} /bin/echo hello"), "hello\n").await;
     says_runtime(&room, &site, "apptainer").await;
     by_image(&room, &site, "by-image").await;
+    // Apptainer makes what it is to mount over; what stands in for it here cannot.
+    by_pod(&room, &site, "pod-by-image", false).await;
     deleted(&room, &site).await;
     let calls = calls(&site);
     // https://apptainer.org/docs/user/latest/cli/apptainer_exec.html

@@ -3,7 +3,7 @@
 use vk_cmd_e2e::runtimes;
 use vk_cmd_e2e::site::NodeIn;
 
-use super::{by_hand, by_image, calls, deleted, says_runtime, site};
+use super::{by_hand, by_image, by_pod, calls, deleted, says_runtime, site};
 use crate::ground::room;
 
 #[tokio::test]
@@ -16,9 +16,11 @@ async fn jiriaf() {
     by_hand(&room, &site, line, "entry point of tools\nhello\n").await;
     says_runtime(&room, &site, "docker").await;
     by_image(&room, &site, "by-docker").await;
+    by_pod(&room, &site, "pod-by-docker", true).await;
     // A change of the site's file is for what is started after it.
     site.write_site_file("version: 1\nruntime: {kind: podman}\n").unwrap();
     by_image(&room, &site, "by-podman").await;
+    by_pod(&room, &site, "pod-by-podman", true).await;
     deleted(&room, &site).await;
     // https://docs.docker.com/reference/cli/docker/container/run/
     let (calls, data) = (calls(&site), site.home().join("data"));
@@ -32,7 +34,7 @@ async fn jiriaf() {
     ] {
         assert!(calls.contains(&part), "{part} is not in\n{calls}");
     }
-    assert_eq!(calls.matches("[docker][run]").count(), 3, "the others were podman's:\n{calls}");
+    assert_eq!(calls.matches("[docker][run]").count(), 4, "the others were podman's:\n{calls}");
     // Nothing is left of any of them, and the node's own container is there.
     let containers = runtimes.containers().await.unwrap();
     assert_eq!(containers, [site.node_container()]);

@@ -22,6 +22,7 @@ use vk_cmd_e2e::site::{NodeIn, Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG, Room};
+use crate::plain_pods::{phase, placed};
 
 /// A value that every way of passing variables has an idea of its own about.
 const GREETING: &str = "hello, 'you' \"there\" $HOME `x` ; ü";
@@ -94,6 +95,28 @@ async fn by_image(room: &Room, site: &Site, name: &str) {
         (ended.exit_code, room.says(&["logs", &ended.attempt().pod]).await),
         (Some(0), format!("{IMAGE_MARK}\n"))
     );
+}
+
+/// Volumes in an image: what comes from the API server, and scratch. `with_token`: the pod is one like any other, and so has
+/// its service account's volume.
+async fn by_pod(room: &Room, site: &Site, name: &str, with_token: bool) {
+    room.apply(
+        &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"key": "of the map"}}),
+    )
+    .await;
+    let mut spec = placed(site.node_name());
+    spec["restartPolicy"] = json!("Never");
+    spec["automountServiceAccountToken"] = json!(with_token);
+    spec["volumes"] = json!([{"name": "map", "configMap": {"name": name}}, {"name": "scratch", "emptyDir": {}}]);
+    spec["containers"] = json!([{
+        "name": "c", "image": IMAGE,
+        "command": ["/bin/sh", "-euc", "cat /mnt/key; echo; echo mine > /data/file; cat /data/file; cat /etc/vk-image"],
+        "volumeMounts": [{"name": "map", "mountPath": "/mnt"}, {"name": "scratch", "mountPath": "/data", "subPath": "part"}],
+    }]);
+    room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})).await;
+    let ended = room.pod(name, "to end", |pod| matches!(phase(pod), "Succeeded" | "Failed")).await;
+    assert_eq!(phase(&ended), "Succeeded", "{:?}", ended.status);
+    assert_eq!(room.says(&["logs", name]).await, format!("of the map\nmine\n{IMAGE_MARK}\n"));
 }
 
 /// The site's node says which runtime its images are run by.

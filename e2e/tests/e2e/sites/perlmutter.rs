@@ -4,7 +4,7 @@
 use vk_cmd_e2e::runtimes;
 use vk_cmd_e2e::site::NodeIn;
 
-use super::{GREETING, by_hand, by_image, calls, deleted, says_runtime, site};
+use super::{GREETING, by_hand, by_image, by_pod, calls, deleted, says_runtime, site};
 use crate::ground::room;
 
 #[tokio::test]
@@ -17,6 +17,7 @@ async fn perlmutter() {
     by_hand(&room, &site, line, "entry point of tools\n").await;
     says_runtime(&room, &site, "shifter").await;
     by_image(&room, &site, "by-image").await;
+    by_pod(&room, &site, "pod-by-image", true).await;
     deleted(&room, &site).await;
     let calls = calls(&site);
     // https://docs.nersc.gov/development/containers/shifter/how-to-use/

@@ -192,7 +192,7 @@ pub(super) fn container(
     }
     check.default("volumeDevices", volume_devices.as_ref());
     let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
-    let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, &node.mount_namespaces);
+    let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, node);
     let reference = image.unwrap_or_default().to_owned();
     Settings {
         place: match place {

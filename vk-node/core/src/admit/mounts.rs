@@ -9,10 +9,13 @@
 use std::path::{Component, Path, PathBuf};
 
 use k8s_openapi::api::core::v1::VolumeMount;
+use vk_site::Kind;
 use vk_task::{FilePath, HostPathType, InvalidFilePath, MountNamespaces, VolumeSource};
 
 use super::fields::Check;
 use super::resources::Where;
+use crate::facts::NodeFacts;
+
 use super::volumes::{AdmittedVolume, VolumeKind, clean, leads_up};
 
 /// The volume that the API server adds to a pod for its service account; its name begins so.
@@ -50,9 +53,9 @@ pub(super) fn read<'a>(
     mounts: impl Iterator<Item = &'a VolumeMount>,
     place: Where,
     volumes: &[AdmittedVolume],
-    namespaces: &MountNamespaces,
+    node: &NodeFacts,
 ) -> Vec<AdmittedMount> {
-    let mut all: Vec<_> = mounts.filter_map(|mount| one(check, mount, place, volumes, namespaces)).collect();
+    let mut all: Vec<_> = mounts.filter_map(|mount| one(check, mount, place, volumes, node)).collect();
     // What a host process sees without any mount is no reason to put it in a namespace, where set-uid programs do not
     // work.
     if place == Where::Host
@@ -68,7 +71,7 @@ fn one(
     mount: &VolumeMount,
     place: Where,
     volumes: &[AdmittedVolume],
-    namespaces: &MountNamespaces,
+    node: &NodeFacts,
 ) -> Option<AdmittedMount> {
     let VolumeMount { mount_path, mount_propagation, name, read_only, recursive_read_only, sub_path, sub_path_expr } =
         mount;
@@ -103,7 +106,8 @@ fn one(
     // As in the kubelet: what comes from the API server is not the container's to write to.
     let read_only = wants_read_only || is_files;
     let mut admitted = AdmittedMount { source, part, target, read_only };
-    match (place, admitted.target.is_absolute(), namespaces) {
+    match (place, admitted.target.is_absolute(), &node.mount_namespaces) {
+        (Where::Image, _, _) if is_token(volume, &admitted.target) && !makes_mount_points(node) => return None,
         (Where::Image, _, _) | (Where::Host, true, MountNamespaces::Available) => {}
         (Where::Host, false, _) if wants_read_only && !is_files => refuse(
             "a relative path is reached by a link, which keeps nobody from writing: leave readOnly out, or write an \
@@ -162,6 +166,13 @@ fn target(path: &str, place: Where) -> Result<PathBuf, String> {
 fn sub_path_of(path: &str) -> Result<Option<FilePath>, InvalidFilePath> {
     let is_whole = !path.starts_with('/') && path.split('/').all(|part| matches!(part, "" | "."));
     if is_whole { Ok(None) } else { clean(path).map(Some) }
+}
+
+/// Whether what runs images here can mount at a path that the image does not have. Where it cannot, the service account's
+/// volume is left out: few images have a directory for it, and none of the others could be run.
+fn makes_mount_points(node: &NodeFacts) -> bool {
+    let cannot = [Kind::Charliecloud, Kind::Shifter].map(Kind::name);
+    !node.image_runtime.as_deref().is_some_and(|runtime| cannot.contains(&runtime))
 }
 
 /// The service account's volume, which the API server adds to each pod that does not decline it.

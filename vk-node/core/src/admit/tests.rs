@@ -248,7 +248,19 @@ fn the_service_accounts_volume_is_found_by_a_relative_path_where_there_is_no_oth
     let path = "/var/run/secrets/kubernetes.io/serviceaccount";
     let mounts = json!([{"name": "kube-api-access-x7", "mountPath": path, "readOnly": true}]);
     assert_eq!(targets(MountNamespaces::Available, volume.clone(), mounts.clone()).unwrap(), [format!("{path} ro")]);
-    assert_eq!(targets(MountNamespaces::Unknown, volume, mounts).unwrap(), [format!("{} ro", &path[1..])]);
+    assert_eq!(
+        targets(MountNamespaces::Unknown, volume.clone(), mounts.clone()).unwrap(),
+        [format!("{} ro", &path[1..])]
+    );
+    let container = json!({"name": "c", "image": "busybox", "command": ["true"], "volumeMounts": mounts});
+    let object = pod(json!({"volumes": [volume], "containers": [container]}));
+    for (runtime, mounts) in
+        [(None, 1), (Some("podman"), 1), (Some("apptainer"), 1), (Some("shifter"), 0), (Some("charliecloud"), 0)]
+    {
+        let node = NodeFacts { image_runtime: runtime.map(str::to_owned), ..NodeFacts::default() };
+        let admitted = admit(&object, &node).unwrap();
+        assert_eq!((admitted.containers[0].mounts.len(), admitted.volumes.len()), (mounts, mounts), "{runtime:?}");
+    }
 }
 
 #[test]

@@ -16,7 +16,13 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
         argv.push(format!("--cd={dir}"));
     }
     for mount in &image.mounts {
-        if mount.read_only {
+        if mount.read_only && job.is_pods_own(mount) {
+            // Harmless: nobody but the pod sees it, and the next change of its source takes back what was written.
+            job.tell(format!(
+                "ch-run cannot mount {} read-only: the container may write to it",
+                mount.target.display()
+            ));
+        } else if mount.read_only {
             job.refuse(format!(
                 "ch-run cannot mount {} read-only: leave readOnly out, if the container may write to it",
                 mount.source.display()

@@ -8,6 +8,8 @@ use vk_task::{
     TaskId, TaskSpec,
 };
 
+use crate::clear::{Facts, GivenMount};
+
 use super::env::Sides;
 use super::script::{self, Shown};
 
@@ -18,6 +20,8 @@ pub(crate) struct Job<'a> {
     pub(crate) spec: &'a TaskSpec,
     /// Where the script's file is on the host.
     pub(crate) script: &'a Path,
+    /// What of the host it is given, and what of its pod.
+    volumes: &'a [GivenMount],
     /// The task's variables, those that say whose it is, and the site's where there is none of them.
     env: BTreeMap<EnvName, String>,
     /// What the task gets that is not quite what it asked for.
@@ -27,7 +31,7 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub(crate) fn new(id: &'a TaskId, spec: &'a TaskSpec, script: &'a Path, told: &'a mut Vec<String>) -> Self {
+    pub(crate) fn new(id: &'a TaskId, spec: &'a TaskSpec, facts: &'a Facts, told: &'a mut Vec<String>) -> Self {
         let mut env = spec.env.clone();
         let pod = spec.origin.run().map(ContainerRun::variables).into_iter().flatten();
         for (name, value) in pod.filter_map(|(name, value)| Some((EnvName::new(name).ok()?, value))) {
@@ -35,7 +39,8 @@ impl<'a> Job<'a> {
         }
         // The shim gives these to the client, and nothing takes their place.
         env.retain(|name, _| ![TASK_VARIABLE, RUN_VARIABLE].contains(&name.as_str()));
-        Self { id, spec, script, env, told, against: Vec::new() }
+        let Facts { script, volumes, .. } = facts;
+        Self { id, spec, script, volumes, env, told, against: Vec::new() }
     }
 
     /// Adds the site's own variables.
@@ -51,6 +56,11 @@ impl<'a> Job<'a> {
 
     pub(super) fn refuse(&mut self, why: impl Into<String>) {
         self.against.push(why.into());
+    }
+
+    /// Whether a mount shows what is the pod's own, and nothing that was there before it.
+    pub(super) fn is_pods_own(&self, mount: &Mount) -> bool {
+        self.volumes.iter().any(|given| !given.of_host && given.mount == *mount)
     }
 
     /// The container's name, where the runtime has such.
