@@ -47,7 +47,7 @@ fn pod_directories(site: &Site) -> Vec<String> {
 #[tokio::test]
 async fn files_come_from_maps_secrets_and_the_pod_itself() {
     let room = room("volumes").await;
-    let site = room.site("vk-volumes").await;
+    let mut site = room.site("vk-volumes").await;
     room.says(&["create", "configmap", "map", "--from-literal=one=1", "--from-literal=two=2"]).await;
     room.says(&["create", "secret", "generic", "key", "--from-literal=token=s3cr3t"]).await;
     let volumes = json!([
@@ -111,6 +111,13 @@ async fn files_come_from_maps_secrets_and_the_pod_itself() {
     room.apply(&sleeper).await;
     room.pod("sleeps", "to run", |pod| phase(pod) == "Running").await;
     room.says(&["delete", "pod", "sleeps", "--force", "--grace-period=0"]).await;
+    none_are_left(&site).await;
+    // Also where the node learns only later that the object is gone.
+    room.output_of(&object).await;
+    site.kill_node().unwrap();
+    room.says(&["delete", "pod", "reads"]).await;
+    assert_eq!(pod_directories(&site).len(), 1);
+    site.start_node().unwrap();
     none_are_left(&site).await;
 }
 
