@@ -45,14 +45,18 @@ pub(super) async fn get<D: Dial>(dialer: &D, action: &HttpGet, address: &str, wi
     }
 }
 
-/// Asks as a hook does: any answer will do, and where nobody speaks TLS the kubelet asks in the clear.
+/// What rustls says of a server that answers a greeting in TLS with something else.
+const NO_TLS: &str = "InvalidContentType";
+
+/// Asks as a hook does: any answer will do, and of a server that does not speak TLS the kubelet asks in the clear.
 pub(super) async fn any_answer<D: Dial>(dialer: &D, action: &HttpGet, address: &str) -> Result<(), Failed> {
     let host = action.host.as_deref().unwrap_or(address);
     let mut location = Location::new(action.scheme, action.port, &action.path);
     let mut headers = headers(action);
     let asked = one(dialer, action, host, &location, &headers).await;
-    if location.scheme == Scheme::Http || !matches!(asked, Err(Failed::There(_))) {
-        return asked.map(drop);
+    match asked {
+        Err(Failed::There(why)) if location.scheme == Scheme::Https && why.contains(NO_TLS) => {}
+        asked => return asked.map(drop),
     }
     location.scheme = Scheme::Http;
     headers.remove(header::AUTHORIZATION);
@@ -324,5 +328,21 @@ mod tests {
         assert_eq!(get(&TcpDialer, &page(Scheme::Https, port, "/ok?x=1"), "", LONG).await, Answer::Success);
         let plain = get(&TcpDialer, &page(Scheme::Http, port, "/ok?x=1"), "", LONG).await;
         assert!(matches!(plain, Answer::Failure { .. }), "{plain:?}");
+    }
+
+    #[tokio::test]
+    async fn any_answer_will_do_for_a_hook_also_one_in_the_clear() {
+        let (port, seen) = server(None).await;
+        for (scheme, has_it) in [(Scheme::Http, true), (Scheme::Https, false)] {
+            let headers = vec![("Authorization".to_owned(), "secret".to_owned())];
+            let action = HttpGet { headers, ..page(scheme, port, "/") };
+            assert!(any_answer(&TcpDialer, &action, "").await.is_ok(), "503 is an answer");
+            let heads = std::mem::take(&mut *seen.lock().unwrap());
+            assert_eq!(heads.len(), 1);
+            assert_eq!(heads[0].contains_key(header::AUTHORIZATION), has_it);
+        }
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let nobody = any_answer(&TcpDialer, &page(Scheme::Https, free, "/"), "").await;
+        assert!(matches!(nobody, Err(Failed::There(_))));
     }
 }
