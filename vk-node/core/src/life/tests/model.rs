@@ -15,7 +15,7 @@ enum Happening {
     Exit(usize, u8),
     ExitAll(u8),
     Kill(usize),
-    LoseRecords,
+    LoseRecords { all: bool },
     Delete(i64),
     WriteLine,
     EndLines,
@@ -36,7 +36,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (which(), 0..3_u8).prop_map(|(n, code)| Happening::Exit(n, code)),
         2 => Just(Happening::ExitAll(0)),
         1 => which().prop_map(Happening::Kill),
-        1 => Just(Happening::LoseRecords),
+        1 => any::<bool>().prop_map(|all| Happening::LoseRecords { all }),
         1 => (0..60_i64).prop_map(Happening::Delete),
         1 => Just(Happening::WriteLine),
         1 => Just(Happening::EndLines),
@@ -108,11 +108,18 @@ impl World {
                 self.end_if(&killed, None, own(self.name(n)));
             }
             // Records are lost only with their processes, and only after their start was published.
-            Happening::LoseRecords => {
+            Happening::LoseRecords { all } => {
                 let is_told =
                     |task: &TaskView| format!("{:?}", self.published).contains(&format!("{ID_SCHEME}{}\"", task.id));
                 if self.tasks.iter().all(|task| !matches!(task.state, TaskState::Accepted { .. }) && is_told(task)) {
-                    self.tasks.clear();
+                    let last = |task: &TaskView| {
+                        let runs = self.tasks.iter().filter_map(|other| other.origin.run());
+                        let same =
+                            |run: &&ContainerRun| Some(&run.container) == task.origin.run().map(|own| &own.container);
+                        runs.filter(same).map(|run| run.restart).max() == task.origin.run().map(|own| own.restart)
+                    };
+                    let kept = self.tasks.iter().filter(|task| !all && !last(task)).cloned().collect();
+                    self.tasks = kept;
                 }
             }
             // A line is written by a process of the pod.
@@ -174,7 +181,10 @@ impl World {
                 Step::Stop { .. } => assert!(was_stopping, "{step:?}"),
                 Step::RunHook { .. } => {}
                 // Of a run whose hook or probe had failed that is forgotten, as long as nothing was published.
-                Step::Publish(ref new) => assert!(was_in_trouble || new.phase == self.published.phase, "{step:?}"),
+                Step::Publish(ref new) => {
+                    assert!(was_in_trouble || new.phase == self.published.phase, "{step:?}");
+                    self.check_nothing_is_taken_back(new);
+                }
                 Step::Remove | Step::Forget(_) | Step::Reported(_) => panic!("{step:?}"),
             }
         }

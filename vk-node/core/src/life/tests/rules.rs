@@ -18,6 +18,7 @@ impl World {
             return;
         }
         for before in all.iter().take_while(|other| other.name != this.name) {
+            assert!(!self.is_in_post_start(&before.name), "{} waits for {}", this.name, before.name);
             match before.role {
                 Role::Init => assert!(self.succeeded.contains(&before.name), "{} before {}", this.name, before.name),
                 Role::Sidecar => {
@@ -26,6 +27,27 @@ impl World {
                 }
                 Role::Main | Role::Ephemeral => {}
             }
+        }
+    }
+
+    /// Whether a container runs whose `postStart` is not known to have been done.
+    fn is_in_post_start(&self, name: &str) -> bool {
+        let container = self.admitted.as_ref().unwrap().containers.iter().find(|c| c.name == name).unwrap();
+        let own = |task: &&TaskView| matches!(&task.origin, Origin::Pod(run) if run.container == name);
+        let Some(task) = self.tasks.iter().filter(own).find(|task| !task.state.is_final()) else { return false };
+        let restart = task.origin.run().unwrap().restart;
+        let hooks = self.hooks.get(name).filter(|hooks| hooks.restart == restart);
+        let is_done = hooks.is_some_and(|hooks| matches!(hooks.post_start, Hook::Done { .. }));
+        let was_done = published_of(&self.published, name).is_some_and(|status| status.started == Some(true));
+        container.hooks.post_start.is_some() && !is_done && !was_done
+    }
+
+    /// After a restart of the node, what has come up is up, and what can serve can serve.
+    pub(super) fn check_nothing_is_taken_back(&self, new: &PodStatus) {
+        for old in all_published(&self.published) {
+            let new = published_of(new, &old.name).unwrap();
+            assert!(!old.ready || new.ready, "{new:?}");
+            assert!(old.started != Some(true) || new.started == Some(true), "{new:?}");
         }
     }
 
