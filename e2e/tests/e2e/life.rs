@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
-use vk_cmd_e2e::site::Site;
+use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::events::told;
@@ -160,6 +160,27 @@ async fn hooks_are_done_after_the_start_and_before_the_signal() {
     assert_eq!(ended.signal, Some(15), "{ended:?}");
     assert!(ended.message.as_ref().is_some_and(|why| why.contains("FailedPostStartHook")), "{ended:?}");
     told(&room.client, Some("hooks"), "ill", &[("FailedPostStartHook", "PostStartHook failed")]).await;
+}
+
+#[tokio::test]
+async fn a_hook_whose_pipe_goes_away_is_done_again_and_ends_nothing() {
+    let room = room("midst").await;
+    let settings = Settings::on(room.ground.plane, "vk-midst").unwrap().with_separate_pipe();
+    let mut site = room.site_with(settings).await;
+    let (witness, gate) = (Witness::in_home_of(&site), site.home().join("gate"));
+    let (w, gate) = (witness.path().display(), gate.display().to_string());
+    let mut main = script("main", "exec sleep 1000");
+    let hook = format!("echo post >> {w}; until test -e {gate}; do sleep 0.1; done");
+    main["lifecycle"] = json!({"postStart": {"exec": {"command": ["sh", "-c", hook]}}});
+    room.pod_of("steady", "vk-midst", json!({"terminationGracePeriodSeconds": 2, "containers": [main]})).await;
+    witness.until(&["post"]).await;
+    site.kill_pipe().unwrap();
+    site.start_pipe().await.unwrap();
+    witness.until(&["post", "post"]).await;
+    std::fs::write(gate, "").unwrap();
+    let pod = room.pod("steady", "to be ready", is_ready).await;
+    assert_eq!(main_container(&pod).unwrap().restart_count, 0);
+    room.says(&["delete", "pod", "steady", "--timeout=60s"]).await;
 }
 
 #[tokio::test]
