@@ -93,3 +93,36 @@ async fn kubectl_run_takes_input_and_gives_the_exit_code() {
     let (code, stdout, _) = shown(&output);
     assert!(code == Some(6) && stdout.contains("/dev/pts/") && stdout.contains("<typed>"), "{code:?} {stdout}");
 }
+
+#[tokio::test]
+async fn kubectl_debug_puts_a_container_beside_the_others() {
+    let room = room("debug").await;
+    let _site = room.site("vk-debug").await;
+    room.sleeper("p", "vk-debug").await;
+    for (name, by) in [("web", BY_WEBSOCKET), ("spdy", BY_SPDY)] {
+        let debug = [
+            "debug",
+            "p",
+            "-i",
+            "--image=vk-cmd.io/host",
+            "--container",
+            name,
+            "--profile=general",
+            "--",
+            "sh",
+            "-c",
+            "read -r line; echo \"<$line>\"; exec sleep 1000",
+        ];
+        let mut kubectl = tokio::process::Command::from(room.kubectl(&debug));
+        kubectl.envs(by).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = kubectl.spawn().unwrap();
+        child.stdin.as_mut().unwrap().write_all(b"typed\n").await.unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap();
+        assert_eq!(line.as_deref(), Some("<typed>"), "{by:?}");
+        // It is a container like others: programs run beside it, and its output is kept.
+        let beside = room.kubectl_by(by, &["exec", "p", "-c", name, "--", "echo", "beside"], b"").await;
+        assert_eq!(shown(&beside).1, "beside\n", "{:?}", shown(&beside));
+        assert_eq!(room.says(&["logs", "p", "-c", name]).await, "<typed>\n");
+    }
+}

@@ -9,6 +9,9 @@ use vk_task::{Capability, Security};
 use super::fields::Check;
 use crate::facts::{NodeFacts, SiteUser};
 
+/// What `kubectl debug` asks for, in its default profile: to trace the processes of the pod. They are the same user's, and
+/// who traces those needs no capability.
+const TRACE: &str = "SYS_PTRACE";
 /// The word for every capability.
 const ALL: &str = "ALL";
 
@@ -144,7 +147,7 @@ fn profiles(check: &mut Check<'_>, seccomp: Option<&SeccompProfile>, app_armor: 
 
 fn dropped(check: &mut Check<'_>, capabilities: &Capabilities) -> BTreeSet<Capability> {
     let Capabilities { add, drop } = capabilities;
-    if add.as_ref().is_some_and(|add| !add.is_empty()) {
+    if add.iter().flatten().any(|word| word != TRACE) {
         check.add(
             "securityContext.capabilities.add",
             "a process here has what the site's user has, and no more: leave it out",
@@ -199,6 +202,14 @@ mod tests {
         let found = security(1000, pod, container).unwrap();
         assert!(found.no_new_privileges);
         assert_eq!(found.drop_capabilities.len(), Capability::all().count());
+    }
+
+    #[test]
+    fn what_kubectl_debug_asks_for_is_had_by_everybody() {
+        let container = json!({"capabilities": {"add": ["SYS_PTRACE"]}});
+        assert_eq!(security(1000, json!({}), container), Ok(Security::default()));
+        let more = json!({"capabilities": {"add": ["SYS_PTRACE", "SYS_ADMIN"]}});
+        assert_eq!(security(0, json!({}), more).unwrap_err().len(), 1);
     }
 
     #[test]
