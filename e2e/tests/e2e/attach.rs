@@ -67,7 +67,7 @@ async fn kubectl_run_takes_input_and_gives_the_exit_code() {
     let _site = room.site("vk-run-i").await;
     let overrides = |container: serde_json::Value| {
         let spec = json!({
-            "nodeName": "vk-run-i", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1, "tolerations": [{"operator": "Exists"}],
+            "nodeName": "vk-run-i", "terminationGracePeriodSeconds": 1, "tolerations": [{"operator": "Exists"}],
             "containers": [container],
         });
         format!("--overrides={}", json!({"apiVersion": "v1", "spec": spec}))

@@ -28,7 +28,7 @@ impl Room {
         container["name"] = json!("c");
         container["image"] = json!("vk-cmd.io/host");
         let spec = json!({
-            "nodeName": node, "restartPolicy": "Never", "automountServiceAccountToken": false, "terminationGracePeriodSeconds": 1,
+            "nodeName": node, "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
             "tolerations": [{"operator": "Exists"}], "containers": [container],
         });
         self.make_pod(name, spec).await;
@@ -114,6 +114,9 @@ async fn outputs_input_and_ends_are_as_with_any_kubelet() {
         };
         let (code, stdout, stderr) = run(&["sh", "-c", "echo out; echo err >&2"]).await;
         assert_eq!((code, &*stdout, &*stderr), (Some(0), "out\n", "err\n"), "{by:?}");
+        // It sees what the container sees, its mounts included.
+        let (_, namespace, stderr) = run(&["cat", "/var/run/secrets/kubernetes.io/serviceaccount/namespace"]).await;
+        assert_eq!(namespace, "exec", "{stderr}");
         for (script, wanted) in [("exit 3", 3), ("exit 255", 255), ("kill -TERM $$", 143)] {
             let (code, _, stderr) = run(&["sh", "-c", script]).await;
             assert_eq!(code, Some(wanted), "{script}: {stderr}");

@@ -33,6 +33,7 @@ mod names;
 mod operator;
 mod output;
 mod plain_pods;
+mod port_forward;
 mod rough;
 mod same_name;
 mod site_rules;
