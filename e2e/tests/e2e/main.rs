@@ -34,6 +34,7 @@ mod operator;
 mod output;
 mod plain_pods;
 mod port_forward;
+mod probes;
 mod rough;
 mod same_name;
 mod site_rules;
