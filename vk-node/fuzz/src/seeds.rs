@@ -106,7 +106,16 @@ pub(super) fn records() -> Vec<Vec<u8>> {
     let entry = Entry { at: T, task: id(), by: origin(), event: denied };
     let mut seeds: Vec<Vec<u8>> = ends()
         .into_iter()
-        .map(|end| json(&Exit { version: Version, started_at: T, finished_at: T, end, exceeded: None }))
+        .map(|end| {
+            json(&Exit {
+                version: Version,
+                started_at: T,
+                finished_at: T,
+                end,
+                exceeded: None,
+                termination_message: Some("ü".into()),
+            })
+        })
         .collect();
     seeds.extend([
         json(&intent(one)),

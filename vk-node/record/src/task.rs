@@ -86,6 +86,9 @@ pub struct Exit {
     /// The limit that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exceeded: Option<LimitKind>,
+    /// Its last words, where they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub termination_message: Option<String>,
 }
 
 /// `unknown.json`: that nobody saw how the task ended.
@@ -318,7 +321,7 @@ impl Exit {
     #[must_use]
     pub fn never_started(at: Timestamp, failure: StartFailure, message: String) -> Self {
         let end = End::NotStarted { failure, message };
-        Self { version: Version, started_at: at, finished_at: at, end, exceeded: None }
+        Self { version: Version, started_at: at, finished_at: at, end, exceeded: None, termination_message: None }
     }
 }
 
@@ -376,7 +379,7 @@ pub fn view_of(id: &TaskId, head: &IntentHead, facts: &Facts) -> TaskView {
         // What is final has none left.
         lingering: if facts.is_final() { Vec::new() } else { facts.lingering.clone() },
         reported: facts.reported,
-        termination_message: None,
+        termination_message: facts.exit.as_ref().and_then(|exit| exit.termination_message.clone()),
     }
 }
 
@@ -417,8 +420,14 @@ mod tests {
         assert!(matches!(task.write_start(&start), Err(RecordError::Exists { .. })));
         let request = StopRequest { kill_at: T, reason: "r".into() };
         task.write_stop(&request).unwrap();
-        let exit =
-            Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 3 }, exceeded: None };
+        let exit = Exit {
+            version: Version,
+            started_at: T,
+            finished_at: T,
+            end: End::Exited { code: 3 },
+            exceeded: None,
+            termination_message: Some("m".into()),
+        };
         task.write_exit(&exit).unwrap();
         let facts = Facts { start: Some(start), stop: Some(request), exit: Some(exit), ..Facts::default() };
         assert_eq!(task.facts().unwrap(), facts);
@@ -446,6 +455,7 @@ mod tests {
             finished_at: T,
             end: End::Exited { code: 0 },
             exceeded: None,
+            termination_message: None,
         });
         assert!(matches!(state_of(T, &facts), TaskState::Ended { .. }));
     }

@@ -57,7 +57,14 @@ fn start(run: &str) -> Start {
 }
 
 fn exit() -> Exit {
-    Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 3 }, exceeded: None }
+    Exit {
+        version: Version,
+        started_at: T,
+        finished_at: T,
+        end: End::Exited { code: 3 },
+        exceeded: None,
+        termination_message: Some("m".into()),
+    }
 }
 
 fn lost() -> Lost {

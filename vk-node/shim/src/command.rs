@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use vk_record::runtime::environment;
 use vk_task::{
-    ContainerRun, HostSetup, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE, TaskId, TaskSpec,
-    Terminate,
+    ContainerRun, HostSetup, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE,
+    TERMINATION_LOG_VARIABLE, TaskId, TaskSpec, Terminate,
 };
 
 use crate::ShimError;
@@ -56,6 +56,9 @@ pub(crate) fn command(
     }
     if let Some(own) = &setup.own {
         env.insert("TMPDIR".into(), own.tmp.clone().into());
+    }
+    if let Some(file) = &setup.termination_log {
+        env.insert(TERMINATION_LOG_VARIABLE.into(), file.into());
     }
     for (name, value) in &spec.env {
         env.insert(name.as_str().into(), value.into());

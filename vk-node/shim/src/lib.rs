@@ -26,6 +26,7 @@ mod error;
 mod exec;
 mod fork;
 mod gate;
+mod last_words;
 mod life;
 mod limits;
 mod linger;

@@ -13,6 +13,7 @@ use crate::cgroup::Held;
 use crate::command::{Command, client_command, command};
 use crate::end::{record_end, stopped_message};
 use crate::gate::Failure;
+use crate::last_words::LastWords;
 use crate::limits::Confinement;
 use crate::notify::Notifier;
 use crate::prepare::prepare;
@@ -43,11 +44,12 @@ pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
         notifier.ring_end();
         return Ok(());
     }
+    let last_words = LastWords::of(&intent);
     let (leftovers, stdio, limits) = (intent.spec.leftovers, intent.spec.stdio, intent.spec.limits.clone());
     let run = new_mark().map_err(ShimError::system("make a mark for the task's processes"))?;
     let mut held = Held::make(&intent.id, &run, &limits);
     let (command, removal) = plan(path, &run, &held, intent)?;
-    let (exit, relay) = match start(&task, run, &command, stdio, &limits, &mut held)? {
+    let (mut exit, relay) = match start(&task, run, &command, stdio, &limits, &mut held)? {
         Ok(mut started) => {
             if let Some(dir) = copies {
                 started.relay.copy_to(dir);
@@ -64,6 +66,7 @@ pub(crate) fn run(path: &Path, pipe: &Path) -> Result<(), ShimError> {
         reach(Point::ContainerGone);
     }
     drop(held);
+    exit.termination_message = last_words.and_then(|words| words.read(&task, &exit));
     record_end(&task, &exit, relay);
     notifier.ring_end();
     reach(Point::Rung);

@@ -316,7 +316,17 @@ impl<'a> Watch<'a> {
         // A clock that was set back in between makes no task end before it began.
         let finished_at = finished_at.max(self.started_at);
         let exceeded = self.seen.exceeded;
-        (Exit { version: Version, started_at: self.started_at, finished_at, end, exceeded }, Some(self.relay))
+        (
+            Exit {
+                version: Version,
+                started_at: self.started_at,
+                finished_at,
+                end,
+                exceeded,
+                termination_message: None,
+            },
+            Some(self.relay),
+        )
     }
 }
 

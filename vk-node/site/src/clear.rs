@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use vk_task::{Image, Launch, Mount, MountNamespaces, Origin, Place, Program, ScriptRunner, TaskId, TaskSpec};
+use vk_task::{
+    Image, Launch, Mount, MountNamespaces, Origin, Place, Program, ScriptRunner, TaskId, TaskSpec, TerminationMessage,
+};
 
 use crate::Site;
 use crate::policy::{Access, Policy, StreamKind};
@@ -20,6 +22,8 @@ pub struct Facts {
     pub real_paths: BTreeMap<PathBuf, PathBuf>,
     /// What the task is given as volumes, with the paths on this host.
     pub volumes: Vec<GivenMount>,
+    /// Where the file for the task's last words will be, where it is asked for any.
+    pub termination_log: Option<PathBuf>,
     /// Whether tasks can have mounts of their own here, as far as the kernel has a say in it.
     pub mount_namespaces: MountNamespaces,
 }
@@ -161,7 +165,7 @@ pub fn clear(site: &Site, id: &TaskId, spec: &TaskSpec, facts: &Facts) -> Result
     }
     let launch = match &spec.place {
         Place::Host => {
-            mount_namespace(&site.policy, facts, &mut refusals);
+            mount_namespace(&site.policy, &spec, facts, &mut refusals);
             program(&site.policy, &spec, &mut refusals);
             Launch::Direct
         }
@@ -169,6 +173,7 @@ pub fn clear(site: &Site, id: &TaskId, spec: &TaskSpec, facts: &Facts) -> Result
             images(&site.policy, image, facts, &mut refusals);
             let mut image = image.clone();
             image.mounts.extend(facts.volumes.iter().map(|given| given.mount.clone()));
+            image.mounts.extend(last_words(site, &spec, &image, facts));
             let job = Job::new(id, &spec, facts, &mut told);
             match site.runtime.launch(&image, facts.found.as_ref(), job) {
                 Ok(launch) => Launch::Runtime(launch),
@@ -232,16 +237,31 @@ fn images(policy: &Policy, image: &Image, facts: &Facts, refusals: &mut Vec<Refu
 }
 
 /// Whether there may be mounts at absolute paths.
-fn mount_namespace(policy: &Policy, facts: &Facts, refusals: &mut Vec<Refusal>) {
+fn mount_namespace(policy: &Policy, spec: &TaskSpec, facts: &Facts, refusals: &mut Vec<Refusal>) {
     let why = match policy.mount_namespaces(&facts.mount_namespaces) {
         MountNamespaces::Available => return,
         MountNamespaces::Unavailable { why } => why,
         MountNamespaces::Unknown => "nobody knows whether this host allows them".to_owned(),
     };
-    let absolute = facts.volumes.iter().map(|given| &given.mount.target).find(|target| target.is_absolute());
-    if let Some(target) = absolute {
+    let targets = facts.volumes.iter().map(|given| given.mount.target.as_path());
+    // The default path is nobody's wish: its file is found in another way.
+    let last_words = spec.termination_message.as_ref().map(|message| message.path.as_path());
+    let last_words = last_words.filter(|path| *path != Path::new(TerminationMessage::DEFAULT_PATH));
+    if let Some(target) = targets.chain(last_words).find(|target| target.is_absolute()) {
         refusals.push(Refusal::MountNamespace { target: target.display().to_string(), why });
     }
+}
+
+/// The file for last words, in an image that was given the others of its mounts. At the default path it is only where the
+/// runtime makes a place for it: elsewhere an image without one would not run for the sake of what nobody asked for.
+fn last_words(site: &Site, spec: &TaskSpec, image: &Image, facts: &Facts) -> Option<Mount> {
+    let (source, message) = facts.termination_log.clone().zip(spec.termination_message.as_ref())?;
+    // As the kubelet, for which a relative path counts from the image's root.
+    let target = Path::new("/").join(&message.path);
+    let is_default = target == Path::new(TerminationMessage::DEFAULT_PATH);
+    let is_free = image.mounts.iter().all(|mount| mount.target != target);
+    let is_shown = is_free && (!is_default || site.runtime.makes_mount_points(facts.found.as_ref()));
+    is_shown.then_some(Mount { source, target, read_only: false })
 }
 
 fn host_path(policy: &Policy, mount: &Mount, facts: &Facts, refusals: &mut Vec<Refusal>) {

@@ -36,6 +36,10 @@ pub const TASK_VARIABLE: &str = "VK_CMD_TASK";
 /// are known to be the task's, whatever became of their parents, and nobody else's, whatever its id.
 pub const RUN_VARIABLE: &str = "VK_CMD_RUN";
 
+/// The environment variable that names the file for a task's last words, where it is asked for any: see
+/// [`TerminationMessage`].
+pub const TERMINATION_LOG_VARIABLE: &str = "VK_CMD_TERMINATION_LOG";
+
 /// The environment variable by which the pipe tells a shim how many files the task may open (its soft limit), where the
 /// pipe itself may open more. The task does not get it.
 pub const OPEN_FILES_VARIABLE: &str = "VK_CMD_SHIM_OPEN_FILES";

@@ -134,12 +134,19 @@ pub enum HostPathType {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TerminationMessage {
     /// The file: core/v1 `terminationMessagePath`. Absolute ones are where the task looks for them only in an image or in a
-    /// mount namespace; a relative one counts from the container's working directory.
+    /// mount namespace; a relative one counts from the container's own directory, or in an image from its root. What is
+    /// really written to is in the pod's directory, and [`TERMINATION_LOG_VARIABLE`](crate::TERMINATION_LOG_VARIABLE)
+    /// names it in any case on the host.
     pub path: PathBuf,
     /// Whether the last of the output stands in where the task failed and left nothing there:
     /// `FallbackToLogsOnError`.
     #[serde(default)]
     pub fallback_to_logs: bool,
+}
+
+impl TerminationMessage {
+    /// The path where none is named: core/v1's default.
+    pub const DEFAULT_PATH: &str = "/dev/termination-log";
 }
 
 impl DirName {

@@ -323,6 +323,12 @@ pub enum InvalidSpec {
     /// A target that may lead anywhere.
     #[error("a mount at {:?} is none: write a path without . and ..", .0.display())]
     MountTarget(PathBuf),
+    /// A file for the last words that is nowhere.
+    #[error(
+        "there can be no termination message at {:?}: write an absolute path without . and .., or a relative one if the \
+         container has a directory of its own", .0.display()
+    )]
+    TerminationMessagePath(PathBuf),
     /// Two mounts at one place.
     #[error("there are two mounts at {}", .0.display())]
     MountTwice(PathBuf),
@@ -445,6 +451,12 @@ impl TaskSpec {
             Origin::Fifo { .. } if self.uses_pod_directory() => found.push(InvalidSpec::NotOfPod(what)),
             Origin::Pod(_) | Origin::Fifo { .. } => {}
         }
+        if let Some(TerminationMessage { path, .. }) = &self.termination_message {
+            let has_nul = path.as_os_str().as_encoded_bytes().contains(&0);
+            if has_nul || !is_place(path) || !(path.is_absolute() || self.own_directory || in_image) {
+                found.push(InvalidSpec::TerminationMessagePath(path.clone()));
+            }
+        }
         let mut targets: Vec<&Path> = Vec::new();
         for VolumeMount { source, sub_path: _, target, read_only: _ } in &self.mounts {
             if target.as_os_str().as_encoded_bytes().contains(&0) {
@@ -461,9 +473,7 @@ impl TaskSpec {
                 (false, false) if !self.own_directory => found.push(InvalidSpec::NoDirectoryForMount(target.clone())),
                 (false, false) => {}
             }
-            let mut parts = target.components().filter(|part| *part != Component::RootDir);
-            let is_named = parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)));
-            if !is_named {
+            if !is_place(target) {
                 found.push(InvalidSpec::MountTarget(target.clone()));
             }
             if targets.contains(&target.as_path()) {
@@ -472,6 +482,12 @@ impl TaskSpec {
             targets.push(target);
         }
     }
+}
+
+/// Whether a path names a place, wherever it begins: it has no `.` and `..`.
+fn is_place(path: &Path) -> bool {
+    let mut parts = path.components().filter(|part| *part != Component::RootDir);
+    parts.clone().next().is_some() && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 #[cfg(test)]
@@ -522,6 +538,20 @@ mod tests {
         s.own_directory = true;
         assert_eq!(s.problems().len(), 2);
         s.mounts.clear();
+        let message = |path: &str| Some(TerminationMessage { path: path.into(), fallback_to_logs: false });
+        for (path, own, right) in [
+            ("/dev/termination-log", false, true),
+            ("log", true, true),
+            ("log", false, false),
+            ("a/../log", true, false),
+            ("/", true, false),
+            ("", true, false),
+            ("/a\0", true, false),
+        ] {
+            (s.own_directory, s.termination_message) = (own, message(path));
+            assert_eq!(s.problems().is_empty(), right, "{path:?}");
+        }
+        (s.own_directory, s.termination_message) = (true, None);
         s.origin = Origin::Fifo { writer: None };
         assert_eq!(s.problems(), [InvalidSpec::NotOfPod("a directory of its own")]);
     }

@@ -13,7 +13,6 @@ use super::{RestartPolicy, Role};
 use crate::probe::{HttpGet, http_get};
 
 /// Where a container's last words are, unless it says otherwise: what the API server writes.
-const DEFAULT_TERMINATION_MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// Whether a container is run again when it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +188,7 @@ pub(super) fn termination_message(check: &mut Check<'_>, container: &Container) 
             false
         }
     };
-    TerminationMessage { path: path.unwrap_or(DEFAULT_TERMINATION_MESSAGE_PATH).into(), fallback_to_logs }
+    TerminationMessage { path: path.unwrap_or(TerminationMessage::DEFAULT_PATH).into(), fallback_to_logs }
 }
 
 /// An ephemeral container as a container: the API server lets it have a part of the same fields.

@@ -70,8 +70,14 @@ mod tests {
 
     #[test]
     fn what_is_final_is_left_alone_whoever_holds_the_lock() {
-        let ended =
-            Exit { version: Version, started_at: T, finished_at: T, end: End::Exited { code: 0 }, exceeded: None };
+        let ended = Exit {
+            version: Version,
+            started_at: T,
+            finished_at: T,
+            end: End::Exited { code: 0 },
+            exceeded: None,
+            termination_message: None,
+        };
         let lost = Lost { version: Version, started_at: T, noticed_at: T, message: String::new() };
         for facts in [Facts { exit: Some(ended), ..started() }, Facts { lost: Some(lost), ..started() }] {
             for holder in [LockHolder::Nobody, LockHolder::Elsewhere, LockHolder::Process(Pid::INIT)] {

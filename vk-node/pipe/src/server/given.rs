@@ -140,7 +140,7 @@ fn not_now(message: String) -> ApiError {
     ApiError { reason: ErrorReason::Conflict, message }
 }
 
-fn not_ready(e: &RecordError) -> ApiError {
+pub(super) fn not_ready(e: &RecordError) -> ApiError {
     if matches!(e, RecordError::InTheWay { .. }) {
         return not_now(chain(e));
     }

@@ -26,6 +26,7 @@ mod fifo;
 mod given;
 mod host;
 mod keeper;
+mod last_words;
 mod leftovers;
 mod limits;
 mod log_cursor;

@@ -78,6 +78,16 @@ impl PodDirs {
         self.pods.own_directory(pod, container)
     }
 
+    /// Where the file for a container's last words is, once it has been made.
+    pub(super) fn termination_log(&self, pod: &DirName, container: &DirName) -> PathBuf {
+        self.pods.termination_log(pod, container)
+    }
+
+    /// Makes it for the container's next run.
+    pub(super) fn make_termination_log(&self, pod: &DirName, container: &DirName) -> Result<PathBuf, RecordError> {
+        self.pods.make_termination_log(pod, container)
+    }
+
     /// Has a link in a container's own directory lead to `source`.
     pub(super) fn link(
         &self,

@@ -16,7 +16,7 @@ use vk_task::{ApiError, ErrorReason, HostSetup, Launch, Origin, StartFailure, Ta
 use super::keeper::{Keeper, Shim};
 use super::refusal::failure;
 use super::remove::discard;
-use super::{Pipe, audit, complain, given, host, site};
+use super::{Pipe, audit, complain, given, host, last_words, site};
 
 /// How soon records that the kernel would not read are read again, at first and at last.
 const UNREAD_PAUSE: Duration = Duration::from_secs(1);
@@ -188,7 +188,8 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
         NotMade::NotSetUp(e)
     };
     let volumes = given::find(&pipe.pods, asked).map_err(nothing_of_it)?;
-    let verdict = pipe.site.clear(&id, asked, &volumes, &pipe.info.mount_namespaces);
+    let verdict =
+        pipe.site.clear(&id, asked, &volumes, last_words::file(&pipe.pods, asked), &pipe.info.mount_namespaces);
     let Cleared { spec, launch, told } = verdict.map_err(|denied| {
         if let Err(e) = discard(&pipe.tasks, id.as_str()) {
             complain(&format!("the empty directory of {id}, which is not run, is still there"), &e);
@@ -198,7 +199,8 @@ fn make(pipe: &Pipe, id: TaskId, asked: &TaskSpec) -> Result<Made, NotMade> {
             Err(e) => NotMade::NotAudited(e),
         }
     })?;
-    let setup = given::set_up(&pipe.pods, &spec, &volumes).map_err(nothing_of_it)?;
+    let mut setup = given::set_up(&pipe.pods, &spec, &volumes).map_err(nothing_of_it)?;
+    last_words::make_ready(&pipe.pods, &spec, &mut setup).map_err(nothing_of_it)?;
     let intent = Intent { version: Version, id, accepted_at: Timestamp::now(), spec, launch, setup };
     if let Err(e) = task.write_intent(&intent).and_then(|()| pipe.tasks.sync()) {
         return Err(take_back(pipe, &intent.id, e, NotMade::Nothing));

@@ -22,6 +22,7 @@ mod fifo;
 mod figures;
 mod garbage;
 mod hostile;
+mod last_words;
 mod limits;
 mod logs;
 mod matrix;
@@ -68,6 +69,7 @@ fn main() -> ExitCode {
         fifo::TESTS,
         garbage::TESTS,
         hostile::TESTS,
+        last_words::TESTS,
         limits::TESTS,
         logs::TESTS,
         matrix::TESTS,

@@ -33,6 +33,7 @@ const VOLUMES: &str = "volumes";
 const CONTAINERS: &str = "containers";
 const WORK: &str = "work";
 const TMP: &str = "tmp";
+const TERMINATION_LOG: &str = "termination-log";
 
 /// All pods' directories.
 #[derive(Debug)]
@@ -133,6 +134,34 @@ impl Pods {
         of_container.make_dir(TMP, Mode::RWXU)?;
         let path = of_container.path();
         Ok(OwnDirectory { work: path.join(WORK), tmp: path.join(TMP) })
+    }
+
+    /// Where the file for a container's last words is, once it has been made.
+    #[must_use]
+    pub fn termination_log(&self, pod: &DirName, container: &DirName) -> PathBuf {
+        let of_pod = self.dir.path().join(pod.as_str());
+        of_pod.join(CONTAINERS).join(container.as_str()).join(TERMINATION_LOG)
+    }
+
+    /// Makes it for the container's next run, anew and empty: what an earlier run wrote has been read.
+    ///
+    /// # Errors
+    /// When it could not be made.
+    pub fn make_termination_log(&self, pod: &DirName, container: &DirName) -> Result<PathBuf, RecordError> {
+        let dir = self.of_container(pod, container)?;
+        let error = |e: Errno| dir.error("make", TERMINATION_LOG, e);
+        if dir.stat(TERMINATION_LOG)?.is_some() {
+            // Whatever a task has made of it.
+            remove_tree(&dir, TERMINATION_LOG)?;
+        }
+        // As the kubelet's: whoever a program in an image is, it may write there. Nobody else comes that far.
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::WGRP | Mode::ROTH | Mode::WOTH;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = faults::at(Call::Open, TERMINATION_LOG)
+            .and_then(|()| rustix::fs::openat(&dir, TERMINATION_LOG, flags, mode))
+            .map_err(error)?;
+        rustix::fs::fchmod(&file, mode).map_err(error)?;
+        Ok(self.termination_log(pod, container))
     }
 
     /// Has a link in a container's own directory, at the relative path `target`, lead to `source`.

@@ -140,6 +140,16 @@ impl Runtime {
         matches!(self, Self::Auto { .. })
     }
 
+    /// Whether it mounts also where an image has nothing, whatever the image is like.
+    pub(crate) fn makes_mount_points(&self, found: Option<&Found>) -> bool {
+        let kind = match self {
+            Self::Auto { .. } => found.map(|found| found.kind),
+            Self::Named(named) => Some(named.kind),
+            Self::None | Self::Custom(_) => None,
+        };
+        matches!(kind, Some(Kind::Docker | Kind::Podman))
+    }
+
     /// The command line for `job`, or all that is against it.
     pub(crate) fn launch(
         &self,

@@ -41,17 +41,19 @@ impl SiteRules {
         self.file.current().0
     }
 
-    /// The verdict about a task that is given these volumes, where the kernel says this to mounts of its own.
+    /// The verdict about a task that is given these volumes and this file for its last words, where the kernel says this to mounts of its own.
     pub(super) fn clear(
         &self,
         id: &TaskId,
         spec: &TaskSpec,
         volumes: &[GivenMount],
+        termination_log: Option<PathBuf>,
         mount_namespaces: &MountNamespaces,
     ) -> Result<Cleared, Denied> {
         let site = self.current();
         let facts = Facts {
             volumes: volumes.to_vec(),
+            termination_log,
             mount_namespaces: mount_namespaces.clone(),
             ..facts::gather(&site, spec, volumes, self.tasks.join(id.as_str()))
         };
