@@ -171,10 +171,11 @@ pub fn clear(site: &Site, id: &TaskId, spec: &TaskSpec, facts: &Facts) -> Result
         }
         Place::Image(image) => {
             images(&site.policy, image, facts, &mut refusals);
+            let mut facts = facts.clone();
+            facts.volumes.extend(last_words(site, &spec, image, &facts));
             let mut image = image.clone();
             image.mounts.extend(facts.volumes.iter().map(|given| given.mount.clone()));
-            image.mounts.extend(last_words(site, &spec, &image, facts));
-            let job = Job::new(id, &spec, facts, &mut told);
+            let job = Job::new(id, &spec, &facts, &mut told);
             match site.runtime.launch(&image, facts.found.as_ref(), job) {
                 Ok(launch) => Launch::Runtime(launch),
                 Err(against) => {
@@ -252,16 +253,17 @@ fn mount_namespace(policy: &Policy, spec: &TaskSpec, facts: &Facts, refusals: &m
     }
 }
 
-/// The file for last words, in an image that was given the others of its mounts. At the default path it is only where the
+/// The file for last words, in an image. At the default path it is only where the
 /// runtime makes a place for it: elsewhere an image without one would not run for the sake of what nobody asked for.
-fn last_words(site: &Site, spec: &TaskSpec, image: &Image, facts: &Facts) -> Option<Mount> {
+fn last_words(site: &Site, spec: &TaskSpec, image: &Image, facts: &Facts) -> Option<GivenMount> {
     let (source, message) = facts.termination_log.clone().zip(spec.termination_message.as_ref())?;
     // As the kubelet, for which a relative path counts from the image's root.
     let target = Path::new("/").join(&message.path);
     let is_default = target == Path::new(TerminationMessage::DEFAULT_PATH);
-    let is_free = image.mounts.iter().all(|mount| mount.target != target);
+    let mut taken = image.mounts.iter().chain(facts.volumes.iter().map(|given| &given.mount));
+    let is_free = taken.all(|mount| mount.target != target);
     let is_shown = is_free && (!is_default || site.runtime.makes_mount_points(facts.found.as_ref()));
-    is_shown.then_some(Mount { source, target, read_only: false })
+    is_shown.then_some(GivenMount { mount: Mount { source, target, read_only: false }, of_host: false })
 }
 
 fn host_path(policy: &Policy, mount: &Mount, facts: &Facts, refusals: &mut Vec<Refusal>) {

@@ -2,7 +2,7 @@
 
 use vk_task::{
     Capability, ContainerRun, EnvName, ExecVia, Gpus, Image, Launch, Leftovers, Limits, Mount, Origin, Place, Program,
-    Rlimit, RuntimeLaunch, ScriptRunner, Security, Stdin, Stdio, TaskId, TaskSpec, Terminate,
+    Rlimit, RuntimeLaunch, ScriptRunner, Security, Stdin, Stdio, TaskId, TaskSpec, Terminate, TerminationMessage,
 };
 
 use crate::{Facts, Found, Kind, Site, clear};
@@ -367,6 +367,26 @@ fn the_first_that_is_found_is_used() {
     assert!(matches!(cleared.launch, Launch::Runtime(l) if l.argv[0] == "/usr/bin/podman" && l.runtime == "podman"));
     assert_eq!(site.runtime.name(facts.found.as_ref()).as_deref(), Some("podman"));
     assert_eq!(site.runtime.name(None), None);
+}
+
+#[test]
+fn the_file_for_last_words_is_where_it_is_asked_for() {
+    let facts = Facts { termination_log: Some("/p/pods/u/termination-log".into()), ..Facts::default() };
+    let shown = |runtime: &str, path: &str| {
+        let message = TerminationMessage { path: path.into(), fallback_to_logs: false };
+        let asked = TaskSpec { termination_message: Some(message), ..spec("x") };
+        let cleared = clear(&site(runtime), &TaskId::new("t1").unwrap(), &asked, &facts).unwrap();
+        let Launch::Runtime(launch) = cleared.launch else { panic!() };
+        launch.argv.join(" ")
+    };
+    let default = TerminationMessage::DEFAULT_PATH;
+    for (path, target) in [(default, default), ("/my/log", "/my/log"), ("log", "/log")] {
+        let mount = format!("--mount=type=bind,source=/p/pods/u/termination-log,target={target}");
+        assert!(shown("{kind: podman}", path).contains(&mount), "{path}");
+    }
+    // Nobody has asked for the default path, and these can mount only where there is something.
+    assert!(!shown("{kind: charliecloud}", default).contains("termination-log"));
+    assert!(shown("{kind: charliecloud}", "/my/log").contains("--bind /p/pods/u/termination-log:/my/log"));
 }
 
 #[test]
