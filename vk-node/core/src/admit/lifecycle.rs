@@ -12,8 +12,6 @@ use super::fields::Check;
 use super::{RestartPolicy, Role};
 use crate::probe::{HttpGet, http_get};
 
-/// Where a container's last words are, unless it says otherwise: what the API server writes.
-
 /// Whether a container is run again when it has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restarts {

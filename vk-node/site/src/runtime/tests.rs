@@ -386,7 +386,7 @@ fn the_file_for_last_words_is_where_it_is_asked_for() {
     }
     // Nobody has asked for the default path, and these can mount only where there is something.
     assert!(!shown("{kind: charliecloud}", default).contains("termination-log"));
-    assert!(shown("{kind: charliecloud}", "/my/log").contains("--bind /p/pods/u/termination-log:/my/log"));
+    assert!(shown("{kind: charliecloud}", "/my/log").contains("--bind=/p/pods/u/termination-log:/my/log"));
 }
 
 #[test]
