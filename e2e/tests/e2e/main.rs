@@ -27,6 +27,7 @@ mod identity;
 mod job_ends;
 mod kubelet_access;
 mod kubelet_api;
+mod last_words;
 mod life;
 mod many;
 mod names;
