@@ -18,6 +18,7 @@ use crate::process::{self, Process};
 use crate::scratch::Scratch;
 use crate::wait::{self, Probe};
 
+const STOP_LIMIT: Duration = Duration::from_secs(20);
 const START_LIMIT: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(20);
 /// Where a node in docker sees the authority that signs the API server's certificate.
@@ -217,6 +218,11 @@ impl Site {
         self.node = None;
         self.node = Some(Process::start(self.node_name().to_owned(), self.node_command(), self.node_log())?);
         Ok(())
+    }
+
+    /// Tells the node to end, and waits until it has.
+    pub fn stop_node(&mut self) -> Result<()> {
+        self.node.take().context("the node is not running")?.stop(STOP_LIMIT).map(drop)
     }
 
     /// `kill -9` of the separate pipe.

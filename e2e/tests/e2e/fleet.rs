@@ -1,5 +1,7 @@
 //! Many nodes in one process: each has its own pods, and none judges another's.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, PostParams};
@@ -118,6 +120,19 @@ async fn twenty_nodes_in_one_process_have_their_own_pods_and_judge_no_others() {
     for n in [3, 4] {
         gone(&format!("the process of pod-{n} to end"), &site.home().join(format!("{n}.pid")), &site).await;
     }
+
+    // A Node object that somebody removes is made again at once, and nothing happens to what runs there.
+    let nodes: Api<Node> = Api::all(room.client.clone());
+    let before = nodes.get(&node(5)).await.unwrap().metadata.uid;
+    nodes.delete(&node(5), &DeleteParams::default()).await.unwrap();
+    let again = wait::until("the Node to be made again", Duration::from_secs(30), GLANCE, async || {
+        Ok(match nodes.get_opt(&node(5)).await? {
+            Some(node) if node.metadata.uid != before && is_ready(&node) => Probe::Ready(node),
+            other => Probe::not_yet(format!("{:?}", other.map(|n| n.metadata.uid))),
+        })
+    });
+    let again = again.await.unwrap();
+    assert_eq!(again.metadata.annotations.unwrap()["vk-cmd.io/former-uids"], before.unwrap());
 
     std::fs::write(site.home().join("end"), "").unwrap();
     for n in (0..NODES).filter(|n| ![3, 4].contains(n)) {

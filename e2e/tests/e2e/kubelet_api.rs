@@ -11,13 +11,13 @@ use crate::exec::shown;
 use crate::ground::{LONG, Room, room};
 
 /// The API of one node, asked by the cluster's administrator.
-struct Kubelet<'a> {
+pub(crate) struct Kubelet<'a> {
     room: &'a Room,
     server: String,
 }
 
 impl<'a> Kubelet<'a> {
-    async fn of(room: &'a Room, site: &mut Site) -> Self {
+    pub(crate) async fn of(room: &'a Room, site: &mut Site) -> Self {
         let node = site.ready(&room.client).await.unwrap();
         let port = node.status.unwrap().daemon_endpoints.unwrap().kubelet_endpoint.unwrap().port;
         Self { room, server: format!("https://127.0.0.1:{port}") }
@@ -33,7 +33,7 @@ impl<'a> Kubelet<'a> {
         exec::output(kubectl, LONG).await.unwrap()
     }
 
-    async fn get(&self, path: &str) -> String {
+    pub(crate) async fn get(&self, path: &str) -> String {
         let output = self.ask("get", path).await;
         assert!(output.status.success(), "{path}: {:?}", shown(&output));
         shown(&output).1

@@ -31,6 +31,7 @@ mod last_words;
 mod life;
 mod many;
 mod names;
+mod node_object;
 mod operator;
 mod output;
 mod plain_pods;

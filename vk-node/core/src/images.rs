@@ -52,6 +52,12 @@ impl ImageMap {
         Self(rules.into())
     }
 
+    /// The images that stand for something and are named whole, not by a pattern for many.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names = self.0.iter().map(|rule| rule.pattern.as_str());
+        names.filter(|name| !name.contains(['*', '?', '[', '{', '\\']))
+    }
+
     /// What `image` stands for here, if anything.
     #[must_use]
     pub fn find(&self, image: &str) -> Option<&ImageRule> {

@@ -8,10 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
 
-/// How long a lease holds after its last renewal: the kubelet's figure.
-pub const DURATION: SignedDuration = SignedDuration::from_secs(40);
-/// How often it is renewed: the kubelet's figure, a quarter of the duration.
-pub const RENEW_EVERY: SignedDuration = SignedDuration::from_secs(10);
+/// How long a lease holds after its last renewal where it does not say: the kubelet's figure.
+const DURATION: SignedDuration = SignedDuration::from_secs(40);
 /// Where node leases live.
 pub const NAMESPACE: &str = "kube-node-lease";
 
@@ -20,27 +18,43 @@ pub const NAMESPACE: &str = "kube-node-lease";
 pub enum Claim {
     /// It is ours to take or keep.
     Ours,
-    /// Another holder has it, at least until then.
-    TakenUntil {
+    /// Another holder has it. If the lease is still of the same version after so much patience, that holder is gone.
+    Taken {
         /// The holder.
         holder: String,
-        /// When it loses it if it does not renew.
-        until: Timestamp,
+        /// The lease's version, which changes whenever it is renewed.
+        version: String,
+        /// How long to wait, by a clock that never jumps.
+        patience: SignedDuration,
     },
 }
 
 /// Decides whether `identity` may hold a node's name, from the lease that is there.
+///
+/// The clocks of two hosts need not agree. So the times in the lease only say how long to wait: whoever is there renews
+/// within half of the lease's duration, and is seen to.
 #[must_use]
 pub fn claim(lease: Option<&Lease>, identity: &str, now: Timestamp) -> Claim {
-    let Some(spec) = lease.and_then(|lease| lease.spec.as_ref()) else { return Claim::Ours };
+    let Some((lease, spec)) = lease.and_then(|lease| Some((lease, lease.spec.as_ref()?))) else { return Claim::Ours };
     let holder = spec.holder_identity.as_deref().unwrap_or_default();
-    let lasts = spec.lease_duration_seconds.map_or(DURATION, |s| SignedDuration::from_secs(i64::from(s)));
-    match &spec.renew_time {
-        Some(MicroTime(renewed)) if !holder.is_empty() && holder != identity && *renewed + lasts > now => {
-            Claim::TakenUntil { holder: holder.to_owned(), until: *renewed + lasts }
-        }
-        Some(_) | None => Claim::Ours,
+    if holder.is_empty() || holder == identity {
+        return Claim::Ours;
     }
+    let lasts = spec.lease_duration_seconds.map_or(DURATION, |s| SignedDuration::from_secs(i64::from(s)));
+    let left = spec.renew_time.as_ref().map_or(SignedDuration::ZERO, |renewed| {
+        (renewed.0.saturating_add(lasts).unwrap_or(Timestamp::MAX)).duration_since(now)
+    });
+    Claim::Taken {
+        holder: holder.to_owned(),
+        version: lease.metadata.resource_version.clone().unwrap_or_default(),
+        patience: left.max(renew_every(lasts) * 2).min(lasts.max(SignedDuration::ZERO)),
+    }
+}
+
+/// How often a lease of this duration is renewed: a quarter of it, as the kubelet does.
+#[must_use]
+pub fn renew_every(duration: SignedDuration) -> SignedDuration {
+    duration / 4
 }
 
 /// The lease of node `node`, renewed at `now`, on top of the one that is there.
@@ -50,6 +64,7 @@ pub fn renewed(
     node: &str,
     owner: Option<OwnerReference>,
     identity: &str,
+    duration: SignedDuration,
     now: Timestamp,
 ) -> Lease {
     let before = before.unwrap_or_else(|| Lease {
@@ -61,19 +76,28 @@ pub fn renewed(
         spec: None,
     });
     let mut metadata = before.metadata;
-    if metadata.owner_references.as_ref().is_none_or(Vec::is_empty) {
-        metadata.owner_references = owner.map(|owner| vec![owner]);
+    if let Some(owner) = owner {
+        // A Node that was made again is another owner.
+        metadata.owner_references = Some(vec![owner]);
     }
     let spec = before.spec.unwrap_or_default();
     Lease {
         metadata,
         spec: Some(LeaseSpec {
             holder_identity: Some(identity.to_owned()),
-            lease_duration_seconds: Some(40),
+            lease_duration_seconds: Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)),
             renew_time: Some(MicroTime(now)),
             ..spec
         }),
     }
+}
+
+/// The lease given back: somebody else may take the name at once. When it was last renewed stays, for that is until when
+/// the node was there.
+#[must_use]
+pub fn released(lease: Lease) -> Lease {
+    let spec = lease.spec.unwrap_or_default();
+    Lease { spec: Some(LeaseSpec { holder_identity: None, ..spec }), ..lease }
 }
 
 #[cfg(test)]
@@ -82,7 +106,7 @@ mod tests {
 
     fn held_by(holder: &str, renewed_at: i64) -> Lease {
         let at = Timestamp::from_second(renewed_at).unwrap();
-        renewed(None, "vk-a", None, holder, at)
+        renewed(None, "vk-a", None, holder, DURATION, at)
     }
 
     #[test]
@@ -90,8 +114,15 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(claim(None, "a", at(0)), Claim::Ours);
         assert_eq!(claim(Some(&held_by("a", 100)), "a", at(101)), Claim::Ours);
-        let taken = Claim::TakenUntil { holder: "b".into(), until: at(140) };
-        assert_eq!(claim(Some(&held_by("b", 100)), "a", at(139)), taken);
-        assert_eq!(claim(Some(&held_by("b", 100)), "a", at(140)), Claim::Ours);
+        assert_eq!(claim(Some(&released(held_by("b", 100))), "a", at(101)), Claim::Ours);
+        // In time, just over, long over; and where the other's clock is far ahead of ours.
+        for (now, patience) in [(101, 39), (139, 20), (140, 20), (9999, 20), (-9999, 40)] {
+            let taken = Claim::Taken {
+                holder: "b".into(),
+                version: String::new(),
+                patience: SignedDuration::from_secs(patience),
+            };
+            assert_eq!(claim(Some(&held_by("b", 100)), "a", at(now)), taken, "at {now}");
+        }
     }
 }

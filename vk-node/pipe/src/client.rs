@@ -21,8 +21,8 @@ use tokio_util::io::StreamReader;
 use vk_record::names;
 use vk_task::stream::{DialRequest, StreamRequest, UPGRADE};
 use vk_task::{
-    ApiError, DirName, FileContent, FilePath, HostInfo, LogQuery, LogStream, ReadRequest, Signal, SignalRequest, Stats,
-    StopRequest, TaskId, TaskSpec, TaskView, VolumeContent, WatchEvent, paths,
+    ApiError, DirName, FileContent, FilePath, HostInfo, HostUsage, LogQuery, LogStream, ReadRequest, Signal,
+    SignalRequest, Stats, StopRequest, TaskId, TaskSpec, TaskView, VolumeContent, WatchEvent, paths,
 };
 
 use crate::StreamHandle;
@@ -258,6 +258,14 @@ impl PipeClient {
     /// See [`ClientError`].
     pub async fn stats(&self) -> Result<Stats> {
         self.ask(Method::GET, paths::STATS, None).await
+    }
+
+    /// What the host uses at this moment.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn host_usage(&self) -> Result<HostUsage> {
+        self.ask(Method::GET, paths::HOST_USAGE, None).await
     }
 
     /// Removes the records of a task that has ended.

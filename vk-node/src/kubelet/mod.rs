@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::extract::State;
 use axum::routing::get;
-use axum::{Extension, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -30,6 +31,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
+use vk_node_core::config::{self, MemberConfig, NodeConfig};
 use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
@@ -60,6 +62,9 @@ pub(crate) struct Context {
     pub(crate) status_writes: StatusWrites,
     pub(crate) measured: Measured,
     pub(crate) streams: Streams,
+    /// What the process was started with, and of that what this node was.
+    pub(crate) config: Arc<NodeConfig>,
+    pub(crate) member: Arc<MemberConfig>,
 }
 
 /// Takes the port.
@@ -68,7 +73,10 @@ pub(crate) struct Context {
 /// When it is not to be had.
 pub(crate) async fn bind(address: IpAddr, port: u16) -> anyhow::Result<TcpListener> {
     TcpListener::bind(SocketAddr::new(address, port)).await.with_context(|| {
-        format!("cannot listen on {address} port {port} for the kubelet's API: choose another --kubelet-port, or 0")
+        format!(
+            "cannot listen on {address} port {port} for the kubelet's API: choose another --kubelet-port, or 0; where the \
+             address is not one of this host's, name one that is with --listen-address"
+        )
     })
 }
 
@@ -93,6 +101,7 @@ pub(crate) fn serve(
     let guard = Arc::new(auth::Guard::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
+        .route("/configz", get(configz))
         .merge(metrics::routes())
         .merge(pods::routes())
         .merge(logs::routes())
@@ -123,6 +132,11 @@ pub(crate) fn serve(
             }
         }
     })
+}
+
+/// What is in force, for whoever asks how this node is set up.
+async fn configz(State(context): State<Context>) -> Json<serde_json::Value> {
+    Json(config::configz(&context.config, &context.member))
 }
 
 async fn connection(

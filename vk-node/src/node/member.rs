@@ -12,11 +12,11 @@ use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
-use vk_node_core::node::{self, NodeProfile};
-use vk_task::HostInfo;
+use vk_node_core::node::{self, NodeProfile, View};
 
 use super::api_server::ApiServer;
-use super::registration::Registration;
+use super::host::Host;
+use super::registration::{Health, Registration};
 use super::shared::Shared;
 use crate::credentials::Serving;
 use crate::events;
@@ -38,7 +38,7 @@ pub(super) enum Course {
 
 /// One of many: runs until the process ends, again after a pause whenever it fails. What fails for one need not for the
 /// others.
-pub(super) async fn keep(shared: Arc<Shared>, config: MemberConfig, host: HostInfo, course: watch::Receiver<Course>) {
+pub(super) async fn keep(shared: Arc<Shared>, config: MemberConfig, host: Arc<Host>, course: watch::Receiver<Course>) {
     loop {
         match Box::pin(run(&shared, &config, &host, course.clone())).await {
             Ok(()) => return,
@@ -68,7 +68,7 @@ async fn ending(course: &mut watch::Receiver<Course>) {
 pub(super) async fn run(
     shared: &Shared,
     config: &MemberConfig,
-    host: &HostInfo,
+    host: &Host,
     mut course: watch::Receiver<Course>,
 ) -> anyhow::Result<()> {
     // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
@@ -78,6 +78,11 @@ pub(super) async fn run(
             return Ok(());
         }
         prepared = Box::pin(prepare(shared, config, host)) => prepared?,
+    };
+    let member = MemberConfig {
+        address: prepared.facts.address.parse().ok(),
+        port: prepared.registration.port(),
+        ..config.clone()
     };
     let Prepared { server, serving, listener, facts, registration, lineage } = prepared;
     let Shared { pipe, mirror, .. } = shared;
@@ -91,10 +96,11 @@ pub(super) async fn run(
         pipe.clone(),
         mirror.clone(),
         facts.clone(),
-        events,
+        events.clone(),
         prober.clone(),
         lineage,
     );
+    let health = Health { link: mirror.link(), refusal: context.refusal() };
     let task_changes = mirror.subscribe(&facts.name);
     let kubelet = kubelet::serve(
         listener,
@@ -108,6 +114,8 @@ pub(super) async fn run(
             status_writes: context.status_writes(),
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
+            config: shared.config.clone(),
+            member: Arc::new(member),
         },
         serving.shown(),
         server.client_ca.as_deref(),
@@ -121,7 +129,7 @@ pub(super) async fn run(
         () = kubelet => {}
         () = event_sender.run() => {}
         () = serving.keep(server.client.clone()) => {}
-        error = registration.keep(mirror.link()) => return Err(error),
+        error = registration.keep(health, &events) => return Err(error),
     }
     // Cancel-safe: both end by themselves, in whatever order.
     tokio::join!(streams.end(), registration.sign_off());
@@ -140,7 +148,7 @@ struct Prepared {
 }
 
 /// Waits for the API server, however long it takes, and registers the node.
-async fn prepare(shared: &Shared, config: &MemberConfig, host: &HostInfo) -> anyhow::Result<Prepared> {
+async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow::Result<Prepared> {
     // The semaphore is never closed.
     let _turn = shared.registering.acquire().await;
     let server = shared.server(config).await?;
@@ -158,8 +166,15 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &HostInfo) -> any
         taints: config.taints.clone(),
         capacity: config.capacity.clone(),
         reserved: config.reserved.clone(),
+        walltime: config.walltime,
+        images: shared.images.clone(),
     };
-    let status = node::object(&profile, host, Timestamp::now()).status.unwrap_or_default();
+    let seen = host.seen();
+    let (status, host_info) = {
+        let seen = seen.borrow();
+        let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
+        (node::status(&profile, &view, None, Timestamp::now()), seen.info.clone())
+    };
     let names = Names::of(status.addresses.as_deref().unwrap_or_default());
     let serving = Serving::new(&shared.config.certificates, &config.name, names)?;
     let service = shared.config.kubernetes_service.as_ref();
@@ -168,14 +183,14 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &HostInfo) -> any
         name: config.name.as_str().to_owned(),
         uid: String::new(),
         address: profile.address.clone(),
-        mount_namespaces: host.mount_namespaces.clone(),
-        image_runtime: host.site.runtime.clone(),
-        user: SiteUser::of(host),
+        mount_namespaces: host_info.mount_namespaces.clone(),
+        image_runtime: host_info.site.runtime.clone(),
+        user: SiteUser::of(&host_info),
         images: shared.images.clone(),
         api_server: api_server.unwrap_or_else(|| server.endpoint()),
         allocatable: status.allocatable.unwrap_or_default(),
     };
-    let registration = Registration::new(server.client.clone(), profile, host.clone(), shared.pipe.clone());
+    let registration = Registration::new(server.client.clone(), profile, seen, &shared.config);
     let lineage = registration.register().await;
     facts.uid = lineage.first().cloned().unwrap_or_default();
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");

@@ -13,9 +13,12 @@
 //! ```
 
 mod api_server;
+mod host;
 mod lean;
+mod lease;
 mod member;
 mod only_one;
+mod own_node;
 mod own_pipe;
 mod registration;
 mod shared;
@@ -28,10 +31,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
 use vk_node_core::config::{NodeConfig, PipeOwner};
-use vk_task::HostInfo;
 
+use self::host::Host;
 use self::member::Course;
-use self::shared::{Host, Shared};
+use self::shared::Shared;
 
 /// Runs the nodes until the process is told to end. Tasks go on without it.
 pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
@@ -42,7 +45,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let _own_pipe =
         (config.pipe.owner == PipeOwner::Node).then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link()));
     // Cancel-safe: nothing has been done yet that somebody would have to take back.
-    let Host { info, _only } = tokio::select! {
+    let (host, _only) = tokio::select! {
         () = &mut shutdown => {
             info!("told to end before the pipe answered");
             return Ok(());
@@ -50,12 +53,13 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         host = shared.host() => host?,
     };
     let (course, told) = watch::channel(Course::On);
-    let mut members = std::pin::pin!(all(&shared, &info, &told));
+    let mut members = std::pin::pin!(all(&shared, &host, &told));
     // Cancel-safe: the first two are only awaited; what the others have not done is done by the next start.
     tokio::select! {
         () = &mut shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
         ended = &mut members => return ended,
         () = mirror.follow(pipe) => {}
+        () = host.keep(config) => {}
         () = lean::keep() => {}
     }
     let _ = course.send(Course::Ending);
@@ -63,7 +67,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
 }
 
 /// Runs all members to their end. Where there is only one, its failure is the process's.
-async fn all(shared: &Arc<Shared>, host: &HostInfo, course: &watch::Receiver<Course>) -> anyhow::Result<()> {
+async fn all(shared: &Arc<Shared>, host: &Arc<Host>, course: &watch::Receiver<Course>) -> anyhow::Result<()> {
     if let [only] = shared.config.members.as_slice() {
         return Box::pin(member::run(shared, only, host, course.clone())).await;
     }

@@ -1,69 +1,98 @@
-//! The node's presence in the cluster: its Node object, its Lease, and its health.
+//! The node's presence in the cluster: its Node object, and that what it says is true.
+//!
+//! ```text
+//!   pipe's link, host, pods refused ──▶ status ── is_due? ──▶ written ──▶ lease renewed
+//!   own Node: gone ──▶ made again            labels: ours are put back
+//! ```
+//!
+//! The Lease vouches for the status: it is renewed only while what the Node object says is true. A node that cannot run
+//! pods says so (Ready is False, with the reason) and keeps its lease: it still has its name, and its processes. One that
+//! cannot even say so lets the lease run out, and the cluster finds out by itself.
 
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
-use tokio::sync::{Mutex, watch};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{info, warn};
-use vk_node_core::lease::{self, Claim};
-use vk_node_core::node::{self, Health, NodeProfile};
-use vk_pipe::client::PipeClient;
-use vk_task::HostInfo;
+use vk_node_core::config::NodeConfig;
+use vk_node_core::node::{self, NodeProfile, Told, Trouble, View};
 
+use super::host::Seen;
+use super::lease::{Name, NameTaken};
+use super::own_node::{self, OwnNode};
+use crate::events::Events;
 use crate::tasks::Link;
 
 /// The longest that one request may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often an unchanged status is written all the same: the kubelet's `nodeStatusReportFrequency`.
-const STATUS_EVERY: Duration = Duration::from_secs(300);
 /// The first and the longest wait of a node whose API server is not there yet.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+/// How soon a Node that somebody removed is made again where that failed.
+const AGAIN: Duration = Duration::from_secs(2);
 /// The longest that a node takes to say good-bye.
 const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long the pipe may be away before it is told of: it is back at once where it was only restarted.
+const PIPE_GRACE: Duration = Duration::from_secs(10);
+/// How long the API server may refuse the node its pods before that is told of: one that has just started does, until its
+/// authorizer knows the node.
+const REFUSAL_GRACE: Duration = Duration::from_secs(30);
 
 /// A node's presence in a cluster.
 pub(super) struct Registration {
     client: Client,
     profile: NodeProfile,
-    pipe: PipeClient,
-    /// What the pipe last told of the host; it may change what is in force while it runs.
-    host: std::sync::Mutex<HostInfo>,
-    /// Who holds the node's lease: one per host and pipe.
-    identity: String,
+    host: watch::Receiver<Seen>,
+    name: Name,
+    report_every: Duration,
+    update_every: Duration,
+    started: Instant,
     /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
-    lineage: std::sync::Mutex<Vec<String>>,
-    /// The lease as our last write left it; none where it must be read first.
-    lease: Mutex<Option<Lease>>,
+    lineage: Mutex<Vec<String>>,
+    /// The status that the API server has.
+    told: Mutex<Option<Told>>,
+}
+
+/// What is watched of the node's own health.
+pub(super) struct Health {
+    /// The pipe's link.
+    pub(super) link: watch::Receiver<Link>,
+    /// Why the API server refuses the node its pods, if it does.
+    pub(super) refusal: watch::Receiver<Option<String>>,
+}
+
+/// Since when something is as it is.
+#[derive(Default)]
+struct Since {
+    lost: Option<Instant>,
+    refused: Option<Instant>,
 }
 
 impl Registration {
-    pub(super) fn new(client: Client, profile: NodeProfile, host: HostInfo, pipe: PipeClient) -> Self {
-        let identity = format!("{}:{}", host.hostname, host.directory.display());
-        let (lineage, lease) = Default::default();
-        Self { client, profile, pipe, host: host.into(), identity, lineage, lease }
-    }
-
-    /// Facts about the host, as they were last told.
-    fn host(&self) -> HostInfo {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Asks the pipe what is in force now, and says so in the log where it is news. A pipe that does not answer has told
-    /// already, and its link says that it is away.
-    async fn refresh_host(&self) {
-        let Ok(now) = self.pipe.info().await else { return };
-        let before = std::mem::replace(&mut *self.host.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
-        if node::in_force(&before) != node::in_force(&now) {
-            info!("now in force: {}", node::in_force(&now));
+    pub(super) fn new(client: Client, profile: NodeProfile, host: watch::Receiver<Seen>, config: &NodeConfig) -> Self {
+        let identity = {
+            let seen = host.borrow();
+            format!("{}:{}", seen.info.hostname, seen.info.directory.display())
+        };
+        let name = Name::new(client.clone(), profile.name.as_str(), identity, config.lease_duration);
+        Self {
+            client,
+            profile,
+            host,
+            name,
+            report_every: config.status_report_every,
+            update_every: config.status_update_every,
+            started: Instant::now(),
+            lineage: Mutex::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -81,7 +110,7 @@ impl Registration {
                 Ok(()) => return self.lineage(),
                 // Credentials that are refused now may be accepted soon: an API server that has just started refuses
                 // nodes until its authorizer has seen them.
-                Err(error) => warn!("cannot register yet: {error:#}; trying again"),
+                Err(error) => warn!(node = %self.profile.name, "cannot register yet: {error:#}; trying again"),
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
@@ -89,171 +118,193 @@ impl Registration {
     }
 
     async fn try_register(&self) -> anyhow::Result<()> {
-        self.await_name().await?;
+        self.name.claim().await?;
+        self.make(None).await
+    }
+
+    /// Makes or mends the Node object.
+    async fn make(&self, trouble: Option<&Trouble>) -> anyhow::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let name = self.profile.name.as_str();
-        let mut wanted = node::object(&self.profile, &self.host(), Timestamp::now());
-        node::set_lineage(&mut wanted, &self.lineage());
         let existing = match call("read the Node", nodes.get_opt(name)).await? {
             Some(node) => node,
             None => {
+                let mut wanted = {
+                    let seen = self.host.borrow();
+                    node::object(&self.profile, &view(&seen, trouble), Timestamp::now())
+                };
+                node::set_lineage(&mut wanted, &self.lineage());
                 let made = call("create the Node", nodes.create(&PostParams::default(), &wanted)).await;
                 made.context("check that the credentials are those of this node: system:node:<name>")?
             }
         };
-        let labels = json!({"metadata": {"labels": node::labels_of(&self.profile)}});
-        call("label the Node", nodes.patch(name, &PatchParams::default(), &Patch::Merge(&labels))).await?;
-        self.renew(Some(&existing)).await?;
-        self.publish(Health::Ready, existing.status.as_ref()).await?;
-        *self.lineage.lock().unwrap_or_else(PoisonError::into_inner) = node::lineage(&existing);
-        Ok(())
+        *lock(&self.lineage) = node::lineage(&existing);
+        self.label(existing.labels()).await?;
+        self.publish(trouble, existing.status.as_ref()).await?;
+        self.name.renew(Some(&existing)).await
     }
 
     fn lineage(&self) -> Vec<String> {
-        self.lineage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.lineage).clone()
     }
 
-    /// Waits until nobody else holds the name.
-    async fn await_name(&self) -> anyhow::Result<()> {
-        loop {
-            let lease = call("read the Lease", self.leases().get_opt(self.profile.name.as_str())).await?;
-            let now = Timestamp::now();
-            match lease::claim(lease.as_ref(), &self.identity, now) {
-                Claim::Ours => return Ok(()),
-                Claim::TakenUntil { holder, until } => {
-                    warn!(holder, %until, "another vk-node has this name: end it, or choose another --node-name; waiting");
-                    let wait = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-                    tokio::time::sleep(wait.clamp(RETRY.0, RETRY.1)).await;
-                }
-            }
+    /// Keeps the status, the labels and the lease for as long as nobody else takes the name. Returns why it gave up.
+    pub(super) async fn keep(&self, mut health: Health, events: &Events) -> anyhow::Error {
+        let own = watch::Sender::new(OwnNode::default());
+        let follow = own_node::follow(self.client.clone(), self.profile.name.as_str(), &own);
+        // Cancel-safe: following only tells what it sees, and keeping takes up what it finds.
+        tokio::select! {
+            () = follow => anyhow!("the watch of the node's own object has ended"),
+            error = self.keep_told(&mut health, own.subscribe(), events) => error,
         }
     }
 
-    /// Keeps the lease and the status for as long as nobody else takes the name. Returns why it gave up.
-    pub(super) async fn keep(&self, mut link: watch::Receiver<Link>) -> anyhow::Error {
-        let mut ticks = interval(Duration::try_from(lease::RENEW_EVERY).unwrap_or(CALL_TIMEOUT));
+    async fn keep_told(
+        &self,
+        health: &mut Health,
+        mut own: watch::Receiver<OwnNode>,
+        events: &Events,
+    ) -> anyhow::Error {
+        let every = self.name.renew_every().min(self.update_every).max(Duration::from_secs(1));
+        let mut ticks = interval_at(Instant::now() + share(self.profile.name.as_str(), every), every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut published: Option<Published> = None;
+        let mut since = Since::default();
         loop {
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
             tokio::select! {
                 _ = ticks.tick() => {}
-                changed = link.changed() => if changed.is_err() { return anyhow!("the mirror of the pipe has ended") },
+                changed = health.link.changed() => {
+                    if changed.is_err() { return anyhow!("the mirror of the pipe has ended") }
+                }
+                _ = own.changed() => {}
+                () = due(since.lost, PIPE_GRACE) => {}
             }
-            let health = health(*link.borrow_and_update());
-            if health == Health::Ready {
-                self.refresh_host().await;
-            }
-            match self.beat(health, &mut published).await {
+            let trouble = trouble(health, &mut since);
+            let is = own.borrow_and_update().clone();
+            let is_gone = is == OwnNode::Gone;
+            let before = lock(&self.told).as_ref().map(|told| told.status.clone());
+            match self.beat(trouble.as_ref(), is).await {
                 Ok(()) => {}
                 Err(error) if error.is::<NameTaken>() => return error,
-                Err(error) => warn!("no heartbeat: {error:#}; trying again"),
-            }
-        }
-    }
-
-    async fn beat(&self, health: Health, published: &mut Option<Published>) -> anyhow::Result<()> {
-        let host = self.host();
-        let is_known =
-            |last: &Published| last.health == health && last.host == host && last.at.elapsed() < STATUS_EVERY;
-        if !published.as_ref().is_some_and(is_known) {
-            let nodes: Api<Node> = Api::all(self.client.clone());
-            match call("read the Node", nodes.get_opt(self.profile.name.as_str())).await? {
-                Some(node) => self.publish(health.clone(), node.status.as_ref()).await?,
-                None => {
-                    info!("somebody removed the Node object: making it again");
-                    self.try_register().await?;
+                Err(error) => {
+                    warn!(node = %self.profile.name, "no heartbeat: {error:#}; trying again");
+                    if is_gone {
+                        own.mark_changed();
+                        tokio::time::sleep(AGAIN).await;
+                    }
                 }
             }
-            *published = Some(Published { health, host, at: tokio::time::Instant::now() });
+            let after = lock(&self.told).as_ref().map(|told| told.status.clone());
+            if let (Some(before), Some(after)) = (before, after) {
+                for note in node::changes(self.profile.name.as_str(), &before, &after) {
+                    events.node(self.profile.name.as_str(), note);
+                }
+            }
         }
-        self.renew(None).await
     }
 
-    async fn publish(&self, health: Health, before: Option<&NodeStatus>) -> anyhow::Result<()> {
-        let status = node::status(&self.profile, &self.host(), &health, before, Timestamp::now());
+    async fn beat(&self, trouble: Option<&Trouble>, own: OwnNode) -> anyhow::Result<()> {
+        match own {
+            OwnNode::Gone => {
+                info!(node = %self.profile.name, "somebody removed the Node object: making it again");
+                return self.make(trouble).await;
+            }
+            OwnNode::There(labels) => self.label(&labels).await?,
+            OwnNode::Unknown => {}
+        }
+        let before = lock(&self.told).as_ref().map(|told| told.status.clone());
+        let status = self.status(trouble, before.as_ref());
+        let is_due = node::is_due(lock(&self.told).as_ref(), &status, self.started.elapsed(), self.report_every);
+        if is_due {
+            self.write(status, before.as_ref()).await?;
+        }
+        self.name.renew(None).await
+    }
+
+    fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
+        node::status(&self.profile, &view(&self.host.borrow(), trouble), before, Timestamp::now())
+    }
+
+    async fn publish(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> anyhow::Result<()> {
+        self.write(self.status(trouble, before), before).await
+    }
+
+    async fn write(&self, status: NodeStatus, before: Option<&NodeStatus>) -> anyhow::Result<()> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        let patch = json!({"status": status});
-        let name = self.profile.name.as_str();
-        call("write the Node's status", nodes.patch_status(name, &PatchParams::default(), &Patch::Strategic(&patch)))
-            .await?;
+        let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
+        let patch = Patch::Strategic(node::patch(before, &status));
+        call("write the Node's status", nodes.patch_status(name, &parameters, &patch)).await?;
+        *lock(&self.told) = Some(Told { status, at: self.started.elapsed() });
         Ok(())
     }
 
-    /// Renews the lease: one write, as long as nobody else writes it.
-    async fn renew(&self, node: Option<&Node>) -> anyhow::Result<()> {
-        let leases = self.leases();
-        let name = self.profile.name.as_str();
-        let before = match self.lease.lock().await.take() {
-            Some(lease) if node.is_none() => Some(lease),
-            _ => call("read the Lease", leases.get_opt(name)).await?,
-        };
-        let now = Timestamp::now();
-        if let Claim::TakenUntil { holder, .. } = lease::claim(before.as_ref(), &self.identity, now) {
-            bail!(NameTaken { name: name.to_owned(), holder });
+    /// Puts our labels back where they are not as they should be. Those of others are left.
+    async fn label(&self, present: &BTreeMap<String, String>) -> anyhow::Result<()> {
+        let wanted = node::labels_of(&self.profile, self.started.elapsed());
+        if wanted.iter().all(|(key, value)| present.get(key) == Some(value)) {
+            return Ok(());
         }
-        let owner = node.map(|node| OwnerReference {
-            api_version: "v1".into(),
-            kind: "Node".into(),
-            name: name.to_owned(),
-            uid: node.uid().unwrap_or_default(),
-            ..OwnerReference::default()
-        });
-        let is_new = before.is_none();
-        let lease = lease::renewed(before, name, owner, &self.identity, now);
-        // A lease that another wrote in between has another resourceVersion: this write is refused, and the next one
-        // begins with a read.
-        let written = if is_new {
-            call("create the Lease", leases.create(&PostParams::default(), &lease)).await?
-        } else {
-            call("renew the Lease", leases.replace(name, &PostParams::default(), &lease)).await?
-        };
-        *self.lease.lock().await = Some(written);
-        Ok(())
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
+        let patch = Patch::Merge(json!({"metadata": {"labels": wanted}}));
+        call("label the Node", nodes.patch_metadata(name, &parameters, &patch)).await.map(drop)
     }
 
-    /// Says that the node is going, so that nothing is placed on it while its lease lasts.
+    /// Says that the node is going, so that nothing is placed on it while its lease lasts, and gives its name back.
     pub(super) async fn sign_off(&self) {
-        let health = Health::NotReady { reason: "NodeShutdown".into(), message: "vk-node was told to end".into() };
-        match timeout(SIGN_OFF_TIMEOUT, self.publish(health, None)).await {
+        let work = async {
+            let before = lock(&self.told).as_ref().map(|told| told.status.clone());
+            self.publish(Some(&Trouble::Shutdown), before.as_ref()).await?;
+            self.name.release().await
+        };
+        match timeout(SIGN_OFF_TIMEOUT, work).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!("cannot say good-bye: {error:#}; the lease will run out"),
             Err(_) => warn!("the API server does not answer the good-bye; the lease will run out"),
         }
     }
+}
 
-    fn leases(&self) -> Api<Lease> {
-        Api::namespaced(self.client.clone(), lease::NAMESPACE)
+fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>) -> View<'a> {
+    View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble }
+}
+
+/// Why the node cannot run pods, if that has lasted long enough to be told of.
+fn trouble(health: &mut Health, since: &mut Since) -> Option<Trouble> {
+    let now = Instant::now();
+    let is_lost = *health.link.borrow_and_update() == Link::Lost;
+    let refusal = health.refusal.borrow_and_update().clone();
+    since.lost = is_lost.then(|| since.lost.unwrap_or(now));
+    since.refused = refusal.as_ref().and(Some(since.refused.unwrap_or(now)));
+    let lasts = |since: Option<Instant>, grace| since.is_some_and(|since| now.duration_since(since) >= grace);
+    if lasts(since.lost, PIPE_GRACE) {
+        return Some(Trouble::PipeUnreachable);
+    }
+    refusal.filter(|_| lasts(since.refused, REFUSAL_GRACE)).map(|why| Trouble::PodsRefused { why })
+}
+
+/// Returns when something has lasted so long; never if it is not so, or has been told of already.
+async fn due(since: Option<Instant>, grace: Duration) {
+    match since.map(|since| since + grace).filter(|at| *at > Instant::now()) {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
-/// What the Node's status was last written from, and when.
-struct Published {
-    health: Health,
-    host: HostInfo,
-    at: tokio::time::Instant,
+/// A share of `whole` that is this name's: many nodes in one process do not all write at the same moment.
+fn share(name: &str, whole: Duration) -> Duration {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    let thousandths = u32::try_from(hasher.finish() % 1000).unwrap_or_default();
+    whole / 1000 * thousandths
 }
 
-/// Somebody else works under this node's name.
-#[derive(Debug, thiserror::Error)]
-#[error("the node {name} is held by {holder}: end that vk-node, or choose another --node-name")]
-struct NameTaken {
-    name: String,
-    holder: String,
-}
-
-fn health(link: Link) -> Health {
-    match link {
-        Link::Live => Health::Ready,
-        Link::Lost => Health::NotReady {
-            reason: "PipeUnreachable".into(),
-            message: "the pipe does not answer: start `vk-node pipe` on the host".into(),
-        },
-    }
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A request with a limit on its time, and with what it was for in its error.
-async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+pub(super) async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
     match timeout(CALL_TIMEOUT, request).await {
         Ok(answer) => answer.with_context(|| format!("the API server refused to {what}")),
         Err(_) => Err(anyhow!("the API server took more than {} s to {what}", CALL_TIMEOUT.as_secs())),

@@ -10,10 +10,11 @@ use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::images::ImageMap;
 use vk_node_core::node;
 use vk_pipe::client::PipeClient;
-use vk_task::HostInfo;
 
 use super::api_server::{self, ApiServer};
-use super::{only_one, own_pipe};
+use super::host::Host;
+use super::only_one::{self, OnlyOne};
+use super::own_pipe;
 use crate::credentials;
 use crate::tasks::Mirror;
 
@@ -32,14 +33,6 @@ pub(super) struct Shared {
     servers: Mutex<HashMap<Option<PathBuf>, Arc<ApiServer>>>,
 }
 
-/// What there is once the pipe answers.
-pub(super) struct Host {
-    /// What the pipe has told of the host.
-    pub(super) info: HostInfo,
-    /// Held to the end: the Leases keep nodes on two hosts from sharing a name, this one those on one.
-    pub(super) _only: only_one::OnlyOne,
-}
-
 impl Shared {
     pub(super) fn new(config: NodeConfig) -> Self {
         Self {
@@ -52,13 +45,14 @@ impl Shared {
         }
     }
 
-    /// Waits for the pipe, however long it takes, and takes its directory for this process.
-    pub(super) async fn host(&self) -> anyhow::Result<Host> {
+    /// Waits for the pipe, however long it takes, and takes its directory for this process: the Leases keep nodes on two
+    /// hosts from sharing a name, that those on one.
+    pub(super) async fn host(&self) -> anyhow::Result<(Arc<Host>, OnlyOne)> {
         let info = own_pipe::await_pipe(&self.pipe, &self.config.pipe).await;
-        let _only = only_one::claim(&self.config.pipe.directory)?;
+        let only = only_one::claim(&self.config.pipe.directory)?;
         info!(host = info.hostname, user = info.user, directory = %info.directory.display(), "the pipe answers");
         info!("in force: {}", node::in_force(&info));
-        Ok(Host { info, _only })
+        Ok((Arc::new(Host::new(self.pipe.clone(), info, &self.config).await), only))
     }
 
     /// A node's way to the API server. Nodes with one kubeconfig share it, but those whose certificates are their own.

@@ -17,6 +17,7 @@ use kube::{Api, Client, ResourceExt};
 use kube_runtime::controller::{self, Controller};
 use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{WatchStreamExt, watcher};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
@@ -52,6 +53,7 @@ pub(crate) struct Context {
     provisions: Arc<Provisions>,
     /// The UIDs of the node's own Node object, and of those that it replaces in this very cluster.
     lineage: Vec<String>,
+    refusal: watch::Sender<Option<String>>,
 }
 
 impl Context {
@@ -79,12 +81,31 @@ impl Context {
             wake,
             provisions,
             lineage,
+            refusal: watch::Sender::default(),
         }
     }
 
     /// How many statuses have been written.
     pub(crate) fn status_writes(&self) -> StatusWrites {
         self.status_writes.clone()
+    }
+
+    /// Why the API server does not let the node see its pods, if it does not, now and later.
+    pub(crate) fn refusal(&self) -> watch::Receiver<Option<String>> {
+        self.refusal.subscribe()
+    }
+
+    /// Notes what the watch of the pods has come to. An API server that does not answer refuses nothing.
+    fn note_refusal(&self, event: &watcher::Result<watcher::Event<Pod>>) {
+        let now = match event {
+            Ok(_) => None,
+            Err(
+                watcher::Error::InitialListFailed(kube::Error::Api(status))
+                | watcher::Error::WatchStartFailed(kube::Error::Api(status)),
+            ) if matches!(status.code, 401 | 403) => Some(status.message.clone()),
+            Err(_) => return,
+        };
+        self.refusal.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
     }
 
     /// Has the probes of the pod made that are wanted now.
@@ -161,6 +182,7 @@ fn watch(
                     // The receiver lives as long as the controller.
                     let _ = futures::SinkExt::send(&mut deleted, uid).await;
                 }
+                context.note_refusal(&event);
                 event
             }
         })

@@ -17,6 +17,7 @@
 //! | `POST /v1/pods/{uid}/volumes/{name}/read` | [`ReadRequest`] | the [`FileContent`](crate::FileContent); `NotFound` where there is no such file |
 //! | `DELETE /v1/pods/{uid}` | | 204 when its directory is gone; `Conflict` while a task of it is not final |
 //! | `GET /v1/stats` | | [`Stats`](crate::Stats) |
+//! | `GET /v1/stats/host` | | [`HostUsage`](crate::HostUsage), the first part of the same |
 //! | `POST /v1/dial` | upgraded to [`stream`](crate::stream) | a TCP connection that the host makes |
 //!
 //! A refusal has the status of its reason and an [`ApiError`] as its body.
@@ -73,6 +74,8 @@ pub mod paths {
     pub const DIAL: &str = "/v1/dial";
     /// What is used.
     pub const STATS: &str = "/v1/stats";
+    /// What the host uses.
+    pub const HOST_USAGE: &str = "/v1/stats/host";
     /// The directories of pods.
     pub const PODS: &str = "/v1/pods";
 
@@ -255,7 +258,7 @@ pub struct HostInfo {
     pub os_image: String,
     /// Processors that the pipe may use.
     pub cpus: u32,
-    /// Memory, in bytes.
+    /// Memory that it may use, in bytes: the host's, or what a cgroup above it says.
     pub memory_bytes: u64,
     /// Where the records are, and why there.
     #[serde(default)]

@@ -23,7 +23,7 @@ pub struct Stats {
 pub struct HostUsage {
     /// Processors and memory.
     pub usage: Usage,
-    /// Memory that a new program could get, in bytes: `MemAvailable`.
+    /// Memory that a new program could get, in bytes: `MemAvailable`, or what a cgroup above the pipe leaves.
     pub memory_available_bytes: u64,
     /// When the host was started.
     pub booted_at: Timestamp,

@@ -45,6 +45,7 @@ pub(super) fn router(pipe: Arc<Pipe>) -> Router {
         .route(&format!("{task}/stream"), post(open_stream))
         .route(&format!("{task}/logs"), get(read_logs))
         .route(paths::STATS, get(read_stats))
+        .route(paths::HOST_USAGE, get(read_host_usage))
         .route(paths::DIAL, post(open_dial))
         .route(&format!("{pod}/volumes/{{name}}"), put_method(put_volume))
         .route(&format!("{pod}/volumes/{{name}}/read"), post(read_volume))
@@ -117,6 +118,10 @@ async fn info(State(pipe): State<Arc<Pipe>>) -> Json<HostInfo> {
 
 async fn read_stats(State(pipe): State<Arc<Pipe>>) -> Response {
     axum::Json(&*stats::current(&pipe).await).into_response()
+}
+
+async fn read_host_usage(State(pipe): State<Arc<Pipe>>) -> Response {
+    axum::Json(stats::of_host(&pipe).await).into_response()
 }
 
 async fn list(State(pipe): State<Arc<Pipe>>) -> Json<Vec<TaskView>> {

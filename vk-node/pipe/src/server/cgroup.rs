@@ -143,28 +143,28 @@ fn own_processes() -> Vec<u32> {
 
 /// A place where the cgroup file system of version 2 is to be seen.
 #[derive(Debug, PartialEq, Eq)]
-struct Mount {
+pub(super) struct Mount {
     /// The group that is to be seen there.
     root: PathBuf,
     /// Where.
-    at: PathBuf,
+    pub(super) at: PathBuf,
 }
 
 impl Mount {
     /// Where the group `path` is to be seen.
-    fn directory_of(&self, path: &Path) -> Option<PathBuf> {
+    pub(super) fn directory_of(&self, path: &Path) -> Option<PathBuf> {
         let below = path.strip_prefix(&self.root).ok()?;
         Some(if below.as_os_str().is_empty() { self.at.clone() } else { self.at.join(below) })
     }
 }
 
 /// The group of version 2 in the text of `/proc/self/cgroup`: see cgroups(7).
-fn own_path(text: &str) -> Option<PathBuf> {
+pub(super) fn own_path(text: &str) -> Option<PathBuf> {
     text.lines().find_map(|line| line.strip_prefix("0::")).map(PathBuf::from)
 }
 
 /// The mounts of version 2 in the text of `/proc/self/mountinfo`: see proc_pid_mountinfo(5).
-fn mounts(text: &str) -> Vec<Mount> {
+pub(super) fn mounts(text: &str) -> Vec<Mount> {
     let mount = |line: &str| {
         let (fields, kind) = line.split_once(" - ")?;
         let mut fields = fields.split(' ').skip(3);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
+use super::allowance;
 use vk_task::{Enforcement, HostInfo, MountNamespaces, RecordsPlace, SiteInfo};
 
 /// The variables of the pipe's own environment that each task gets.
@@ -58,6 +59,8 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
     let uname = rustix::system::uname();
     let memory = rustix::system::sysinfo();
     let cpus = rustix::thread::sched_getaffinity(None).map_or(1, |set| set.count());
+    let allowed = allowance::now();
+    let all_memory = memory.totalram.saturating_mul(u64::from(memory.mem_unit));
     HostInfo {
         mount_namespaces: MountNamespaces::Unknown,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -71,8 +74,8 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
         machine_id: fs::read_to_string("/etc/machine-id").unwrap_or_default().trim().to_owned(),
         kernel: uname.release().to_string_lossy().into_owned(),
         os_image: os_image(&fs::read_to_string("/etc/os-release").unwrap_or_default()),
-        cpus,
-        memory_bytes: memory.totalram * u64::from(memory.mem_unit),
+        cpus: allowed.cpus.map_or(cpus, |allowed| allowed.min(cpus)),
+        memory_bytes: allowed.memory_bytes.map_or(all_memory, |allowed| allowed.min(all_memory)),
         records: RecordsPlace { directory: directory.clone(), moved_off: None },
         enforcement: Enforcement::default(),
         site: SiteInfo::default(),

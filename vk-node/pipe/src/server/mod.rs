@@ -13,6 +13,7 @@
 //! - `pods` keeps the directories of pods.
 //! - `events` hears the shims ring.
 
+mod allowance;
 mod api;
 mod audit;
 mod blocking;

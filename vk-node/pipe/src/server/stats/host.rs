@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use vk_record::Dir;
 use vk_task::{Disk, HostUsage, Usage};
 
+use super::super::allowance;
 use super::group::field;
 use super::process::kilobytes;
 
@@ -17,6 +18,7 @@ pub(super) fn usage(records: &Dir) -> HostUsage {
     let (stat, memory, faults) = (read("/proc/stat"), read("/proc/meminfo"), read("/proc/vmstat"));
     let loadavg = read("/proc/loadavg");
     let bytes = |name: &str| kilobytes(&memory, name).unwrap_or_default().saturating_mul(1024);
+    let available = bytes("MemAvailable");
     let used = bytes("MemTotal").saturating_sub(bytes("MemFree"));
     let number = |path: &str| read(path).trim().parse::<u64>().ok();
     let most = [number("/proc/sys/kernel/pid_max"), number("/proc/sys/kernel/threads-max")];
@@ -31,7 +33,7 @@ pub(super) fn usage(records: &Dir) -> HostUsage {
             page_faults: field(&faults, "pgfault").unwrap_or_default(),
             major_page_faults: field(&faults, "pgmajfault").unwrap_or_default(),
         },
-        memory_available_bytes: bytes("MemAvailable"),
+        memory_available_bytes: allowance::now().memory_left_bytes.map_or(available, |left| left.min(available)),
         booted_at: booted_at(&stat),
         processes: processes(&loadavg).unwrap_or_default(),
         max_processes: most.into_iter().flatten().min().unwrap_or_default(),

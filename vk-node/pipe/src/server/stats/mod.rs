@@ -24,7 +24,7 @@ use rustix::fs::Stat as FileStat;
 use tokio::sync::Mutex;
 use vk_record::cgroup::Group;
 use vk_record::{TaskDir, closed_end, names};
-use vk_task::{Stats, TaskId, TaskState, TaskUsage, TaskView, Usage};
+use vk_task::{HostUsage, Stats, TaskId, TaskState, TaskUsage, TaskView, Usage};
 
 use self::disk::PodSizes;
 pub(super) use self::process::is_shim_of;
@@ -81,6 +81,12 @@ struct Memory {
     working_set: u64,
     anonymous: u64,
     usage: u64,
+}
+
+/// What the host uses now: little work, for whoever asks often.
+pub(super) async fn of_host(pipe: &Arc<Pipe>) -> HostUsage {
+    let pipe = Arc::clone(pipe);
+    pipe.clone().blocking.run(move || host::usage(&pipe.records)).await
 }
 
 /// What is used now.

@@ -1,0 +1,162 @@
+//! The Node's conditions: the kubelet's, in its words, and one of our own for the pipe.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{NodeCondition, NodeStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::shortage::Shortage;
+use super::status::{View, in_force};
+use crate::events::{Note, NoteKind};
+
+/// The condition of the pipe's health.
+const PIPE_READY: &str = "vk-cmd.io/PipeReady";
+
+/// Why a node cannot run pods. What it is short of is no such reason: what runs goes on, and the scheduler places nothing
+/// more by the conditions of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The pipe does not answer: nothing can be started or stopped, and nothing is known.
+    PipeUnreachable,
+    /// The API server does not let the node see its pods.
+    PodsRefused {
+        /// In its words.
+        why: String,
+    },
+    /// It was told to end.
+    Shutdown,
+}
+
+impl Trouble {
+    /// In one word.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PipeUnreachable => "PipeUnreachable",
+            Self::PodsRefused { .. } => "PodsRefused",
+            Self::Shutdown => "NodeShutdown",
+        }
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn message(&self) -> String {
+        match self {
+            Self::PipeUnreachable => "the pipe does not answer: start `vk-node pipe` on the host".into(),
+            Self::PodsRefused { why } => format!(
+                "the API server does not let this node see its pods: check that its credentials are its own ({why})"
+            ),
+            Self::Shutdown => "vk-node was told to end; what runs goes on".into(),
+        }
+    }
+}
+
+/// A condition without its times.
+struct Says {
+    kind: &'static str,
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+/// All of them, in the kubelet's order. The times of the last change are kept from `before`.
+pub(super) fn conditions(view: &View<'_>, before: Option<&NodeStatus>, now: Timestamp) -> Vec<NodeCondition> {
+    let shortages = view.shortages;
+    let says = [
+        pressure(
+            "MemoryPressure",
+            shortages.memory,
+            ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+            ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        ),
+        pressure(
+            "DiskPressure",
+            shortages.disk,
+            ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+            ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        ),
+        pressure(
+            "PIDPressure",
+            shortages.processes,
+            ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+            ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        ),
+        pipe(view),
+        ready(view),
+    ];
+    says.into_iter().map(|says| dated(says, before, now)).collect()
+}
+
+fn pressure(kind: &'static str, shortage: Shortage, short: (&str, &str), enough: (&str, &str)) -> Says {
+    let (status, (reason, message)) = match shortage {
+        Shortage::Short { .. } => ("True", short),
+        Shortage::Enough => ("False", enough),
+        Shortage::Unknown => ("Unknown", ("PipeTellsNothing", "the pipe has not told yet what is used")),
+    };
+    Says { kind, status, reason: reason.to_owned(), message: message.to_owned() }
+}
+
+fn pipe(view: &View<'_>) -> Says {
+    match view.trouble {
+        Some(trouble @ Trouble::PipeUnreachable) => says_no(PIPE_READY, trouble),
+        Some(Trouble::PodsRefused { .. } | Trouble::Shutdown) | None => {
+            Says { kind: PIPE_READY, status: "True", reason: "PipeReachable".to_owned(), message: in_force(view.host) }
+        }
+    }
+}
+
+fn ready(view: &View<'_>) -> Says {
+    match view.trouble {
+        Some(trouble) => says_no("Ready", trouble),
+        None => Says {
+            kind: "Ready",
+            status: "True",
+            reason: "KubeletReady".to_owned(),
+            message: "kubelet is posting ready status".to_owned(),
+        },
+    }
+}
+
+fn says_no(kind: &'static str, trouble: &Trouble) -> Says {
+    Says { kind, status: "False", reason: trouble.reason().to_owned(), message: trouble.message() }
+}
+
+fn dated(says: Says, before: Option<&NodeStatus>, now: Timestamp) -> NodeCondition {
+    let old = before.and_then(|s| s.conditions.as_ref()).into_iter().flatten().find(|c| c.type_ == says.kind);
+    let unchanged = old.filter(|c| c.status == says.status).and_then(|c| c.last_transition_time.clone());
+    NodeCondition {
+        type_: says.kind.to_owned(),
+        status: says.status.to_owned(),
+        reason: Some(says.reason),
+        message: Some(says.message),
+        last_heartbeat_time: Some(Time(now)),
+        last_transition_time: Some(unchanged.unwrap_or(Time(now))),
+    }
+}
+
+/// What people are told when conditions change: the kubelet's events.
+#[must_use]
+pub fn changes(node: &str, before: &NodeStatus, after: &NodeStatus) -> Vec<Note> {
+    let status = |of: &NodeStatus, kind: &str| {
+        let conditions = of.conditions.as_deref().unwrap_or_default();
+        conditions.iter().find(|c| c.type_ == kind).map(|c| c.status.clone())
+    };
+    let words = [
+        ("MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
+        ("DiskPressure", "NodeHasDiskPressure", "NodeHasNoDiskPressure"),
+        ("PIDPressure", "NodeHasInsufficientPID", "NodeHasSufficientPID"),
+        ("Ready", "NodeReady", "NodeNotReady"),
+    ];
+    let changed = words.into_iter().filter_map(|(kind, if_true, if_false)| {
+        let now = status(after, kind)?;
+        let was = status(before, kind)?;
+        let reason = match now.as_str() {
+            _ if was == now => return None,
+            "True" => if_true,
+            // That there is enough is no news where nobody knew.
+            "False" if was == "True" => if_false,
+            _ => return None,
+        };
+        Some(Note::new(NoteKind::Normal, reason, format!("Node {node} status is now: {reason}")))
+    });
+    changed.collect()
+}
