@@ -212,12 +212,12 @@ async fn a_hook_may_ask_for_a_page() {
 #[tokio::test]
 async fn a_deadline_ends_sidecars_as_well() {
     let room = room("late").await;
-    let _site = room.site("vk-late").await;
+    let _site = room.site("vk-deadlines").await;
     let mut side = script("side", "exec sleep 1000");
     side["restartPolicy"] = json!("Always");
     room.pod_of(
         "late",
-        "vk-late",
+        "vk-deadlines",
         json!({
             "restartPolicy": "Never", "activeDeadlineSeconds": 2,
             "initContainers": [side], "containers": [script("main", "exec sleep 1000")],
