@@ -35,7 +35,7 @@ async fn a_wrong_site_file_is_told_by_the_node() {
     site.write_site_file("version: 1\npolicies: {}\n").unwrap();
     let told = wait::until("the node to tell of its site's file", LONG, GLANCE, async || {
         // The pipe looks at the file when it is asked for something.
-        let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].message}"#;
+        let path = r#"jsonpath={.status.conditions[?(@.type=="vk-cmd.io/PipeReady")].message}"#;
         let said = room.says(&["get", "node", "vk-wrong-file", "-o", path]).await;
         Ok(if said.contains("policies") { Probe::Ready(said) } else { Probe::not_yet(said) })
     });

@@ -121,7 +121,7 @@ async fn by_pod(room: &Room, site: &Site, name: &str, with_token: bool) {
 
 /// The site's node says which runtime its images are run by.
 async fn says_runtime(room: &Room, site: &Site, runtime: &str) {
-    let path = r#"jsonpath={.status.conditions[?(@.type=="Ready")].message}"#;
+    let path = r#"jsonpath={.status.conditions[?(@.type=="vk-cmd.io/PipeReady")].message}"#;
     let said = room.says(&["get", "node", site.node_name(), "-o", path]).await;
     assert!(said.contains(&format!("images by {runtime}")), "{said}");
 }
