@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use vk_cmd_e2e::exec;
 use vk_cmd_e2e::wait::{self, Probe};
 
+use crate::events::told;
 use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, Room, room};
 
@@ -141,13 +142,8 @@ async fn a_container_that_does_not_live_is_run_again() {
     let pod = room.container("lives", "to run again", |c| c.ready && c.restart_count > 0).await;
     let ended = container_of(&pod).unwrap().last_state.clone().unwrap().terminated.unwrap();
     assert!([137, 143].contains(&ended.exit_code), "{ended:?}");
-    let what = "the event that tells why";
-    let told = wait::until(what, LONG, GLANCE, async || {
-        let events = room.says(&["get", "events", "--field-selector=reason=Unhealthy"]).await;
-        let is_told = events.contains("Liveness probe failed: it is not there");
-        Ok(if is_told { Probe::Ready(()) } else { Probe::not_yet(events) })
-    });
-    told.await.unwrap();
+    let why = [("Unhealthy", "Liveness probe failed: it is not there")];
+    told(&room.client, Some(&room.namespace), "lives", &why).await;
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use vk_cmd_e2e::scratch::Scratch;
 use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
+use crate::events::told;
 use crate::ground::{GLANCE, LONG, Room, room};
 use crate::plain_pods::{phase, placed};
 
@@ -210,13 +211,8 @@ async fn what_is_missing_is_waited_for() {
     room.says(&["patch", "secret", "later", "-p", r#"{"stringData": {"k": "2"}}"#]).await;
     room.pod("waits", "to succeed", |pod| phase(pod) == "Succeeded").await;
     assert_eq!(room.says(&["logs", "waits"]).await, "12");
-    let told = wait::until("an event", LONG, GLANCE, async || {
-        let events =
-            room.says(&["get", "events", "--field-selector", "reason=FailedMount,involvedObject.name=waits"]).await;
-        let is_told = events.contains("configmap \"later\" not found");
-        Ok(if is_told { Probe::Ready(()) } else { Probe::not_yet(events) })
-    });
-    told.await.unwrap();
+    let why = [("FailedMount", "configmap \"later\" not found")];
+    told(&room.client, Some(&room.namespace), "waits", &why).await;
 }
 
 #[tokio::test]

@@ -67,7 +67,8 @@ struct Shared {
     node: NodeFacts,
     events: Events,
     objects: Objects,
-    news: Mutex<Option<mpsc::Sender<PodKey>>>,
+    /// The pods that are to be looked at because something has changed about their volumes.
+    news: mpsc::Sender<PodKey>,
     /// What was last told of each pod's volumes that could not be renewed.
     told: Mutex<HashMap<String, String>>,
 }
@@ -88,24 +89,25 @@ impl Drop for Kept {
 }
 
 impl Provisions {
-    pub(crate) fn new(client: Client, pipe: PipeClient, node: NodeFacts, events: Events) -> Self {
+    /// What nobody has asked for anything yet, and the pods that are to be looked at because something has changed about
+    /// their volumes.
+    pub(crate) fn new(
+        client: Client,
+        pipe: PipeClient,
+        node: NodeFacts,
+        events: Events,
+    ) -> (Self, mpsc::Receiver<PodKey>) {
+        let (news, changed) = mpsc::channel(WAITING_NEWS);
         let shared = Shared {
             objects: Objects::new(client.clone()),
             client: client.clone(),
             pipe,
             node,
             events,
-            news: Mutex::default(),
+            news,
             told: Mutex::default(),
         };
-        Self { shared: shared.into(), services: Services::new(client), pods: Mutex::default() }
-    }
-
-    /// The pods that are to be looked at because something has changed about their volumes.
-    pub(crate) fn listen(&self) -> mpsc::Receiver<PodKey> {
-        let (sender, receiver) = mpsc::channel(WAITING_NEWS);
-        *self.shared.news.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
-        receiver
+        (Self { shared: shared.into(), services: Services::new(client), pods: Mutex::default() }, changed)
     }
 
     /// Keeps the volumes of a pod as they should be from now on: a pod that has not come to its end.
@@ -208,10 +210,6 @@ impl Provisions {
 }
 
 impl Shared {
-    fn news(&self) -> Option<mpsc::Sender<PodKey>> {
-        self.news.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     /// Whether this is not what was last told of the pod.
     fn tell_once(&self, uid: &str, message: &str) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);

@@ -14,7 +14,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Resource};
 use kube_runtime::WatchStreamExt;
-use kube_runtime::watcher::{self, Event, watcher};
+use kube_runtime::watcher::watch_object;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -108,23 +108,11 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
     Content: From<K>,
 {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    // What a list has told so far.
-    let mut listed = None;
-    while let Some(event) = events.next().await {
-        let seen = match event {
-            Ok(Event::Init) => {
-                listed = None;
-                continue;
-            }
-            Ok(Event::InitApply(object)) => {
-                listed = Some(Content::from(object));
-                continue;
-            }
-            Ok(Event::InitDone) => listed.take().map_or(Seen::Gone, |content| Seen::There(content.into())),
-            Ok(Event::Apply(object)) => Seen::There(Content::from(object).into()),
-            Ok(Event::Delete(_)) => Seen::Gone,
+    let mut looks = std::pin::pin!(watch_object(api, &name).default_backoff());
+    while let Some(look) = looks.next().await {
+        let seen = match look {
+            Ok(Some(object)) => Seen::There(Content::from(object).into()),
+            Ok(None) => Seen::Gone,
             Err(error) => {
                 // What was seen before still stands.
                 if matches!(*sender.borrow(), Seen::There(_) | Seen::Gone) {

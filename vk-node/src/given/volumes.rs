@@ -202,10 +202,8 @@ impl Keeper {
             }
         }
         self.state.send_replace(now);
-        // Nobody listens before the pods are looked at, and then they will be.
-        if let Some(mut news) = self.shared.news() {
-            let _ = news.send(self.key.clone()).await;
-        }
+        // The receiver lives as long as the controller, and without that there is nobody to be told.
+        let _ = self.shared.news.clone().send(self.key.clone()).await;
     }
 }
 

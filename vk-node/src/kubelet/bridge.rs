@@ -9,13 +9,13 @@ use bytes::Bytes;
 use tracing::debug;
 use vk_pipe::client::ClientError;
 use vk_pipe::{StreamEvent, StreamHandle, StreamInput, StreamOutput};
+use vk_record::chain;
 use vk_streaming::Gone;
 use vk_streaming::session::{Input, InputEvent, Output, Session};
 use vk_streaming::status::Status;
 use vk_task::stream::{StreamEnd, TerminalSize};
 use vk_task::{ApiError, End, ErrorReason};
 
-use super::command::chain;
 use super::streams::Client;
 
 /// What is at the other end.

@@ -1,7 +1,5 @@
 //! `/exec`, `/attach` and `/run`: programs beside a container's own, and its own.
 
-use std::error::Error;
-
 use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
@@ -10,6 +8,7 @@ use axum::routing::{MethodFilter, on};
 use tracing::debug;
 use vk_pipe::StreamEvent;
 use vk_pipe::client::{ClientError, PipeClient};
+use vk_record::chain;
 use vk_streaming::negotiate;
 use vk_streaming::session::{NoSession, Session, Wanted};
 use vk_streaming::status::Status;
@@ -189,15 +188,4 @@ async fn output(context: &Context, task: &TaskId, argv: Vec<String>, user: &str)
             StreamEvent::Ended(StreamEnd::Closed) => return Err(internal("the stream ended without an end".into())),
         }
     }
-}
-
-/// An error with what led to it.
-pub(super) fn chain(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    text
 }

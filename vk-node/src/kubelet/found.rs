@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 use serde::Deserialize;
-use vk_task::{ApiError, ErrorReason, Origin, TaskState, TaskView};
+use vk_task::{ApiError, ErrorReason, TaskState, TaskView};
 
 use super::Context;
 
@@ -96,12 +96,7 @@ impl Named {
 /// The runs of a container, the last one last.
 pub(super) fn runs(context: &Context, pod: &Pod, container: &str) -> Vec<TaskView> {
     let all = context.mirror.of_pod(&pod.uid().unwrap_or_default()).into_iter();
-    let mut runs: Vec<(u32, TaskView)> = all
-        .filter_map(|task| match &task.origin {
-            Origin::Pod(run) if run.container == container => Some((run.restart, task)),
-            Origin::Pod(_) | Origin::Fifo { .. } => None,
-        })
-        .collect();
+    let mut runs: Vec<(u32, TaskView)> = all.filter_map(|task| Some((task.run_of(container)?, task))).collect();
     runs.sort_by_key(|(restart, _)| *restart);
     runs.into_iter().map(|(_, task)| task).collect()
 }

@@ -11,10 +11,10 @@ use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ContainerStateWaiting;
 use vk_pipe::client::ClientError;
+use vk_record::chain;
 use vk_task::{LogQuery, LogStream, TaskState, TaskView};
 
 use super::Context;
-use super::command::chain;
 use super::found::{Named, Refused, runs, status_of};
 
 pub(super) fn routes() -> Router<Context> {

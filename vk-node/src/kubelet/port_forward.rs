@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tracing::debug;
 use vk_pipe::client::PipeClient;
 use vk_pipe::{StreamEvent, StreamInput, StreamOutput};
+use vk_record::chain;
 use vk_streaming::Gone;
 use vk_streaming::forward::{Forward, ForwardInput, ForwardOutput, Forwards, HalfClose};
 use vk_streaming::negotiate;
@@ -17,7 +18,6 @@ use vk_task::stream::{DialRequest, DialTarget, StreamEnd};
 use vk_task::{DirName, TaskState};
 
 use super::Context;
-use super::command::chain;
 use super::found::{Named, Refused};
 use super::streams::{Client, ENDS, parameters, refuse, user};
 

@@ -91,7 +91,7 @@ pub(super) async fn run(
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
     let streams = kubelet::Streams::default();
-    let context = pods::Context::new(
+    let (context, news) = pods::Context::new(
         server.client.clone(),
         pipe.clone(),
         mirror.clone(),
@@ -120,7 +120,7 @@ pub(super) async fn run(
         serving.shown(),
         server.client_ca.as_deref(),
     )?;
-    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts);
+    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts, news);
     // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
     // the node, and what the others have not finished is taken up again from the records by the next start.
     tokio::select! {

@@ -7,7 +7,8 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::{Api, PartialObjectMeta};
 use kube::{Client, ResourceExt};
-use kube_runtime::{WatchStreamExt, watcher};
+use kube_runtime::WatchStreamExt;
+use kube_runtime::watcher::watch_object;
 use tokio::sync::watch;
 use tracing::debug;
 
@@ -25,23 +26,12 @@ pub(super) enum OwnNode {
 
 /// Follows it for ever.
 pub(super) async fn follow(client: Client, name: &str, told: &watch::Sender<OwnNode>) {
-    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut events = std::pin::pin!(watcher(Api::<PartialObjectMeta<Node>>::all(client), config).default_backoff());
-    // In a list that is being read: none so far.
-    let mut listed: Option<OwnNode> = None;
-    while let Some(event) = events.next().await {
-        let now = match event {
-            Ok(watcher::Event::Init) => {
-                listed = None;
-                continue;
-            }
-            Ok(watcher::Event::InitApply(node)) => {
-                listed = Some(there(&node));
-                continue;
-            }
-            Ok(watcher::Event::InitDone) => listed.take().unwrap_or(OwnNode::Gone),
-            Ok(watcher::Event::Apply(node)) => there(&node),
-            Ok(watcher::Event::Delete(_)) => OwnNode::Gone,
+    let node = Api::<PartialObjectMeta<Node>>::all(client);
+    let mut looks = std::pin::pin!(watch_object(node, name).default_backoff());
+    while let Some(look) = looks.next().await {
+        let now = match look {
+            Ok(Some(node)) => OwnNode::There(node.labels().clone()),
+            Ok(None) => OwnNode::Gone,
             Err(error) => {
                 debug!(%error, "the node's own watch broke; it begins again");
                 continue;
@@ -49,8 +39,4 @@ pub(super) async fn follow(client: Client, name: &str, told: &watch::Sender<OwnN
         };
         told.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
     }
-}
-
-fn there(node: &PartialObjectMeta<Node>) -> OwnNode {
-    OwnNode::There(node.labels().clone())
 }

@@ -23,6 +23,7 @@ use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::trouble;
 use vk_pipe::client::PipeClient;
+use vk_task::TaskView;
 
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
@@ -56,6 +57,14 @@ pub(crate) struct Context {
     refusal: watch::Sender<Option<String>>,
 }
 
+/// The pods that are to be looked at because something of theirs has been done beside the controller.
+pub(crate) struct News {
+    /// A hook.
+    hooks: mpsc::Receiver<PodKey>,
+    /// Their volumes have changed their state.
+    volumes: mpsc::Receiver<PodKey>,
+}
+
 impl Context {
     pub(crate) fn new(
         client: Client,
@@ -65,11 +74,10 @@ impl Context {
         events: Events,
         prober: Prober,
         lineage: Vec<String>,
-    ) -> Self {
-        // Nobody listens until the controller runs, and nothing is said before.
-        let (wake, _) = mpsc::channel(WAITING_HOOKS);
-        let provisions = Provisions::new(client.clone(), pipe.clone(), node.clone(), events.clone()).into();
-        Self {
+    ) -> (Self, News) {
+        let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
+        let (provisions, volumes) = Provisions::new(client.clone(), pipe.clone(), node.clone(), events.clone());
+        let context = Self {
             client,
             pipe,
             mirror,
@@ -79,10 +87,11 @@ impl Context {
             events,
             prober,
             wake,
-            provisions,
+            provisions: provisions.into(),
             lineage,
             refusal: watch::Sender::default(),
-        }
+        };
+        (context, News { hooks, volumes })
     }
 
     /// How many statuses have been written.
@@ -109,9 +118,9 @@ impl Context {
     }
 
     /// Has the probes of the pod made that are wanted now.
-    fn look_at_probes(&self, pod: &Pod, remembered: &Remembered) {
+    fn look_at_probes(&self, pod: &Pod, remembered: &Remembered, tasks: &[TaskView]) {
         if let Ok(admitted) = &remembered.admitted {
-            self.prober.look(pod, admitted, &self.mirror.of_pod(&admitted.key.uid));
+            self.prober.look(pod, admitted, tasks);
         }
     }
 }
@@ -123,15 +132,14 @@ pub(crate) fn store() -> (Store<Pod>, reflector::store::Writer<Pod>) {
 
 /// Runs the controller and the care for orphans, for ever.
 pub(crate) async fn run(
-    mut context: Context,
+    context: Context,
     (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
     changes: mpsc::Receiver<Change>,
     verdicts: mpsc::Receiver<PodKey>,
+    news: News,
 ) {
-    let (wake, woken) = mpsc::channel(WAITING_HOOKS);
-    context.wake = wake;
     let context = Arc::new(context);
-    let made = volumes_made(&context);
+    let made = volumes_made(&context, news.volumes);
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
     let pods = watch(&context, writer, deleted);
     let (again_all, all) = mpsc::channel(1);
@@ -140,7 +148,7 @@ pub(crate) async fn run(
     let controller = Controller::for_stream(pods, store)
         .with_config(controller::Config::default().concurrency(0))
         .reconcile_on(changed)
-        .reconcile_on(stream::select(verdicts, woken).map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
+        .reconcile_on(stream::select(verdicts, news.hooks).map(|key| ObjectRef::new(&key.name).within(&key.namespace)))
         .reconcile_on(made)
         .reconcile_all_on(all)
         .run(reconcile::reconcile, reconcile::on_error, context)
@@ -191,9 +199,12 @@ fn watch(
 
 /// The pods whose volumes have been made, or cannot be for another reason than before: whatever waits for them is tried again
 /// at once.
-fn volumes_made(context: &Arc<Context>) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
+fn volumes_made(
+    context: &Arc<Context>,
+    news: mpsc::Receiver<PodKey>,
+) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
     let context = context.clone();
-    context.provisions.listen().map(move |key| {
+    news.map(move |key| {
         context
             .memory
             .change(&key.uid, |entry| entry.troubles.retain(|_, trouble| trouble.reason != trouble::CREATING));

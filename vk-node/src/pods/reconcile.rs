@@ -10,6 +10,7 @@ use kube_runtime::controller::Action;
 use tracing::debug;
 use vk_node_core::facts::{Deletion, Facts};
 use vk_node_core::life::{self, Decision};
+use vk_task::TaskView;
 
 use super::Context;
 use super::act::{self, ActError, Did};
@@ -31,14 +32,16 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
             context.provisions.keep(&of_store, admitted);
         }
         let now = Timestamp::now();
-        context.look_at_probes(&pod, &remembered);
-        let Decision { steps, again_at, is_stopping } = decide(&pod, &remembered, &context, now);
-        context.memory.change(&pod.uid().unwrap_or_default(), |entry| {
+        let uid = pod.uid().unwrap_or_default();
+        let tasks = context.mirror.of_pod(&uid);
+        context.look_at_probes(&pod, &remembered, &tasks);
+        let Decision { steps, again_at, is_stopping } = decide(&pod, &uid, &tasks, &remembered, &context, now);
+        context.memory.change(&uid, |entry| {
             entry.stopping_since = is_stopping.then(|| entry.stopping_since.unwrap_or(now));
         });
         debug!(pod = pod.name_any(), ?steps, "decided");
         if act::all(steps, &pod, &remembered, &context).await? == Did::All {
-            context.memory.change(&pod.uid().unwrap_or_default(), |entry| entry.failures = 0);
+            context.memory.change(&uid, |entry| entry.failures = 0);
             let wait = again_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
             return Ok(wait.map_or_else(Action::await_change, Action::requeue));
         }
@@ -46,17 +49,24 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
 }
 
 /// Gathers the facts about a pod and decides.
-fn decide(pod: &Pod, remembered: &Remembered, context: &Context, now: Timestamp) -> Decision {
+fn decide(
+    pod: &Pod,
+    uid: &str,
+    tasks: &[TaskView],
+    remembered: &Remembered,
+    context: &Context,
+    now: Timestamp,
+) -> Decision {
     life::decide(&Facts {
         admitted: remembered.admitted.as_ref(),
         deletion: deletion(pod),
         published: &pod.status.clone().unwrap_or_default(),
-        tasks: &context.mirror.of_pod(&pod.uid().unwrap_or_default()),
+        tasks,
         troubles: &remembered.troubles,
         hooks: &remembered.hooks,
         back_off_from: &remembered.back_off_from,
         stopping_since: remembered.stopping_since,
-        probed: &context.prober.told(&pod.uid().unwrap_or_default()),
+        probed: &context.prober.told(uid),
         node: &context.node,
         now,
     })

@@ -26,7 +26,7 @@ use vk_node_core::admit::{AdmittedContainer, AdmittedPod, PodKey};
 use vk_node_core::facts::{NodeFacts, Probe, Probed};
 use vk_node_core::probe::{self, Kind, Seen};
 use vk_pipe::client::PipeClient;
-use vk_task::{Origin, TaskState, TaskView};
+use vk_task::{TaskState, TaskView};
 
 pub(crate) use self::ask::{Means, Outcome, hook};
 use self::counts::Counts;
@@ -232,9 +232,6 @@ impl Shared {
 
 /// The last run of a container.
 fn latest<'a>(container: &str, tasks: &'a [TaskView]) -> Option<(u32, &'a TaskView)> {
-    let runs = tasks.iter().filter_map(|task| match &task.origin {
-        Origin::Pod(run) if run.container == container => Some((run.restart, task)),
-        Origin::Pod(_) | Origin::Fifo { .. } => None,
-    });
+    let runs = tasks.iter().filter_map(|task| Some((task.run_of(container)?, task)));
     runs.max_by_key(|(restart, _)| *restart)
 }

@@ -129,6 +129,17 @@ pub struct TaskView {
     pub termination_message: Option<String>,
 }
 
+impl TaskView {
+    /// Which run it is of the container of this name: how many came before; `None` where it is none of that container.
+    #[must_use]
+    pub fn run_of(&self, container: &str) -> Option<u32> {
+        match &self.origin {
+            Origin::Pod(run) if run.container == container => Some(run.restart),
+            Origin::Pod(_) | Origin::Fifo { .. } => None,
+        }
+    }
+}
+
 /// The longest termination message: the kubelet's figure.
 pub const MAX_TERMINATION_MESSAGE_BYTES: usize = 4096;
 /// How much of the output stands in for one at most, in bytes and in lines: the kubelet's figures.

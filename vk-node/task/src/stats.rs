@@ -51,8 +51,8 @@ pub struct TaskUsage {
     pub log_bytes: u64,
 }
 
-/// Processors and memory that are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Processors and memory that are used. The default is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
     /// When this was measured.

@@ -49,15 +49,7 @@ fn a_node_made_again_knows_its_forebears() {
 fn usage(memory: u64, disk: u64, inodes: u64, processes: u64) -> HostUsage {
     let at = Timestamp::UNIX_EPOCH;
     HostUsage {
-        usage: Usage {
-            at,
-            cpu_nanos: 0,
-            memory_working_set_bytes: 0,
-            memory_rss_bytes: 0,
-            memory_usage_bytes: 0,
-            page_faults: 0,
-            major_page_faults: 0,
-        },
+        usage: Usage { at, ..Usage::default() },
         memory_available_bytes: memory,
         booted_at: at,
         processes,

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
-use vk_task::{Origin, TaskId, TaskView};
+use vk_task::{TaskId, TaskView};
 
 use self::outcome::{UNKNOWN_EXIT_CODE, outcome_of_published, state_of};
 use crate::admit::AdmittedPod;
@@ -95,14 +95,8 @@ pub(crate) fn all_published(status: &PodStatus) -> impl Iterator<Item = &Contain
 }
 
 fn history(name: &str, facts: &Facts<'_>) -> History {
-    let mut runs: Vec<(u32, &TaskView)> = facts
-        .tasks
-        .iter()
-        .filter_map(|task| match &task.origin {
-            Origin::Pod(run) if run.container == name => Some((run.restart, task)),
-            Origin::Pod(_) | Origin::Fifo { .. } => None,
-        })
-        .collect();
+    let mut runs: Vec<(u32, &TaskView)> =
+        facts.tasks.iter().filter_map(|task| Some((task.run_of(name)?, task))).collect();
     runs.sort_by_key(|(restart, _)| *restart);
     let published = published_of(facts.published, name);
     // Records that are older than what was published say nothing of the last run: it was there.

@@ -169,16 +169,7 @@ fn fs(disk: Disk, time: Time, used_bytes: u64, inodes_used: Option<u64>) -> FsSt
 }
 
 fn sum<'a>(all: impl Iterator<Item = &'a Usage>) -> Usage {
-    let nothing = Usage {
-        at: jiff::Timestamp::UNIX_EPOCH,
-        cpu_nanos: 0,
-        memory_working_set_bytes: 0,
-        memory_rss_bytes: 0,
-        memory_usage_bytes: 0,
-        page_faults: 0,
-        major_page_faults: 0,
-    };
-    all.fold(nothing, |sum, one| Usage {
+    all.fold(Usage::default(), |sum, one| Usage {
         at: sum.at.max(one.at),
         cpu_nanos: sum.cpu_nanos.saturating_add(one.cpu_nanos),
         memory_working_set_bytes: sum.memory_working_set_bytes.saturating_add(one.memory_working_set_bytes),

@@ -60,15 +60,7 @@ mod tests {
     use super::*;
 
     fn stats(second: i64) -> Arc<Stats> {
-        let usage = Usage {
-            at: Timestamp::from_second(second).unwrap(),
-            cpu_nanos: 0,
-            memory_working_set_bytes: 0,
-            memory_rss_bytes: 0,
-            memory_usage_bytes: 0,
-            page_faults: 0,
-            major_page_faults: 0,
-        };
+        let usage = Usage { at: Timestamp::from_second(second).unwrap(), ..Usage::default() };
         let disk = Disk { capacity_bytes: 0, available_bytes: 0, inodes: 0, inodes_free: 0 };
         let host = HostUsage {
             usage,

@@ -1,13 +1,13 @@
 //! Connections to what a pod listens on. They are made by the host, through the pipe: the node may be in a container
 //! from where the host's ports cannot be reached.
 
-use std::error::Error as _;
 use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
-use vk_pipe::client::{ClientError, PipeClient};
+use vk_pipe::client::PipeClient;
 use vk_pipe::{StreamEvent, StreamInput, StreamOutput};
+use vk_record::chain;
 use vk_task::DirName;
 use vk_task::stream::{DialRequest, DialTarget, StreamEnd};
 
@@ -44,9 +44,9 @@ impl Dial for PipeDialer {
     async fn dial(&self, host: Option<&str>, port: u16) -> Result<DuplexStream, DialError> {
         let target = DialTarget::Probe { host: host.map(str::to_owned), port };
         let asked = self.pipe.dial(&DialRequest { pod: self.pod.clone(), target }).await;
-        let (input, mut output) = asked.map_err(|e| DialError::Pipe(in_full(&e)))?.split();
+        let (input, mut output) = asked.map_err(|e| DialError::Pipe(chain(&e)))?.split();
         // An empty frame says that it is connected.
-        let first = match output.next().await.map_err(|e| DialError::Pipe(in_full(&e)))? {
+        let first = match output.next().await.map_err(|e| DialError::Pipe(chain(&e)))? {
             StreamEvent::Stdout(bytes) => bytes,
             StreamEvent::Ended(StreamEnd::Failed { error }) => return Err(DialError::Refused(error.message)),
             StreamEvent::Ended(_) | StreamEvent::Closed(_) | StreamEvent::Stderr(_) => Bytes::new(),
@@ -94,17 +94,6 @@ async fn carry(
         end = out => end,
         end = back => end,
     }
-}
-
-/// An error with what caused it.
-pub(super) fn in_full(error: &ClientError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    text
 }
 
 /// Connects to this machine's own ports, whatever the host: for tests of what is spoken over a connection.

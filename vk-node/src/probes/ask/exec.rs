@@ -6,10 +6,10 @@ use tokio::time::timeout;
 use vk_node_core::probe::machine::Answer;
 use vk_pipe::StreamEvent;
 use vk_pipe::client::{ClientError, PipeClient};
+use vk_record::chain;
 use vk_task::stream::StreamEnd;
 use vk_task::{End, TaskId};
 
-use super::dial::in_full;
 use super::{MAX_ANSWER_BYTES, seconds};
 
 /// Who asks, in the audit log.
@@ -19,7 +19,7 @@ const USER: &str = "system:probe";
 pub(super) async fn run(pipe: &PipeClient, task: &TaskId, argv: &[String], within: Duration) -> Answer {
     match timeout(within, to_its_end(pipe, task, argv, USER)).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => Answer::Error { message: in_full(&error) },
+        Ok(Err(error)) => Answer::Error { message: chain(&error) },
         Err(_) => Answer::Failure {
             message: format!("command timed out: {:?} timed out after {}", argv.join(" "), seconds(within)),
         },

@@ -4,9 +4,10 @@ use tracing::debug;
 use vk_node_core::admit::HookAction;
 use vk_node_core::probe::machine::Answer;
 use vk_pipe::client::ClientError;
+use vk_record::chain;
 use vk_task::ErrorReason;
 
-use super::dial::{PipeDialer, in_full};
+use super::dial::PipeDialer;
 use super::{Means, exec, http};
 
 /// Who asks, in the audit log.
@@ -35,7 +36,7 @@ pub(crate) async fn run(action: &HookAction, means: &Means<'_>) -> Outcome {
             }
             Ok(Answer::Error { message }) => Outcome::Failed(message),
             Err(ClientError::Refused(error)) if is_final(error.reason) => Outcome::Failed(error.message),
-            Err(error) => Outcome::Interrupted(in_full(&error)),
+            Err(error) => Outcome::Interrupted(chain(&error)),
         },
         HookAction::Http(action) => {
             let dialer = PipeDialer { pipe: means.pipe.clone(), pod: means.pod.clone() };
