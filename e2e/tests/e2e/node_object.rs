@@ -151,8 +151,9 @@ async fn what_others_do_to_a_node_is_mended_and_what_is_theirs_is_left() {
     site.stop_node().unwrap();
     let gone = room.node("vk-mended", "to say that it is shut down", |node| is(node, "Ready", "False")).await;
     assert_eq!(reason(&gone, "Ready"), "NodeShutdown");
-    let spec = leases.get("vk-mended").await.unwrap().spec.unwrap();
-    assert!(spec.holder_identity.unwrap_or_default().is_empty(), "another host may take the name at once");
+    // The lease belonged to the object that was deleted: the garbage collector may have taken it meanwhile.
+    let holder = leases.get_opt("vk-mended").await.unwrap().and_then(|lease| lease.spec?.holder_identity);
+    assert_eq!(holder.unwrap_or_default(), "", "another host may take the name at once");
     site.start_node().unwrap();
     room.node("vk-mended", "to be ready again", |node| is(node, "Ready", "True")).await;
 

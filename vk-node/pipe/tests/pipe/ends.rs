@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::ptrace;
@@ -18,7 +16,9 @@ use vk_task::{
 };
 
 use crate::Test;
-use crate::support::{Host, PATIENCE, block_on, eventually, exec, id, kill, script, stop_in, until_view, with_env};
+use crate::support::{
+    Host, PATIENCE, block_on, copy_program, eventually, exec, id, kill, script, stop_in, until_view, with_env,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("a_process_that_a_tracer_holds_on_to_is_told_of", traced),
@@ -64,17 +64,12 @@ fn another_users() {
         return;
     }
     block_on(async {
-        let (program, becomes_root) = (host.file("program"), host.file("becomes-root"));
-        for copy in [&program, &becomes_root] {
-            fs::copy("/proc/self/exe", copy).unwrap();
-        }
+        let becomes_root = host.file("becomes-root");
+        copy_program(&std::env::current_exe().unwrap(), &becomes_root);
         fs::set_permissions(&becomes_root, fs::Permissions::from_mode(0o4755)).unwrap();
-        chown(host.home(), Some(USER), Some(USER)).unwrap();
         fs::create_dir(host.directory()).unwrap();
         chown(host.directory(), Some(USER), Some(USER)).unwrap();
-        let mut command = Command::new(&program);
-        command.arg("pipe").arg(host.directory()).env("HOME", host.home()).uid(USER).gid(USER);
-        host.spawn_pipe_as(command);
+        host.spawn_pipe_of(USER);
         host.wait_for_pipe().await;
         let (stopped, orphaned) = (id("stopped"), id("orphaned"));
         let mut mains = Vec::new();

@@ -1,9 +1,8 @@
 //! Mounts of a task's own, as root and as another user: what it sees where, and that all else is as without them.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use vk_record::process::Stat;
@@ -15,7 +14,7 @@ use vk_task::{
 use crate::Test;
 use crate::pods::{files, mount, name, put, refusal};
 use crate::streams::all;
-use crate::support::{Host, PATIENCE, block_on, eventually, exec, id, kill, script, stop_in};
+use crate::support::{Host, PATIENCE, block_on, copy_program, eventually, exec, id, kill, script, stop_in};
 
 pub(crate) const TESTS: &[Test] = &[
     ("mounts_show_where_they_are_to_be", || as_each(shown)),
@@ -43,14 +42,7 @@ fn as_each(test: fn(Host)) {
     }
     block_on(async {
         let mut host = Host::without_pipe();
-        let program = host.file("program");
-        fs::copy("/proc/self/exe", &program).unwrap();
-        chown(host.home(), Some(USER), Some(USER)).unwrap();
-        let mut command = Command::new(&program);
-        command.arg("pipe").arg(host.directory()).env("HOME", host.home());
-        std::os::unix::process::CommandExt::uid(&mut command, USER);
-        std::os::unix::process::CommandExt::gid(&mut command, USER);
-        host.spawn_pipe_as(command);
+        host.spawn_pipe_of(USER);
         host.wait_for_pipe().await;
         host
     })
@@ -280,7 +272,7 @@ fn failed(host: Host) {
             assert!(said.contains("it has more than 10000 entries: mount at a path that is there"), "{said}");
         }
         // A program that is only there in a mount, and one that is not.
-        fs::copy("/bin/true", host.pod().join("volumes/scratch/program")).unwrap();
+        copy_program(Path::new("/bin/true"), &host.pod().join("volumes/scratch/program"));
         let run = async |name: &str, program: &str| {
             let mounts = vec![mount("scratch", "/vk-data")];
             host.client.start(&id(name), &TaskSpec { mounts, ..exec(&[program]) }).await.unwrap();

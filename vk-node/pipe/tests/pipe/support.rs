@@ -157,6 +157,19 @@ impl Host {
         self.pipe = Some(command.spawn().unwrap());
     }
 
+    /// Starts a pipe of this user, who can execute a copy of this program where it can be reached, and owns the home
+    /// directory. Only root can do that.
+    pub(crate) fn spawn_pipe_of(&mut self, user: u32) {
+        let program = self.file("program");
+        copy_program(&std::env::current_exe().unwrap(), &program);
+        std::os::unix::fs::chown(self.home(), Some(user), Some(user)).unwrap();
+        let mut command = Command::new(&program);
+        command.arg("pipe").arg(self.directory()).env("HOME", self.home());
+        std::os::unix::process::CommandExt::uid(&mut command, user);
+        std::os::unix::process::CommandExt::gid(&mut command, user);
+        self.spawn_pipe_as(command);
+    }
+
     pub(crate) async fn wait_for_pipe(&mut self) {
         loop {
             match self.client.info().await {
@@ -330,4 +343,11 @@ pub(crate) async fn eventually(what: &str, check: impl Fn() -> bool) {
 
 pub(crate) fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
+}
+
+/// Copies a program that is to be executed. By a process of its own: a file that this one writes to is held open by
+/// whatever another test forks meanwhile, and what is open for writing cannot be executed.
+pub(crate) fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).stdin(Stdio::null()).status().unwrap();
+    assert!(status.success(), "{} is not copied: {status}", from.display());
 }
