@@ -8,6 +8,7 @@
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
 //! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
 //! - [`demo`] is `cargo demo`, [`mod@bench`] is `cargo bench`
+//! - [`history`] finds what a watch of pods has seen that goes backwards
 //! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
@@ -18,6 +19,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod exec;
+pub mod history;
 pub mod janitor;
 mod kubeconfig;
 pub mod kubelet;

@@ -41,5 +41,6 @@ mod rough;
 mod same_name;
 mod site_rules;
 mod sites;
+mod steady;
 mod top;
 mod volumes;

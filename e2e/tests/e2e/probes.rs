@@ -68,7 +68,7 @@ impl Room {
     }
 
     /// Waits until a node has counted so many answers to a kind of probe of a pod.
-    async fn probed(&self, node: &str, pod: &str, kind: &str, result: &str, times: u32) {
+    pub(crate) async fn probed(&self, node: &str, pod: &str, kind: &str, result: &str, times: u32) {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let labels = [format!("pod=\"{pod}\""), format!("probe_type=\"{kind}\""), format!("result=\"{result}\"")];
         let what = format!("{kind} of {pod} to be {result} {times} times");
@@ -100,13 +100,13 @@ fn ready_of(pod: &Pod) -> &PodCondition {
 }
 
 /// A server that answers each request with the status that it is told to.
-struct Server {
-    port: u16,
-    status: Arc<AtomicU16>,
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) status: Arc<AtomicU16>,
 }
 
 impl Server {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let status = Arc::new(AtomicU16::new(503));
