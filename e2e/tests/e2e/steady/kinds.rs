@@ -175,7 +175,22 @@ impl Kind {
             Self::CrashLoop => vec![of("main", Starts::BackOff)],
             Self::Completed | Self::Failed => vec![of("main", ran)],
             Self::WithoutVariable | Self::WithoutVolume => vec![of("main", Starts::Never)],
-            _ => vec![of("main", runs)],
+            Self::Plain
+            | Self::ExecProbes
+            | Self::HttpProbes
+            | Self::TcpProbe
+            | Self::GrpcProbe
+            | Self::Unready
+            | Self::Starting
+            | Self::Started
+            | Self::Hooks
+            | Self::Volumes
+            | Self::Absolute
+            | Self::Ending
+            | Self::EndingByHook
+            | Self::Deadline
+            | Self::Gated
+            | Self::Late => vec![of("main", runs)],
         }
     }
 
@@ -320,7 +335,20 @@ impl Kind {
             Self::Failed => phase(pod) == "Failed",
             Self::WithoutVariable => phase(pod) == "Pending" && waits_for(&["CreateContainerConfigError"]),
             Self::WithoutVolume => phase(pod) == "Pending" && waits_for(&["ContainerCreating"]),
-            _ => is_running && main().is_some_and(|main| main.ready),
+            Self::Plain
+            | Self::Init
+            | Self::Sidecar
+            | Self::ExecProbes
+            | Self::HttpProbes
+            | Self::TcpProbe
+            | Self::GrpcProbe
+            | Self::Started
+            | Self::Hooks
+            | Self::Volumes
+            | Self::Absolute
+            | Self::Deadline
+            | Self::Gated
+            | Self::Late => is_running && main().is_some_and(|main| main.ready),
         }
     }
 }
@@ -332,6 +360,7 @@ fn statuses(pod: &Pod) -> impl Iterator<Item = &ContainerStatus> {
 }
 
 /// How often a container was restarted, as the pod's status has it.
-pub(super) fn restarts(pod: &Pod, container: &str) -> i32 {
-    statuses(pod).find(|status| status.name == container).map_or(0, |status| status.restart_count)
+pub(super) fn restarts(pod: &Pod, container: &str) -> usize {
+    let count = statuses(pod).find(|status| status.name == container).map_or(0, |status| status.restart_count);
+    usize::try_from(count).unwrap()
 }

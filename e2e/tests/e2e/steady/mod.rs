@@ -173,7 +173,7 @@ impl Crowd {
                 match early {
                     Some((pair, wait)) => Err(format!("it was run again after {} s, not {wait}", pair[1] - pair[0])),
                     // A run that has just begun may not be told of.
-                    None if lines.len() == restarts as usize + 1 || lines.len() == restarts as usize + 2 => Ok(()),
+                    None if [restarts + 1, restarts + 2].contains(&lines.len()) => Ok(()),
                     None => Err(format!("it was started {} times, and restartCount is {restarts}", lines.len())),
                 }
             }
