@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{FutureExt, StreamExt, pin_mut};
+use kube::ResourceExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::controller::{Action, Config, Error, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{debug, info, warn};
 
@@ -46,7 +46,7 @@ pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Conf
 
 /// Runs until SIGTERM or SIGINT; what is under way then is finished first.
 pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, approvals: Approvals) -> anyhow::Result<()> {
-    let client = Client::try_from(config).context("cannot set up the way to the API server")?;
+    let client = vk_api_client::client(&config).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
     let health = match health_address {

@@ -62,7 +62,7 @@ impl Files {
         if now == self.read {
             return None;
         }
-        match Client::try_from(self.config.clone()) {
+        match vk_api_client::client(&self.config) {
             Ok(client) => {
                 self.read = now;
                 Some(client)

@@ -43,7 +43,7 @@ pub(super) async fn establish(
     let (config, bootstrap) = match (bootstrap, before.clone()) {
         (Some(file), _) => {
             let config = kubeconfig::read(Some(file)).await?;
-            let client = Client::try_from(config.clone()).context("the bootstrap kubeconfig cannot be used")?;
+            let client = vk_api_client::client(&config).context("the bootstrap kubeconfig cannot be used")?;
             (config, Some(client))
         }
         (None, Some(config)) => (config, None),
@@ -78,7 +78,7 @@ pub(super) async fn establish(
 }
 
 fn client_of(config: &Config, pair: &Pair) -> anyhow::Result<Client> {
-    Client::try_from(kubeconfig::with_pair(config, pair)).context("the client certificate cannot be used")
+    vk_api_client::client(&kubeconfig::with_pair(config, pair)).context("the client certificate cannot be used")
 }
 
 impl Managed {

@@ -23,7 +23,6 @@ mod store;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config};
 use vk_cmd_crds::NodeName;
@@ -69,7 +68,7 @@ pub(crate) async fn establish(
         return managed::establish(bootstrap(certificates, node), certificates, node).await;
     }
     let config = kubeconfig::read(kubeconfig).await?;
-    let client = Client::try_from(config.clone()).context("the kubeconfig's credentials cannot be used")?;
+    let client = vk_api_client::client(&config)?;
     Ok(match files::Files::of(&config) {
         Some(files) => {
             let (client, files) = files.watched(client);

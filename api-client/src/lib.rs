@@ -1,0 +1,110 @@
+//! The way to an API server: [`kube`]'s client over connections of our own.
+//!
+//! ```text
+//!   kube::Client ──▶ base URL, retries, credentials ──▶ Wire ─┬─ the server speaks HTTP/2 ──▶ Pool ─┬─▶ Connection
+//!                                                             │                                     ├─▶ Connection
+//!                                                             │                                     └─▶ …
+//!                                                             └─ it does not ──▶ a connection for each request under way
+//! ```
+//!
+//! The kubelet and all of client-go speak HTTP/2: requests and watches share a connection, which an API server lets 100 of
+//! them do. [`kube`] itself speaks HTTP/1.1, where each watch is a TLS connection of its own, with its buffers here and a
+//! few goroutines there. hyper-util's client for HTTP/2 has one connection for each host, on which a request that finds it
+//! full waits for one that ends: behind a hundred watches that is for ever. So there is a pool of connections here, which
+//! grows when all are full, as that of Go's `net/http` does.
+//!
+//! Whether the server speaks HTTP/2 is found out by the TLS handshake (ALPN) of the first connection. What does not speak
+//! TLS is spoken to in HTTP/1.1.
+
+mod body;
+mod connect;
+mod pool;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::time::Duration;
+
+use kube::client::{ClientBuilder, ConfigExt, retry::RetryPolicy};
+use kube::{Client, Config};
+use tower::ServiceBuilder;
+use tower::retry::RetryLayer;
+
+use connect::Connector;
+use wire::Wire;
+
+/// What a [`Client`] cannot be made of.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// The credentials, or the certificates that the server is known by.
+    #[error("the kubeconfig's credentials or certificates cannot be used")]
+    Credentials(#[source] Box<kube::Error>),
+    /// The name that the server's certificate is to be for.
+    #[error("the kubeconfig's tls-server-name {0:?} is neither a host name nor an address")]
+    ServerName(String),
+    /// The proxy.
+    #[error("the kubeconfig's proxy-url {0:?} cannot be used: it must be http:// or socks5://, with a host")]
+    Proxy(String),
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Until a connection is up, TLS and HTTP/2 included.
+    connect: Duration,
+    /// The longest silence while an answer is awaited, or the next piece of one.
+    read: Option<Duration>,
+    /// The longest time until a piece of a request is taken (HTTP/1.1).
+    write: Option<Duration>,
+    /// A connection that is silent for so long is asked whether it is there (HTTP/2).
+    ask_after: Duration,
+    /// It is lost when it does not answer that in time.
+    answer_within: Duration,
+    /// How long a connection stays open that nobody uses.
+    idle: Duration,
+}
+
+impl Limits {
+    /// As client-go's dialer: `k8s.io/client-go/transport/cache.go`.
+    const CONNECT: Duration = Duration::from_secs(30);
+    /// As the kubelet's: `HTTP2_READ_IDLE_TIMEOUT_SECONDS` in `k8s.io/apimachinery/pkg/util/net/http.go`.
+    const ASK_AFTER: Duration = Duration::from_secs(30);
+    /// As the kubelet's: `HTTP2_PING_TIMEOUT_SECONDS`, there too.
+    const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+    /// As `http.DefaultTransport` of Go, which client-go takes it from.
+    const IDLE: Duration = Duration::from_secs(90);
+
+    fn of(config: &Config) -> Self {
+        Self {
+            connect: config.connect_timeout.unwrap_or(Self::CONNECT),
+            read: config.read_timeout,
+            write: config.write_timeout,
+            ask_after: Self::ASK_AFTER,
+            answer_within: Self::ANSWER_WITHIN,
+            idle: Self::IDLE,
+        }
+    }
+}
+
+/// A client for the API server that `config` leads to. It connects when it is first used.
+///
+/// Must be called in a tokio runtime.
+///
+/// # Errors
+/// When credentials, certificates, names or the proxy of the kubeconfig cannot be used.
+pub fn client(config: &Config) -> Result<Client, Unusable> {
+    limited(config, Limits::of(config))
+}
+
+fn limited(config: &Config, limits: Limits) -> Result<Client, Unusable> {
+    let unusable = |error| Unusable::Credentials(Box::new(error));
+    let wire = Wire::new(&config.cluster_url, Connector::new(config)?, limits);
+    let retries = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(retries)
+        .option_layer(config.auth_layer().map_err(unusable)?)
+        .layer(config.extra_headers_layer().map_err(unusable)?)
+        .service(wire);
+    Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
+}
