@@ -142,6 +142,7 @@ pub fn build(
         stdio: container.stdio,
         limits: container.limits.clone(),
         security: container.security.clone(),
+        stop_signal: container.stop_signal,
         termination_message: Some(container.termination_message.clone()),
         ..TaskSpec::new(Origin::Pod(run), program, Leftovers::Kill)
     };

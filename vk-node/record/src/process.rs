@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -220,6 +221,18 @@ pub enum Sent {
 /// # Errors
 /// When the kernel fails for a reason that has nothing to do with this process.
 pub fn send(seen: &Stat, signal: Signal, still: impl Fn(&Stat) -> bool) -> io::Result<Sent> {
+    send_by(seen, |process| Ok(rustix::process::pidfd_send_signal(process, signal)?), still)
+}
+
+/// The same, where it is `by` that sends what is to be sent.
+///
+/// # Errors
+/// As [`send`].
+pub fn send_by(
+    seen: &Stat,
+    by: impl Fn(BorrowedFd<'_>) -> io::Result<()>,
+    still: impl Fn(&Stat) -> bool,
+) -> io::Result<Sent> {
     let Some(pid) = Pid::from_raw(seen.pid) else { return Ok(Sent::Gone) };
     let pidfd = match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
         Ok(pidfd) => pidfd,
@@ -232,11 +245,13 @@ pub fn send(seen: &Stat, signal: Signal, still: impl Fn(&Stat) -> bool) -> io::R
         Some(now) if now.start_ticks == seen.start_ticks && still(&now) => {}
         _ => return Ok(Sent::Gone),
     }
-    match rustix::process::pidfd_send_signal(&pidfd, signal) {
+    match by(pidfd.as_fd()) {
         Ok(()) => Ok(Sent::Yes),
-        Err(Errno::SRCH) => Ok(Sent::Gone),
-        Err(Errno::PERM) => Ok(Sent::Forbidden),
-        Err(e) => Err(e.into()),
+        Err(e) => match Errno::from_io_error(&e) {
+            Some(Errno::SRCH) => Ok(Sent::Gone),
+            Some(Errno::PERM) => Ok(Sent::Forbidden),
+            _ => Err(e),
+        },
     }
 }
 

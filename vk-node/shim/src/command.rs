@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use vk_record::runtime::environment;
 use vk_task::{
-    ContainerRun, HostSetup, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, TASK_VARIABLE,
+    ContainerRun, HostSetup, Program, RUN_VARIABLE, RuntimeLaunch, ScriptRunner, StopSignal, TASK_VARIABLE,
     TERMINATION_LOG_VARIABLE, TaskId, TaskSpec, Terminate,
 };
 
@@ -37,6 +37,8 @@ pub(crate) struct Command {
     pub(crate) sight: Sight,
     /// Who is asked to end when the task is to.
     pub(crate) terminate: Terminate,
+    /// With which signal.
+    pub(crate) stop_signal: StopSignal,
 }
 
 /// Makes the command of a task, whose script (if it is one) is at `script`, beside its records, and whose processes are to carry the mark
@@ -125,6 +127,7 @@ fn assemble(argv: &[OsString], env: &BTreeMap<OsString, OsString>, dir: &Path) -
         confinement: Confinement::default(),
         sight: Sight::Host,
         terminate: Terminate::Tree,
+        stop_signal: StopSignal::TERM,
     })
 }
 
@@ -155,6 +158,7 @@ impl Command {
             confinement: self.confinement.clone(),
             sight,
             terminate: Terminate::Tree,
+            stop_signal: StopSignal::TERM,
         })
     }
 }

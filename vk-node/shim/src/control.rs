@@ -24,6 +24,7 @@ use vk_task::{ApiError, ErrorReason, Signal};
 use crate::command::Command;
 use crate::error::say;
 use crate::exec::{Exec, HangUp};
+use crate::signals;
 use crate::stdio::Input;
 
 /// How many connections there may be.
@@ -278,21 +279,10 @@ fn send_signal(signal: Signal, task: Task<'_>) -> Result<(), ApiError> {
         return Err(ApiError { reason: ErrorReason::Invalid, message: format!("{signal} is none: 1 to 64 are") });
     }
     let main = task.main.ok_or_else(|| conflict("the task's main process has ended"))?;
-    pidfd_send_signal(main, number).map_err(|e| ApiError {
+    signals::send(main, number).map_err(|e| ApiError {
         reason: if e.raw_os_error() == Some(nix::libc::ESRCH) { ErrorReason::Conflict } else { ErrorReason::Internal },
         message: format!("the task's main process cannot be sent {signal}: {e}"),
     })
-}
-
-/// rustix knows the signals by name only, and not those that the C library keeps to itself.
-#[allow(unsafe_code)]
-fn pidfd_send_signal(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let no_info = std::ptr::null::<nix::libc::siginfo_t>();
-    // SAFETY: the call takes a descriptor, which is open, a number, a pointer that may be null, and no flags.
-    let result =
-        unsafe { nix::libc::syscall(nix::libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0_u32) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn answer(socket: &OwnedFd, message: &ControlAnswer, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {

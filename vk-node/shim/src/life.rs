@@ -8,7 +8,7 @@
 //!     │ stop, or              │ the same             │ │                            │
 //!     │ wall time over        │                      │ │ grace over                 │
 //!     ▼                       ▼                      │ │                            │
-//!  Stopping (TERM sent to the whole tree) ───────────┼─┴────────────────────────────┘
+//!  Stopping (told to end, the whole tree) ───────────┼─┴────────────────────────────┘
 //!                                                    │
 //!  all of them: too much memory, output, too many processes
 //! ```
@@ -30,7 +30,7 @@ pub(crate) struct Seen {
     pub(crate) children_left: bool,
     /// The task is to end, and be killed at this time.
     pub(crate) kill_at: Option<Timestamp>,
-    /// `SIGTERM` has been sent.
+    /// Its processes have been told to end: by `SIGTERM`, or the signal that was asked for.
     pub(crate) terminated: bool,
     /// When its wall time is over, by [`Now::boot`].
     pub(crate) wall_over: Option<Duration>,
@@ -55,7 +55,7 @@ pub(crate) enum Step {
     Wait(Option<Duration>),
     /// Take down that this limit ends the task.
     Exceed(LimitKind),
-    /// Send `SIGTERM` to the whole tree, once.
+    /// Tell the whole tree to end, once.
     Terminate,
     /// Send `SIGKILL` to the whole tree, and look again soon.
     Kill,

@@ -104,5 +104,6 @@ fn plan(path: &Path, run: &str, held: &Held, intent: Intent) -> Result<(Command,
         Launch::Runtime(launch) if launch.confine_client => &intent.spec.security,
         Launch::Runtime(_) => &none,
     };
-    Ok((Command { confinement: Confinement::new(&intent.spec.limits, security, held, run), ..command }, removal))
+    let confinement = Confinement::new(&intent.spec.limits, security, held, run);
+    Ok((Command { confinement, stop_signal: intent.spec.stop_signal.unwrap_or_default(), ..command }, removal))
 }

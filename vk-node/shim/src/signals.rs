@@ -1,5 +1,8 @@
 //! The signals of the shim: all that it can get wait in a descriptor, none interrupts it, none ends it but `SIGKILL`.
 
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
 use nix::libc;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -31,6 +34,17 @@ pub(crate) fn drain(signals: &SignalFd) -> bool {
         rung |= i32::try_from(info.ssi_signo) == Ok(DOORBELL.as_raw());
     }
     rung
+}
+
+/// Sends a process a signal, by its number: rustix knows them by name only,
+/// and neither those for programs nor those that the C library keeps to itself.
+#[allow(unsafe_code)]
+pub(crate) fn send(process: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the call takes a descriptor, which is open, a number, a pointer that may be null, and no flags.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, no_info, 0_u32) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Gives the calling process, about to be another program, the signals of a fresh one: all with their default effect,

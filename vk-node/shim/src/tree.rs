@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use vk_record::process::{self, Sent, Stat};
+use vk_task::StopSignal;
+
+use crate::signals;
 
 /// How soon a tree that was killed is looked at again, at first and at last.
 pub(crate) const KILL_PAUSE: Duration = Duration::from_millis(2);
@@ -16,9 +19,13 @@ pub(crate) const KILL_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How often the tree is looked at for processes that were born while the others were frozen.
 const FREEZE_PASSES: u32 = 16;
 
-/// Sends `SIGTERM` to those that are `wanted`, and `SIGCONT`, for a process that is stopped cannot end.
-pub(crate) fn terminate(wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
-    tell_those(&[Signal::TERM, Signal::CONT], wanted)
+/// Sends those that are `wanted` the signal to end, and `SIGCONT`, for a process that is stopped cannot end.
+pub(crate) fn terminate(signal: StopSignal, wanted: impl Fn(&Stat) -> bool) -> io::Result<()> {
+    for stat in members()?.iter().filter(|s| wanted(s)) {
+        process::send_by(stat, |to| signals::send(to, i32::from(signal.signal().0)), is_member)?;
+        tell(stat, Signal::CONT)?;
+    }
+    Ok(())
 }
 
 /// Sends these signals to those that are `wanted`.

@@ -123,7 +123,7 @@ impl<'a> Watch<'a> {
                 Step::Wait(pause) => self.wait_watchfully(pause),
                 Step::Exceed(kind) => self.seen.exceeded = Some(kind),
                 Step::Terminate => {
-                    complain("send SIGTERM to the task's processes", self.terminate());
+                    complain("tell the task's processes to end", self.terminate());
                     self.seen.terminated = true;
                 }
                 Step::Kill => {
@@ -137,8 +137,9 @@ impl<'a> Watch<'a> {
     /// Asks the task's processes to end, or the client of their container to pass that on.
     fn terminate(&self) -> io::Result<()> {
         let client = self.main.as_raw_nonzero().get();
-        let tells_all = self.command.terminate == Terminate::Tree || self.end.is_some();
-        tree::terminate(|stat| tells_all || stat.pid == client)
+        let signal = self.command.stop_signal;
+        let tells_all = self.command.terminate == Terminate::Tree || !signal.can_be_caught() || self.end.is_some();
+        tree::terminate(signal, |stat| tells_all || stat.pid == client)
     }
 
     /// Kills the tree, and settles when it is looked at again: soon, as long as it grows.
@@ -284,7 +285,9 @@ impl<'a> Watch<'a> {
                 if stop.is_some() {
                     reach(Point::StopSeen);
                 }
-                self.seen.kill_at = stop.map(|s| s.kill_at);
+                // There is no grace for who asked to be killed.
+                let is_kill = self.command.stop_signal.is_kill();
+                self.seen.kill_at = stop.map(|s| if is_kill { Timestamp::MIN } else { s.kill_at });
             }
             Err(e) => say(format_args!("a request to stop was not understood: {}", chain(&e))),
         }

@@ -175,7 +175,7 @@ pub struct ReadRequest {
 /// The longest file that is read so: far more than an environment can hold.
 pub const MAX_READ_BYTES: u64 = 1 << 20;
 
-/// A request to end a task: `SIGTERM` to its whole tree, and `SIGKILL` to what is left after the grace. A second
+/// A request to end a task: `SIGTERM` (or what its specification says) to its whole tree, and `SIGKILL` to what is left after the grace. A second
 /// request can only bring the kill forward.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

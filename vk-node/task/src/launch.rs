@@ -46,7 +46,8 @@ pub struct RuntimeLaunch {
     pub confine_client: bool,
 }
 
-/// Who gets `SIGTERM` when a task with a container is to end. (`SIGKILL` is for all.)
+/// Who gets the signal to end when a task with a container is to. (What a client could not pass on, `SIGKILL` say, is for
+/// all.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Terminate {

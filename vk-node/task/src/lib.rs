@@ -27,6 +27,7 @@ mod security;
 mod spec;
 mod state;
 mod stats;
+mod stop_signal;
 pub mod stream;
 
 /// The environment variable that tells a task's processes its id.
@@ -67,4 +68,5 @@ pub use spec::{
     Mount, Origin, Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
 };
 pub use state::{End, Signal, StartFailure, TaskState};
+pub use stop_signal::{InvalidStopSignal, StopSignal};
 pub use stats::{Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};

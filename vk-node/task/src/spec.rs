@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DirName, Limits, Security, TerminationMessage, VolumeMount, VolumeSource};
+use crate::{DirName, Limits, Security, StopSignal, TerminationMessage, VolumeMount, VolumeSource};
 
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
@@ -41,6 +41,9 @@ pub struct TaskSpec {
     pub working_dir: Option<PathBuf>,
     /// What becomes of processes that outlive the main one.
     pub leftovers: Leftovers,
+    /// What its processes are sent when it is to end. Without it, `SIGTERM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<StopSignal>,
     /// What its standard input and outputs are.
     #[serde(default)]
     pub stdio: Stdio,
@@ -359,6 +362,7 @@ impl TaskSpec {
             termination_message: None,
             working_dir: None,
             leftovers,
+            stop_signal: None,
             stdio: Stdio::default(),
             limits: Limits::default(),
             security: Security::default(),

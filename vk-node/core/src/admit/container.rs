@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Container;
 use vk_cmd_crds::labels::{self, ScriptForm};
-use vk_task::{ScriptRunner, TerminationMessage};
+use vk_task::{ScriptRunner, StopSignal, TerminationMessage};
 
 use super::fields::{self, Check, OfPod};
 use super::lifecycle::{self, Hooks, Restarts};
@@ -36,6 +36,7 @@ impl Common<'_> {
             role,
             restarts: lifecycle::restarts(&mut check, container, self.policy),
             hooks: lifecycle::hooks(&mut check, container),
+            stop_signal: lifecycle::stop_signal(&mut check, container),
             termination_message: lifecycle::termination_message(&mut check, container),
         };
         // The operator makes pods of one container, whose script it is.
@@ -55,6 +56,7 @@ struct Life {
     role: Role,
     restarts: Restarts,
     hooks: Hooks,
+    stop_signal: Option<StopSignal>,
     termination_message: TerminationMessage,
 }
 
@@ -66,11 +68,12 @@ fn admitted(
     life: Life,
 ) -> AdmittedContainer {
     let fields::Settings { place, mounts, stdio, limits, probes, security } = settings;
-    let Life { role, restarts, hooks, termination_message } = life;
+    let Life { role, restarts, hooks, stop_signal, termination_message } = life;
     AdmittedContainer {
         role,
         restarts,
         hooks,
+        stop_signal,
         termination_message,
         place,
         mounts,

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{
     Container, ContainerRestartRule, EphemeralContainer, Lifecycle, LifecycleHandler, PodSpec,
 };
-use vk_task::TerminationMessage;
+use vk_task::{StopSignal, TerminationMessage};
 
 use super::fields::Check;
 use super::{RestartPolicy, Role};
@@ -139,18 +139,22 @@ fn exit_code_rule(rule: &ContainerRestartRule) -> Result<ExitCodeRule, String> {
 
 /// The container's hooks.
 pub(super) fn hooks(check: &mut Check<'_>, container: &Container) -> Hooks {
-    let Some(Lifecycle { post_start, pre_stop, stop_signal }) = &container.lifecycle else { return Hooks::default() };
-    if stop_signal.is_some() {
-        check.add(
-            "lifecycle.stopSignal",
-            "vk-node ends containers with SIGTERM: leave it out, or send another signal in preStop",
-        );
-    }
+    // The signal: see `stop_signal`.
+    let Some(Lifecycle { post_start, pre_stop, stop_signal: _ }) = &container.lifecycle else {
+        return Hooks::default();
+    };
     let mut one = |field: &str, handler: &Option<LifecycleHandler>| {
         let action = action(handler.as_ref()?, container);
         action.map_err(|why| check.add(&format!("lifecycle.{field}"), why)).ok()
     };
     Hooks { post_start: one("postStart", post_start), pre_stop: one("preStop", pre_stop) }
+}
+
+/// The signal that it is asked to end with.
+pub(super) fn stop_signal(check: &mut Check<'_>, container: &Container) -> Option<StopSignal> {
+    let text = container.lifecycle.as_ref()?.stop_signal.as_ref()?;
+    let signal = text.parse::<StopSignal>();
+    signal.map_err(|wrong| check.add("lifecycle.stopSignal", wrong.to_string())).ok()
 }
 
 fn action(handler: &LifecycleHandler, container: &Container) -> Result<HookAction, String> {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, ResourceRequirements};
 use vk_cmd_crds::labels;
-use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, TerminationMessage, VolumeSource};
+use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, StopSignal, TerminationMessage, VolumeSource};
 
 use self::container::Common;
 use crate::env_files;
@@ -114,6 +114,8 @@ pub struct AdmittedContainer {
     pub restarts: Restarts,
     /// What is done when it has been started, and before it is ended.
     pub hooks: Hooks,
+    /// `lifecycle.stopSignal`.
+    pub stop_signal: Option<StopSignal>,
     /// Where its last words are.
     pub termination_message: TerminationMessage,
 }

@@ -36,6 +36,8 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
     };
     status.restart_count = i32::try_from(run.restart).unwrap_or(i32::MAX);
     status.container_id = Some(container_id(run));
+    // Only where the pod says so: an API server without the feature drops it, and would seem to be told of a change for ever.
+    status.stop_signal = container.stop_signal.map(|signal| signal.to_string());
     match &run.state {
         RunState::Starting { .. } => status.state = Some(trouble.unwrap_or_else(|| not_yet(look))),
         RunState::Running { since } => {

@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("what_has_become_another_users_is_told_of", another_users),
     ("a_runtimes_client_gets_what_the_launch_says", client),
     ("a_client_that_passes_signals_on_gets_them_alone", signals_by_client),
+    ("what_is_to_end_is_sent_its_own_signal", stop_signal),
     ("a_container_is_removed_when_the_whole_tree_is_gone", removed_after_tree),
     ("a_container_that_cannot_be_removed_is_told_of", not_removed),
     ("a_client_that_does_not_exist_has_left_no_container", no_client),
@@ -224,6 +225,37 @@ fn signals_by_client() {
         host.client.stop(&id, &stop_in(PATIENCE)).await.unwrap();
         assert_eq!(host.ended(&id).await, End::Exited { code: 5 });
         assert_eq!(read(&host, "said"), "");
+    });
+}
+
+/// On the host and by a client that passes signals on; and `SIGKILL`, for which there is nothing to wait.
+fn stop_signal() {
+    const WAITS: &str = "trap 'exit 6' TERM; trap 'exit 5' RTMIN+3; touch $HOME/up-$0; while :; do sleep 0.01; done";
+    block_on(async {
+        let mut host = Host::without_pipe();
+        let with = |signal: &str, spec: TaskSpec| TaskSpec { stop_signal: Some(signal.parse().unwrap()), ..spec };
+        let passed = id("passed");
+        fs::write(host.file("container"), WAITS).unwrap();
+        let client = "trap 'kill -RTMIN+3 $c' RTMIN+3; bash -c \"$(cat $HOME/container)\" passed & c=$!; wait $c; wait $c";
+        let runtime = RuntimeLaunch {
+            terminate: Terminate::Client,
+            argv: ["bash", "-c", client].map(str::to_owned).into(),
+            ..stand_in("", &[])
+        };
+        launch_as(&host, &passed, runtime, with("SIGRTMIN+3", script("")));
+        host.start_pipe().await;
+        for (name, signal, end) in [
+            ("own", "SIGRTMIN+3", End::Exited { code: 5 }),
+            ("kill", "SIGKILL", End::Signaled { signal: Signal(9), core_dumped: false }),
+        ] {
+            host.client.start(&id(name), &with(signal, exec(&["bash", "-c", WAITS, name]))).await.unwrap();
+            eventually("it is up", || host.file(&format!("up-{name}")).exists()).await;
+            host.client.stop(&id(name), &stop_in(PATIENCE * 10)).await.unwrap();
+            assert_eq!(host.ended(&id(name)).await, end, "{name}");
+        }
+        eventually("it is up", || host.file("up-passed").exists()).await;
+        host.client.stop(&passed, &stop_in(PATIENCE * 10)).await.unwrap();
+        assert_eq!(host.ended(&passed).await, End::Exited { code: 5 });
     });
 }
 

@@ -26,6 +26,15 @@ fn a_deleted_pod_goes_after_its_processes() {
 }
 
 #[test]
+fn the_signal_that_ends_a_container_is_told_where_the_pod_names_one() {
+    let named = container_with("c", &json!({"lifecycle": {"stopSignal": "SIGIOT"}}));
+    let mut world = World::of(json!({"containers": [named, container("d")]}));
+    world.go();
+    assert_eq!(world.status("c").stop_signal.as_deref(), Some("SIGABRT"));
+    assert_eq!(world.status("d").stop_signal, None);
+}
+
+#[test]
 fn a_pod_deleted_before_it_ran_goes_at_once() {
     let mut world = World::new("Never", None);
     world.deletion = Deletion::Asked { grace: seconds(30) };
