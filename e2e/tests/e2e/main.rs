@@ -17,6 +17,7 @@ mod cluster_is_up;
 mod crashes;
 mod crds;
 mod events;
+mod evictions;
 mod exec;
 mod fifo;
 mod fixture;

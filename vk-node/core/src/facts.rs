@@ -30,6 +30,8 @@ pub struct Facts<'a> {
     /// The runs with which the back-off of containers began anew, by their names: those that followed a run which lasted.
     /// Without it, it goes on from where all runs have brought it.
     pub back_off_from: &'a BTreeMap<String, u32>,
+    /// Why it is to be evicted, if it is: see [`crate::evict`].
+    pub evicted: Option<&'a str>,
     /// When this process first decided to end the pod, if it has: the grace counts from then.
     pub stopping_since: Option<Timestamp>,
     /// This node.

@@ -20,6 +20,7 @@ pub mod downward;
 pub mod env_files;
 mod environment;
 pub mod events;
+pub mod evict;
 mod expand;
 pub mod facts;
 pub mod files;

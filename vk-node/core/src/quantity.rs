@@ -30,6 +30,23 @@ pub(crate) fn thousandths(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
     scaled(&quantity.0, 3)
 }
 
+/// A sum of quantities, in units of one, as Kubernetes writes it: in the way of its `first` part, with the largest suffix
+/// that leaves it whole.
+pub(crate) fn sum_text(first: &Quantity, sum: u64) -> String {
+    let (step, suffixes) = match first.0.ends_with('i') {
+        true => (1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
+        false => (1000, ["k", "M", "G", "T", "P", "E"]),
+    };
+    let (mut rest, mut suffix) = (sum, "");
+    for next in suffixes {
+        if rest == 0 || rest % step != 0 {
+            break;
+        }
+        (rest, suffix) = (rest / step, next);
+    }
+    format!("{rest}{suffix}")
+}
+
 /// The value of `text` times ten to the `decimals`, rounded up, as Kubernetes rounds.
 fn scaled(text: &str, decimals: i32) -> Result<u64, InvalidQuantity> {
     let (is_negative, rest) = match text.strip_prefix('-') {
@@ -132,6 +149,21 @@ mod tests {
             assert_eq!(scaled(text, 0), Err(InvalidQuantity::TooLarge), "{text}");
         }
         assert_eq!(scaled("1e-2147483648", 0), Ok(1));
+    }
+
+    #[test]
+    fn sums_are_written_as_kubernetes_does() {
+        for (first, sum, text) in [
+            ("1Gi", 3 << 30, "3Gi"),
+            ("1Gi", 3 << 29, "1536Mi"),
+            ("1Ki", 1025, "1025"),
+            ("1G", 2_500_000_000, "2500M"),
+            ("1", 4096, "4096"),
+            ("1", 4000, "4k"),
+            ("0", 0, "0"),
+        ] {
+            assert_eq!(sum_text(&Quantity(first.to_owned()), sum), text);
+        }
     }
 
     proptest! {

@@ -39,7 +39,7 @@ use self::auth::ClientAuthority;
 pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
-use crate::pods::StatusWrites;
+use crate::pods::{Evictions, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -60,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) prober: Prober,
     pub(crate) status_writes: StatusWrites,
+    pub(crate) evictions: Evictions,
     pub(crate) measured: Measured,
     pub(crate) streams: Streams,
     /// What the process was started with, and of that what this node was.

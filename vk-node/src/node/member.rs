@@ -112,6 +112,7 @@ pub(super) async fn run(
             client: server.client.clone(),
             prober,
             status_writes: context.status_writes(),
+            evictions: context.evictions(),
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
             config: shared.config.clone(),

@@ -24,6 +24,8 @@ pub(super) struct Remembered {
     pub(super) hooks: BTreeMap<String, HookFacts>,
     /// The runs with which the back-off of containers began anew, by their names.
     pub(super) back_off_from: BTreeMap<String, u32>,
+    /// Why it is to be evicted, if it is.
+    pub(super) evicted: Option<String>,
     /// When it was first decided to end the pod, if it was.
     pub(super) stopping_since: Option<Timestamp>,
     /// The pod as our last write left it: newer than the watch's for a moment.
@@ -48,6 +50,7 @@ impl Memory {
             troubles: BTreeMap::new(),
             hooks: BTreeMap::new(),
             back_off_from: BTreeMap::new(),
+            evicted: None,
             stopping_since: None,
             latest: None,
             failures: 0,
@@ -78,6 +81,11 @@ impl Memory {
     /// Keeps what a write to the pod returned.
     pub(super) fn wrote(&self, pod: Pod) {
         self.change(&pod.uid().unwrap_or_default(), |entry| entry.latest = Some(pod));
+    }
+
+    /// The pods of which `wanted` is so, by their UIDs.
+    pub(super) fn find<T>(&self, wanted: impl Fn(&Remembered) -> Option<T>) -> Vec<(String, T)> {
+        self.lock().iter().filter_map(|(uid, entry)| Some((uid.clone(), wanted(entry)?))).collect()
     }
 
     /// Forgets a pod that is gone.

@@ -1,6 +1,7 @@
 //! The pods of this node: a controller that reconciles each of them whenever it, one of its tasks, or time has moved.
 
 mod act;
+mod evictions;
 mod hooks;
 mod memory;
 mod orphans;
@@ -27,6 +28,7 @@ use vk_task::TaskView;
 
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
+pub(crate) use self::evictions::Evictions;
 pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
 use crate::given::Provisions;
@@ -47,6 +49,7 @@ pub(crate) struct Context {
     node: NodeFacts,
     memory: Memory,
     status_writes: StatusWrites,
+    evictions: Evictions,
     events: Events,
     prober: Prober,
     /// Has a pod looked at.
@@ -84,6 +87,7 @@ impl Context {
             node,
             memory: Memory::default(),
             status_writes: StatusWrites::default(),
+            evictions: Evictions::default(),
             events,
             prober,
             wake,
@@ -97,6 +101,11 @@ impl Context {
     /// How many statuses have been written.
     pub(crate) fn status_writes(&self) -> StatusWrites {
         self.status_writes.clone()
+    }
+
+    /// How many pods have been evicted.
+    pub(crate) fn evictions(&self) -> Evictions {
+        self.evictions.clone()
     }
 
     /// Why the API server does not let the node see its pods, if it does not, now and later.
@@ -130,7 +139,7 @@ pub(crate) fn store() -> (Store<Pod>, reflector::store::Writer<Pod>) {
     reflector::store()
 }
 
-/// Runs the controller and the care for orphans, for ever.
+/// Runs the controller, the care for orphans and the look at what pods use, for ever.
 pub(crate) async fn run(
     context: Context,
     (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
@@ -143,6 +152,7 @@ pub(crate) async fn run(
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
     let pods = watch(&context, writer, deleted);
     let (again_all, all) = mpsc::channel(1);
+    let evictions = evictions::run(context.clone());
     let orphans = Orphans::new(context.clone(), store.clone());
     let changed = route(changes, again_all, orphans.clone());
     let controller = Controller::for_stream(pods, store)
@@ -162,7 +172,7 @@ pub(crate) async fn run(
             }
             future::ready(())
         });
-    future::join(controller, orphans.run(deletions)).await;
+    future::join3(controller, orphans.run(deletions), evictions).await;
 }
 
 /// The pods bound to this node. A deletion that the watch tells of is the proof that orphans wait for.

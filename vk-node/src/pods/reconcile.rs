@@ -65,6 +65,7 @@ fn decide(
         troubles: &remembered.troubles,
         hooks: &remembered.hooks,
         back_off_from: &remembered.back_off_from,
+        evicted: remembered.evicted.as_deref(),
         stopping_since: remembered.stopping_since,
         probed: &context.prober.told(uid),
         node: &context.node,

@@ -69,4 +69,4 @@ pub use spec::{
 };
 pub use state::{End, Signal, StartFailure, TaskState};
 pub use stop_signal::{InvalidStopSignal, StopSignal};
-pub use stats::{Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};
+pub use stats::{ContainerDisk, Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};

@@ -78,12 +78,24 @@ pub struct Usage {
 pub struct PodUsage {
     /// The pod's UID.
     pub uid: DirName,
-    /// Bytes on disk of its working and temporary directories and its `emptyDir` volumes.
+    /// Bytes on disk of its working and temporary directories and its volumes, but for those in memory.
     pub bytes: u64,
     /// Files and directories.
     pub inodes: u64,
     /// Each of its volumes: name, bytes, files and directories.
     pub volumes: Vec<VolumeUsage>,
+    /// What each of its containers has there for itself; a pipe of an earlier version does not tell.
+    #[serde(default)]
+    pub containers: Vec<ContainerDisk>,
+}
+
+/// What a container has for itself in its pod's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerDisk {
+    /// The container's name.
+    pub name: DirName,
+    /// Bytes on disk.
+    pub bytes: u64,
 }
 
 /// What one volume holds.
@@ -92,7 +104,7 @@ pub struct PodUsage {
 pub struct VolumeUsage {
     /// The volume's name.
     pub name: DirName,
-    /// Bytes on disk.
+    /// Bytes on disk, or in memory for a volume that is there.
     pub bytes: u64,
     /// Files and directories.
     pub inodes: u64,

@@ -21,6 +21,7 @@ use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, St
 
 use self::container::Common;
 use crate::env_files;
+use crate::evict::StorageLimits;
 use crate::facts::NodeFacts;
 use crate::probe::Probes;
 
@@ -49,6 +50,8 @@ pub struct AdmittedPod {
     pub deadline_seconds: Option<u32>,
     /// `readinessGates`: conditions that others write, and that the pod's readiness waits for.
     pub readiness_gates: Vec<String>,
+    /// How much room it may use on disk.
+    pub storage: StorageLimits,
     /// Its class of quality of service.
     pub qos_class: QosClass,
     /// `metadata.generation`.
@@ -261,6 +264,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
         grace: SignedDuration::from_secs(spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS).max(0)),
         deadline_seconds: spec.active_deadline_seconds.map(|s| u32::try_from(s.max(0)).unwrap_or(u32::MAX)),
         readiness_gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
+        storage: StorageLimits::of(spec),
         qos_class: QosClass::of(spec),
         generation: pod.metadata.generation,
     })

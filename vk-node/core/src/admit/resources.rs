@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use vk_task::{Gpus, Limits};
 
 use super::fields::Check;
+use crate::evict::EPHEMERAL_STORAGE;
 use crate::quantity::{InvalidQuantity, thousandths, units};
 
 /// The extended resource that NVIDIA's device plugin offers.
@@ -31,6 +32,8 @@ pub(super) fn limits(check: &mut Check<'_>, resources: Option<&ResourceRequireme
         match name.as_str() {
             "cpu" => all.cpu_millis = number(check, &field, quantity, thousandths).and_then(some),
             "memory" => all.memory_bytes = number(check, &field, quantity, units).and_then(some),
+            // See `evict`.
+            EPHEMERAL_STORAGE => drop(number(check, &field, quantity, units)),
             NVIDIA | AMD if place == Where::Host => check.add(
                 &field,
                 "a command on the host sees the graphics processors that its host shows it: leave the limit out, or \
@@ -41,7 +44,7 @@ pub(super) fn limits(check: &mut Check<'_>, resources: Option<&ResourceRequireme
                 let n = u32::try_from(n).unwrap_or(u32::MAX);
                 gpus.push(if name == AMD { Gpus::Amd(n) } else { Gpus::Nvidia(n) });
             }
-            _ => check.add(&field, "vk-node limits cpu and memory, and gives images GPUs: leave it out"),
+            _ => check.add(&field, "vk-node limits cpu, memory and ephemeral-storage, and gives images GPUs: leave it out"),
         }
     }
     if let [_, second, ..] = gpus[..] {

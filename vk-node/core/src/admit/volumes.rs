@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{
 use vk_task::{DirName, FilePath, HostPathType};
 
 use super::fields::Check;
+use crate::quantity::units;
 use crate::sources::SourceRef;
 
 /// A volume of a pod.
@@ -265,10 +266,9 @@ fn host_path(check: &mut Check<'_>, at: &str, host: &HostPathVolumeSource) -> Op
 
 fn empty_dir(check: &mut Check<'_>, at: &str, empty: &EmptyDirVolumeSource) -> VolumeKind {
     let EmptyDirVolumeSource { medium, size_limit } = empty;
-    // The kubelet evicts a pod that writes more. An eviction is nothing that a long computation gets over: as long as
-    // nothing here can hold it to a size without ending it, the pod is told so before it starts.
-    if size_limit.as_ref().is_some_and(|limit| limit.0 != "0") {
-        check.add(at, "vk-node does not hold a volume to a size: leave sizeLimit out");
+    // A pod that writes more is evicted: see `evict`.
+    if let Some(Err(error)) = size_limit.as_ref().map(units) {
+        check.add(at, format!("sizeLimit: {error}"));
     }
     let memory = match medium.as_deref().unwrap_or_default() {
         "" => false,

@@ -1,12 +1,14 @@
 //! What is to become of a pod.
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::PodStatus;
+use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::init::Progress;
 use crate::admit::Role;
+use crate::evict::EVICTED;
 use crate::facts::{Deletion, Facts, Retry, Trouble};
 use crate::look::Look;
+use crate::runs::all_published;
 use crate::status::{DEADLINE_EXCEEDED, Verdict};
 
 /// What is to become of a pod.
@@ -23,6 +25,10 @@ pub(super) enum Course<'a> {
     Deleted { grace: SignedDuration },
     /// Its processes are to be ended.
     PastDeadline,
+    /// Its processes are to be ended at once: it used more of the node than it may.
+    Evicted { why: &'a str },
+    /// Its processes are to be ended: somebody else has said of it that it is over.
+    Ended,
 }
 
 pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Timestamp>) -> Course<'a> {
@@ -32,6 +38,14 @@ pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Time
         // does is a line of the FIFO.
         let grace = if is_terminal(facts.published) { grace.max(pod.grace) } else { grace };
         return Course::Deleted { grace };
+    }
+    // This node says so only when no container runs any more: it was somebody else. As in the kubelet, the word is as good.
+    if is_terminal(facts.published) && look.all().any(|seen| seen.is_active()) {
+        return Course::Ended;
+    }
+    let told_to_go = || facts.tasks.iter().find_map(|task| evicted_for(&task.stop.as_ref()?.reason));
+    if let Some(why) = facts.evicted.or_else(told_to_go) {
+        return Course::Evicted { why };
     }
     let is_over = matches!(progress, Progress::Failed) || look.mains_are_done();
     let was_stopped = facts.tasks.iter().any(|t| t.stop.as_ref().is_some_and(|s| s.reason == DEADLINE_EXCEEDED));
@@ -56,8 +70,31 @@ pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bo
         Course::CannotStart(trouble) if nothing_runs => Verdict::CannotStart(trouble),
         Course::Deleted { .. } if nothing_runs => Verdict::ByItself,
         Course::PastDeadline if nothing_runs => Verdict::PastDeadline,
-        Course::Over | Course::CannotStart(_) | Course::Deleted { .. } | Course::PastDeadline => Verdict::Stopping,
+        Course::Evicted { why } if nothing_runs => Verdict::Evicted(why),
+        Course::Over
+        | Course::CannotStart(_)
+        | Course::Deleted { .. }
+        | Course::PastDeadline
+        | Course::Evicted { .. }
+        | Course::Ended => Verdict::Stopping,
     }
+}
+
+/// Why a request ended a task of a pod that is evicted: what is found there after a restart of the node.
+pub(super) fn eviction(why: &str) -> String {
+    format!("{EVICTED}: {why}")
+}
+
+fn evicted_for(reason: &str) -> Option<&str> {
+    reason.strip_prefix(EVICTED)?.strip_prefix(": ")
+}
+
+/// Whether the status of a pod that is over still says that a container runs, and none does: somebody else has ended it.
+pub(super) fn is_outdated(look: &Look<'_>) -> bool {
+    let says_running = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
+    is_terminal(look.facts.published)
+        && all_published(look.facts.published).any(says_running)
+        && !look.all().any(|seen| seen.is_active())
 }
 
 /// Whether what runs of the pod runs for the sake of others of which none does.

@@ -34,6 +34,9 @@
 //!      │ deleted    │ deleted, or past its deadline: preStop, TERM, grace, KILL; the object goes last
 //!      ├────────────┴──▶ stopping ──▶ all tasks final ──▶ status published ──▶ gone
 //!      │
+//!      │ it uses more room than it may: TERM, 2 s, KILL ──▶ all tasks final ──▶ Failed, Evicted
+//!      │ somebody else writes Succeeded or Failed: as if it were over ──▶ all containers final ──▶ told as what they are
+//!      │
 //!      │ one of its containers cannot be started, for good (the site's policy denies it, say):
 //!      └──▶ nothing more is started ──▶ all tasks final ──▶ Failed
 //! ```
@@ -60,7 +63,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use vk_task::{StopRequest, TaskId};
+use vk_task::{Origin, StopRequest, TaskId};
 
 use self::course::Course;
 use self::stop::Ending;
@@ -68,7 +71,7 @@ use crate::admit::{AdmittedPod, HookKind, Refusal};
 use crate::facts::{Deletion, Facts};
 use crate::look::Look;
 use crate::runs::RunState;
-use crate::status::{self, DEADLINE_EXCEEDED};
+use crate::status::{self, DEADLINE_EXCEEDED, Verdict};
 
 pub(crate) use self::init::Progress;
 pub(crate) use self::start::BackOff;
@@ -78,6 +81,10 @@ pub use crate::status::{FAILED_KILL_POD, OUR_CONDITIONS};
 const POD_DELETED: &str = "the pod was deleted";
 /// Why what is left of a pod is ended when its main containers are done, for people.
 const POD_IS_OVER: &str = "the pod's main containers have ended";
+/// Why the containers of a pod are ended that somebody else says is over, for people.
+const POD_HAS_ENDED: &str = "the pod's phase says that it has ended";
+/// What a pod that is evicted is given: the kubelet's `immediateEvictionGracePeriodSeconds`.
+const EVICTION_GRACE: SignedDuration = SignedDuration::from_secs(1);
 /// How long a status is held back that a start is about to change.
 const ABOUT_TO_START: SignedDuration = SignedDuration::from_secs(1);
 
@@ -153,6 +160,11 @@ fn refuse(refusal: &Refusal, facts: &Facts<'_>) -> Decision {
         let ending = Ending { kill_at: stop::kill_at(facts, grace), reason: POD_DELETED };
         stop::plainly(facts, &ending, &mut decision);
     }
+    if facts.deletion == Deletion::NotAsked && course::is_terminal(facts.published) && runs_a_container(facts) {
+        decision.is_stopping = true;
+        let grace = stop::kill_at(facts, SignedDuration::ZERO);
+        stop::plainly(facts, &Ending { kill_at: grace, reason: POD_HAS_ENDED }, &mut decision);
+    }
     // A version of this node that knew more fields may have started something: it is left to end.
     if course::nothing_runs(facts) {
         if !course::is_terminal(facts.published) {
@@ -163,6 +175,10 @@ fn refuse(refusal: &Refusal, facts: &Facts<'_>) -> Decision {
         }
     }
     decision
+}
+
+fn runs_a_container(facts: &Facts<'_>) -> bool {
+    facts.tasks.iter().any(|task| matches!(task.origin, Origin::Pod(_)) && !task.state.is_final())
 }
 
 fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
@@ -181,10 +197,14 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
     match &course {
         Course::Deleted { grace } => end(*grace, POD_DELETED, true),
         Course::PastDeadline => end(pod.grace, DEADLINE_EXCEEDED, true),
+        Course::Ended => end(pod.grace, POD_HAS_ENDED, false),
+        Course::Evicted { why } if !is_terminal => end(EVICTION_GRACE, &course::eviction(why), true),
         _ if is_terminal => {}
         Course::Over => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) if course::only_company_runs(&look) => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) => stop::attend(&look, &mut decision),
+        // It is over: see above.
+        Course::Evicted { .. } => {}
         Course::Runs => {
             stop::attend(&look, &mut decision);
             start::what_is_due(&look, &progress, &mut decision);
@@ -207,6 +227,11 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
             }
         }
     }
+    if course::is_outdated(&look)
+        && let Some(status) = status::of(&look, &progress, Verdict::Ended).filter(|status| status != facts.published)
+    {
+        decision.steps.push(Step::Publish(Box::new(status)));
+    }
     if matches!(course, Course::Deleted { .. }) && nothing_runs {
         decision.steps.push(Step::Remove);
     } else {
@@ -217,8 +242,8 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
 
 /// When a status is worth writing that a start is about to change: a write for what is so for a millisecond is one that
 /// nobody can use. Trouble is told at once.
-fn settles_at(look: &Look<'_>, verdict: status::Verdict<'_>, decision: &Decision) -> Option<Timestamp> {
-    if verdict != status::Verdict::Living || !look.facts.troubles.is_empty() {
+fn settles_at(look: &Look<'_>, verdict: Verdict<'_>, decision: &Decision) -> Option<Timestamp> {
+    if verdict != Verdict::Living || !look.facts.troubles.is_empty() {
         return None;
     }
     let asked = decision.steps.iter().any(|step| matches!(step, Step::Start { .. })).then_some(look.facts.now);

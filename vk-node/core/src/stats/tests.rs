@@ -48,6 +48,7 @@ fn stats(at: i64, tasks: &[(TaskId, u64, u64)]) -> Stats {
             bytes: 50,
             inodes: 5,
             volumes: vec![VolumeUsage { name: DirName::new("data").unwrap(), bytes: 30, inodes: 3 }],
+            containers: vec![],
         }],
     }
 }

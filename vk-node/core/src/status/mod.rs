@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_task::MAX_TERMINATION_MESSAGE_BYTES;
 
 use crate::admit::{REFUSED, Refusal, Role};
+use crate::evict::EVICTED;
 use crate::facts::{Facts, Trouble};
 use crate::life::Progress;
 use crate::look::Look;
@@ -32,6 +33,10 @@ pub(crate) enum Verdict<'a> {
     Stopping,
     ByItself,
     PastDeadline,
+    /// It was evicted, and why.
+    Evicted(&'a str),
+    /// Somebody else has said so.
+    Ended,
     /// One of its containers cannot be started, for good.
     CannotStart(&'a Trouble),
 }
@@ -68,6 +73,9 @@ pub(crate) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> 
             Some(DEADLINE_EXCEEDED.to_owned()),
             Some("the pod was active on the node longer than its activeDeadlineSeconds".to_owned()),
         ),
+        Verdict::Evicted(why) => (Some(EVICTED.to_owned()), Some(why.to_owned())),
+        // Theirs stay.
+        Verdict::Ended => (facts.published.reason.clone(), facts.published.message.clone()),
         Verdict::CannotStart(trouble) => (Some(trouble.reason.clone()), Some(trouble.message.clone())),
         Verdict::Living | Verdict::Stopping => match lingering(facts) {
             Some(message) => (Some(FAILED_KILL_POD.to_owned()), Some(message)),

@@ -10,7 +10,8 @@ use crate::runs::Outcome;
 pub(super) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> &'static str {
     let succeeded = |seen: Seen<'_>| seen.outcome().is_some_and(Outcome::is_success);
     match verdict {
-        Verdict::PastDeadline | Verdict::CannotStart(_) => "Failed",
+        Verdict::Ended if look.facts.published.phase.as_deref() == Some("Succeeded") => "Succeeded",
+        Verdict::PastDeadline | Verdict::CannotStart(_) | Verdict::Evicted(_) | Verdict::Ended => "Failed",
         Verdict::ByItself if *progress != Progress::Failed && look.with(Role::Main).all(succeeded) => "Succeeded",
         Verdict::ByItself => "Failed",
         Verdict::Living | Verdict::Stopping if is_running(look) => "Running",

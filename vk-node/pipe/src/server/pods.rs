@@ -55,6 +55,11 @@ impl PodDirs {
         Ok(Self { pods, busy: Busy::default() })
     }
 
+    /// Where what is to be in memory is, if it can be.
+    pub(super) fn memory(&self) -> Option<&Path> {
+        self.pods.memory()
+    }
+
     /// Keeps the directory of this task's pod where it is, if the task is going to use it.
     pub(super) async fn hold(&self, spec: &TaskSpec) -> Option<OwnedMutexGuard<()>> {
         let pod = spec.uses_pod_directory().then(|| pod_of(&spec.origin))??;

@@ -35,6 +35,12 @@ pub(super) fn metrics(context: &Context) -> String {
     let mut family = text.family("kubelet_node_name", "The node's name. The count is always 1.", Gauge);
     family.sample(&[("node", &context.node.name)], 1.0);
 
+    let help = "Cumulative number of pod evictions by eviction signal";
+    let mut family = text.family("kubelet_evictions", help, Counter);
+    for (signal, count) in context.evictions.so_far() {
+        family.sample(&[("eviction_signal", signal)], written_as(count));
+    }
+
     let is_live = f64::from(u8::from(context.mirror.is_live()));
     text.single("vk_node_pipe_up", "Whether the pipe answers.", Gauge, is_live);
     let mut family = text.family("vk_node_tasks", "Tasks that the pipe has records of, by state.", Gauge);

@@ -33,6 +33,7 @@ struct World {
     probed: BTreeMap<String, Probed>,
     hooks: BTreeMap<String, HookFacts>,
     back_off_from: BTreeMap<String, u32>,
+    evicted: Option<String>,
     stopping_since: Option<Timestamp>,
     now: Timestamp,
     /// Every task that was ever started.
@@ -72,6 +73,7 @@ impl World {
             probed: BTreeMap::new(),
             hooks: BTreeMap::new(),
             back_off_from: BTreeMap::new(),
+            evicted: None,
             stopping_since: None,
             now: Timestamp::from_second(1000).unwrap(),
             started: BTreeSet::new(),
@@ -95,6 +97,7 @@ impl World {
         self.probed.clear();
         self.hooks.clear();
         self.back_off_from.clear();
+        self.evicted = None;
         self.stopping_since = None;
     }
 
@@ -109,6 +112,7 @@ impl World {
             probed: &self.probed,
             hooks: &self.hooks,
             back_off_from: &self.back_off_from,
+            evicted: self.evicted.as_deref(),
             stopping_since: self.stopping_since,
             node: &node,
             now: self.now,

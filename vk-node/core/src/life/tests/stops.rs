@@ -26,6 +26,44 @@ fn a_deleted_pod_goes_after_its_processes() {
 }
 
 #[test]
+fn a_pod_that_uses_too_much_is_evicted_even_if_the_node_is_restarted_in_between() {
+    let mut world = World::with_two_containers("Always");
+    world.go();
+    world.write_line();
+    world.evicted = Some("Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ".to_owned());
+    world.settle();
+    assert!(world.tasks.iter().all(|task| task.stop.as_ref().unwrap().kill_at == world.now + seconds(2)));
+    world.restart_node();
+    world.settle();
+    world.end(&End::Signaled { signal: Signal(15), core_dumped: false });
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("Evicted")));
+    let message = "Usage of EmptyDir volume \"v\" exceeds the limit \"1Mi\". ";
+    assert_eq!(world.published.message.as_deref(), Some(message));
+    assert_eq!((world.status("c").restart_count, world.started.len()), (0, 2), "nothing is run again");
+}
+
+#[test]
+fn what_runs_of_a_pod_that_somebody_else_calls_over_is_ended_and_its_phase_left_alone() {
+    for phase in ["Failed", "Succeeded"] {
+        let mut world = World::new("Always", None);
+        world.go();
+        world.write_line();
+        world.published.phase = Some(phase.to_owned());
+        world.published.reason = Some("NodeLost".to_owned());
+        world.settle();
+        assert_eq!(world.kill_at("c"), Some(world.now + seconds(5)));
+        assert!(world.tasks.iter().any(|task| is_line(task) && task.stop.is_none()), "a line goes on");
+        let writes = world.writes;
+        world.end_if(&End::Signaled { signal: Signal(15), core_dumped: false }, None, |task| !is_line(task));
+        world.settle();
+        assert_eq!((world.phase(), world.published.reason.as_deref()), (phase, Some("NodeLost")));
+        assert_eq!(world.state().terminated.unwrap().exit_code, 143);
+        assert_eq!((world.started.len(), world.writes, world.removed), (1, writes + 1, false));
+    }
+}
+
+#[test]
 fn the_signal_that_ends_a_container_is_told_where_the_pod_names_one() {
     let named = container_with("c", &json!({"lifecycle": {"stopSignal": "SIGIOT"}}));
     let mut world = World::of(json!({"containers": [named, container("d")]}));

@@ -137,7 +137,7 @@ fn measure(pipe: &Pipe) -> Stats {
         })
         .collect();
     *lock(&pipe.measurements.tasks) = known;
-    let pods = lock(&pipe.measurements.pods).look(&pipe.records, Instant::now());
+    let pods = lock(&pipe.measurements.pods).look(&pipe.records, pipe.pods.memory(), Instant::now());
     Stats { host: host::usage(&pipe.records), tasks, pods }
 }
 
