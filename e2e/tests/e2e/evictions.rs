@@ -46,10 +46,10 @@ async fn a_pod_that_takes_more_room_than_it_may_is_evicted() {
         assert_eq!((status.reason.as_deref(), status.message.as_deref()), (Some("Evicted"), Some(message)));
         let container = &status.container_statuses.unwrap()[0];
         assert_eq!(container.state.as_ref().unwrap().terminated.as_ref().unwrap().exit_code, 143);
-        told(&room.client, Some("hooks"), name, &[("Evicted", message)]).await;
+        told(&room.client, Some("evicted"), name, &[("Evicted", message)]).await;
     }
     room.pod("modest", "to run on", |pod| phase(pod) == "Running").await;
-    let metrics = room.says(&["get", "--raw", "/api/v1/nodes/vk-evicted/proxy/metrics"]).await;
+    let metrics = room.of_kubelet("vk-evicted", "/metrics").await.unwrap();
     for signal in ["emptydirfs.limit", "ephemeralpodfs.limit"] {
         let line = format!("kubelet_evictions{{eviction_signal=\"{signal}\"}} 1");
         assert!(metrics.contains(&line), "{metrics}");

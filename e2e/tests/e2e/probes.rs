@@ -67,18 +67,23 @@ impl Room {
         reached.await.unwrap()
     }
 
+    /// What a node's kubelet answers to the administrator. It is asked at its port: the API server is no proxy to a loopback
+    /// address.
+    pub(crate) async fn of_kubelet(&self, node: &str, path: &str) -> anyhow::Result<String> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let status = nodes.get(node).await?.status.unwrap_or_default();
+        let port = status.daemon_endpoints.and_then(|e| e.kubelet_endpoint).map(|e| e.port).unwrap_or_default();
+        let mut kubectl = self.kubectl(&["get", "--raw", path, "--insecure-skip-tls-verify"]);
+        kubectl.args(["--server", &format!("https://127.0.0.1:{port}")]);
+        exec::text(kubectl, SOON).await
+    }
+
     /// Waits until a node has counted so many answers to a kind of probe of a pod.
     pub(crate) async fn probed(&self, node: &str, pod: &str, kind: &str, result: &str, times: u32) {
-        let nodes: Api<Node> = Api::all(self.client.clone());
         let labels = [format!("pod=\"{pod}\""), format!("probe_type=\"{kind}\""), format!("result=\"{result}\"")];
         let what = format!("{kind} of {pod} to be {result} {times} times");
         let reached = wait::until(&what, LONG, ASK, async || {
-            // Asked at its port: the API server is no proxy to a loopback address.
-            let status = nodes.get(node).await?.status.unwrap_or_default();
-            let port = status.daemon_endpoints.and_then(|e| e.kubelet_endpoint).map(|e| e.port).unwrap_or_default();
-            let mut kubectl = self.kubectl(&["get", "--raw", "/metrics/probes", "--insecure-skip-tls-verify"]);
-            kubectl.args(["--server", &format!("https://127.0.0.1:{port}")]);
-            let text = match exec::text(kubectl, SOON).await {
+            let text = match self.of_kubelet(node, "/metrics/probes").await {
                 Ok(text) => text,
                 Err(error) => return Ok(Probe::not_yet(format!("{error:#}"))),
             };
