@@ -60,7 +60,8 @@ async fn a_pod_that_takes_more_room_than_it_may_is_evicted() {
 async fn a_pod_that_somebody_else_calls_failed_ends_and_stays_so() {
     let room = room("called-failed").await;
     let site = room.site("vk-called-failed").await;
-    let script = format!("trap 'touch {}; exit 3' TERM; while :; do sleep 0.1; done", site.home().join("told").display());
+    let script =
+        format!("trap 'touch {}; exit 3' TERM; while :; do sleep 0.1; done", site.home().join("told").display());
     let container = json!([{"name": "c", "image": "vk-cmd.io/host", "command": ["sh", "-c", script]}]);
     room.sized("lost", "vk-called-failed", &json!({"containers": container, "restartPolicy": "Always"})).await;
     room.pod("lost", "to run", |pod| phase(pod) == "Running").await;

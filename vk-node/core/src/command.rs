@@ -137,6 +137,7 @@ pub fn build(
         env: variables,
         place: container.place.clone(),
         mounts,
+        host_aliases: container.host_aliases.clone(),
         own_directory: container.place == Place::Host,
         working_dir: container.working_dir.clone(),
         stdio: container.stdio,

@@ -75,7 +75,7 @@ pub(crate) fn command(
         Program::Script { runner: ScriptRunner::Shell { path }, .. } => vec![path.into(), script.into()],
     };
     let dir = working_dir(&home, setup.own.as_ref().map_or(&home, |own| &own.work), spec.working_dir.as_deref());
-    let sight = mounts::sight(setup.binds.clone(), script.parent().unwrap_or(script), &home);
+    let sight = mounts::sight(setup, script.parent().unwrap_or(script), &home);
     Ok(Command { sight, ..assemble(&argv, &env, &dir)? })
 }
 

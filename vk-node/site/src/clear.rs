@@ -122,6 +122,12 @@ pub enum Refusal {
         /// Why there are none.
         why: String,
     },
+    /// The same, for a root that is read-only.
+    #[error("readOnlyRootFilesystem would need a mount namespace, and tasks have none here: {why}; leave it out")]
+    ReadOnlyRoot {
+        /// Why there are none.
+        why: String,
+    },
     /// What the site's runtime cannot do.
     #[error("{0}")]
     Runtime(String),
@@ -249,7 +255,10 @@ fn mount_namespace(policy: &Policy, spec: &TaskSpec, facts: &Facts, refusals: &m
     let last_words = spec.termination_message.as_ref().map(|message| message.path.as_path());
     let last_words = last_words.filter(|path| *path != Path::new(TerminationMessage::DEFAULT_PATH));
     if let Some(target) = targets.chain(last_words).find(|target| target.is_absolute()) {
-        refusals.push(Refusal::MountNamespace { target: target.display().to_string(), why });
+        refusals.push(Refusal::MountNamespace { target: target.display().to_string(), why: why.clone() });
+    }
+    if spec.security.read_only_root {
+        refusals.push(Refusal::ReadOnlyRoot { why });
     }
 }
 

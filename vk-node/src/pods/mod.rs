@@ -26,9 +26,9 @@ use vk_node_core::trouble;
 use vk_pipe::client::PipeClient;
 use vk_task::TaskView;
 
+pub(crate) use self::evictions::Evictions;
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
-pub(crate) use self::evictions::Evictions;
 pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
 use crate::given::Provisions;

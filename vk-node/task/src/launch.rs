@@ -86,9 +86,17 @@ pub struct HostSetup {
     /// The container's own directories, if it has such.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub own: Option<OwnDirectory>,
-    /// What its own mount namespace shows elsewhere than the host does; without any, it has none.
+    /// What its own mount namespace shows elsewhere than the host does; without any, it has none, unless it is to be
+    /// [`Self::read_only_root`].
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub binds: Vec<Bind>,
+    /// Whether its own mount namespace shows all as read-only but for what is mounted to be written to, and what is in
+    /// [`Self::own`], [`Self::writable`] and [`Self::termination_log`].
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_root: bool,
+    /// Volumes that links in its own directory lead to, and that it may write to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub writable: Vec<PathBuf>,
     /// The file on the host that holds its last words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub termination_log: Option<PathBuf>,

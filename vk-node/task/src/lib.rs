@@ -59,8 +59,8 @@ pub use id::{InvalidTaskId, TaskId};
 pub use launch::{Bind, ExecVia, HostSetup, Launch, OwnDirectory, RuntimeLaunch, Terminate};
 pub use limits::{LimitKind, Limits, LogLimits, Rlimit};
 pub use pod::{
-    DirName, FileContent, FilePath, HostPathType, InvalidDirName, InvalidFilePath, TerminationMessage, VolumeContent,
-    VolumeMount, VolumeSource,
+    DirName, FileContent, FilePath, HostAlias, HostPathType, InvalidDirName, InvalidFilePath, TerminationMessage,
+    VolumeContent, VolumeMount, VolumeSource,
 };
 pub use security::{Capability, InvalidCapability, Security};
 pub use spec::{
@@ -68,5 +68,5 @@ pub use spec::{
     Mount, Origin, Place, Program, ScriptRunner, Stdin, Stdio, TaskSpec,
 };
 pub use state::{End, Signal, StartFailure, TaskState};
-pub use stop_signal::{InvalidStopSignal, StopSignal};
 pub use stats::{ContainerDisk, Disk, HostUsage, PodUsage, Stats, TaskUsage, Usage, VolumeUsage};
+pub use stop_signal::{InvalidStopSignal, StopSignal};

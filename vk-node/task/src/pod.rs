@@ -230,6 +230,40 @@ impl From<FilePath> for String {
     }
 }
 
+/// Names of an address, for a task's `/etc/hosts`: core/v1 `hostAliases`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: String,
+    /// Its names.
+    #[serde(default)]
+    pub hostnames: Vec<String>,
+}
+
+impl HostAlias {
+    /// Where a program looks for them.
+    pub const FILE: &str = "/etc/hosts";
+
+    /// Whether it is one line of such a file, and nothing else.
+    #[must_use]
+    pub fn is_line(&self) -> bool {
+        let is_word = |text: &String| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c.is_control());
+        is_word(&self.ip) && !self.ip.starts_with('#') && self.hostnames.iter().all(is_word)
+    }
+
+    /// What the file says: the host's own, and these. The kubelet's format for a pod in the host's network.
+    #[must_use]
+    pub fn file(hosts: &str, aliases: &[Self]) -> String {
+        let mut text =
+            format!("# Kubernetes-managed hosts file (host network).\n{hosts}\n# Entries added by HostAliases.\n");
+        for Self { ip, hostnames } in aliases {
+            text.push_str(&format!("{ip}\t{}\n", hostnames.join("\t")));
+        }
+        text
+    }
+}
+
 fn to_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&STANDARD.encode(bytes))
 }
@@ -251,6 +285,24 @@ mod tests {
             assert_eq!(FilePath::new(bad), Err(InvalidFilePath(bad.to_owned())));
         }
         assert!(DirName::new("../x").is_err());
+    }
+
+    #[test]
+    fn aliases_are_lines_after_the_hosts_own() {
+        let alias = |ip: &str, names: &[&str]| HostAlias {
+            ip: ip.into(),
+            hostnames: names.iter().map(|&name| name.into()).collect(),
+        };
+        let text = HostAlias::file("127.0.0.1 localhost\n", &[alias("192.0.2.1", &["a", "b.c"]), alias("::1", &["d"])]);
+        assert_eq!(
+            text,
+            "# Kubernetes-managed hosts file (host network).\n127.0.0.1 localhost\n\n\
+             # Entries added by HostAliases.\n192.0.2.1\ta\tb.c\n::1\td\n"
+        );
+        assert!(alias("::1", &["d"]).is_line());
+        for bad in [alias("", &["a"]), alias("#1", &["a"]), alias("::1", &["a\nb"]), alias("::1 x", &[])] {
+            assert!(!bad.is_line(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct Security {
     /// Capabilities that it has not, nor can get.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drop_capabilities: BTreeSet<Capability>,
+    /// It may write to its volumes and its own directories, and to no other file. On the host that takes a mount namespace.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only_root: bool,
 }
 
 /// A capability of Linux: see capabilities(7).

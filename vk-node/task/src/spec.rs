@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DirName, Limits, Security, StopSignal, TerminationMessage, VolumeMount, VolumeSource};
+use crate::{DirName, HostAlias, Limits, Security, StopSignal, TerminationMessage, VolumeMount, VolumeSource};
 
 /// The longest single argument or `NAME=value` string that Linux passes through `execve`, without its NUL:
 /// `MAX_ARG_STRLEN` (32 pages) less one. See execve(2).
@@ -28,6 +28,9 @@ pub struct TaskSpec {
     /// Volumes that it is given. The pipe makes links, mounts or the image's mounts of them: see [`VolumeMount::target`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<VolumeMount>,
+    /// Names that it finds in `/etc/hosts` besides the host's own. On the host that takes a mount namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_aliases: Vec<HostAlias>,
     /// Whether it has a working directory and a `TMPDIR` of its own, which its container's later runs find as it left them
     /// and which go with the pod. Only a pod's task on the host can.
     #[serde(default)]
@@ -332,6 +335,9 @@ pub enum InvalidSpec {
          container has a directory of its own", .0.display()
     )]
     TerminationMessagePath(PathBuf),
+    /// An alias that would be more than a line of `/etc/hosts`.
+    #[error("the names of the host {0:?} are no line of /etc/hosts: write addresses and names without blanks")]
+    HostAlias(String),
     /// Two mounts at one place.
     #[error("there are two mounts at {}", .0.display())]
     MountTwice(PathBuf),
@@ -358,6 +364,7 @@ impl TaskSpec {
             place: Place::Host,
             env: BTreeMap::new(),
             mounts: Vec::new(),
+            host_aliases: Vec::new(),
             own_directory: false,
             termination_message: None,
             working_dir: None,
@@ -430,7 +437,8 @@ impl TaskSpec {
             VolumeSource::Volume { .. } => true,
             VolumeSource::Host { .. } => !mount.target.is_absolute(),
         };
-        self.own_directory || self.termination_message.is_some() || self.mounts.iter().any(of_pod)
+        let has_own = self.own_directory || self.termination_message.is_some() || !self.host_aliases.is_empty();
+        has_own || self.mounts.iter().any(of_pod)
     }
 
     /// What stands against what it is to have of its pod.
@@ -443,6 +451,8 @@ impl TaskSpec {
             "a directory of its own"
         } else if self.termination_message.is_some() {
             "a termination message"
+        } else if !self.host_aliases.is_empty() {
+            "a file of host names"
         } else {
             "a volume"
         };
@@ -461,6 +471,8 @@ impl TaskSpec {
                 found.push(InvalidSpec::TerminationMessagePath(path.clone()));
             }
         }
+        let aliases = self.host_aliases.iter().filter(|alias| !alias.is_line());
+        found.extend(aliases.map(|alias| InvalidSpec::HostAlias(alias.ip.clone())));
         let mut targets: Vec<&Path> = Vec::new();
         for VolumeMount { source, sub_path: _, target, read_only: _ } in &self.mounts {
             if target.as_os_str().as_encoded_bytes().contains(&0) {

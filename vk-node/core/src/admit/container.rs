@@ -67,7 +67,7 @@ fn admitted(
     settings: fields::Settings,
     life: Life,
 ) -> AdmittedContainer {
-    let fields::Settings { place, mounts, stdio, limits, probes, security } = settings;
+    let fields::Settings { place, mounts, host_aliases, stdio, limits, probes, security } = settings;
     let Life { role, restarts, hooks, stop_signal, termination_message } = life;
     AdmittedContainer {
         role,
@@ -77,6 +77,7 @@ fn admitted(
         termination_message,
         place,
         mounts,
+        host_aliases,
         stdio,
         limits,
         security,

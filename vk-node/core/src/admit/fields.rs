@@ -1,12 +1,13 @@
 //! The fields of a pod, one by one. The patterns name every field of the type: when Kubernetes adds one, this file
 //! no longer compiles until somebody has decided about it.
 
-use k8s_openapi::api::core::v1::{Container, PodSpec};
+use k8s_openapi::api::core::v1::{self as core_v1, Container, PodSpec};
 use vk_cmd_crds::labels::is_host_image;
-use vk_task::{Image, Limits, Place, Security, Stdin, Stdio};
+use vk_site::Kind;
+use vk_task::{HostAlias, Image, Limits, Place, Security, Stdin, Stdio};
 
 use super::Problem;
-use super::mounts::{self, AdmittedMount};
+use super::mounts::{self, AdmittedMount, needs_mounts};
 use super::resources::{self, Where};
 use super::security::{self, ForContainers};
 use super::volumes::{self, AdmittedVolume};
@@ -25,6 +26,7 @@ pub(super) struct Check<'a> {
 pub(super) struct Settings {
     pub(super) place: Place,
     pub(super) mounts: Vec<AdmittedMount>,
+    pub(super) host_aliases: Vec<HostAlias>,
     pub(super) stdio: Stdio,
     pub(super) limits: Limits,
     pub(super) probes: Probes,
@@ -49,8 +51,14 @@ impl Check<'_> {
     }
 }
 
-/// What the fields of a pod come to for its containers: its volumes, and what its security context says.
-pub(super) type OfPod = (Vec<AdmittedVolume>, ForContainers);
+/// What the fields of a pod come to for its containers.
+pub(super) struct OfPod {
+    pub(super) volumes: Vec<AdmittedVolume>,
+    /// What its security context says.
+    pub(super) security: ForContainers,
+    pub(super) host_aliases: Vec<HostAlias>,
+    pub(super) shares_processes: bool,
+}
 
 /// Checks the fields of a pod's specification other than its containers.
 pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>) -> OfPod {
@@ -107,7 +115,6 @@ pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>)
     if dns_policy.as_deref() == Some("None") {
         check.add("dnsPolicy", "a host process resolves names as its host does: leave it out, or write Default");
     }
-    check.default("hostAliases", host_aliases.as_ref());
     if *host_users == Some(false) {
         check.add("hostUsers", "a host process runs as the site's user: leave it out");
     }
@@ -124,9 +131,17 @@ pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>)
     check.unset("runtimeClassName", runtime_class_name.as_ref());
     let security = security::pod(&mut check, security_context.as_ref(), node);
     check.default("setHostnameAsFQDN", set_hostname_as_fqdn.as_ref());
-    check.default("shareProcessNamespace", share_process_namespace.as_ref());
     check.default("subdomain", subdomain.as_ref());
-    (volumes::read(&mut check, volumes.iter().flatten()), security)
+    let alias = |alias: &core_v1::HostAlias| HostAlias {
+        ip: alias.ip.clone(),
+        hostnames: alias.hostnames.clone().unwrap_or_default(),
+    };
+    OfPod {
+        volumes: volumes::read(&mut check, volumes.iter().flatten()),
+        security,
+        host_aliases: host_aliases.iter().flatten().map(alias).collect(),
+        shares_processes: *share_process_namespace == Some(true),
+    }
 }
 
 /// Checks the fields of one container, whose image is one of the node's map if there is a `rule` for it, and gives what
@@ -135,7 +150,7 @@ pub(super) fn container(
     container: &Container,
     rule: Option<&ImageRule>,
     at: &str,
-    (volumes, pod_security): &OfPod,
+    OfPod { volumes, security: pod_security, host_aliases, shares_processes }: &OfPod,
     node: &NodeFacts,
     problems: &mut Vec<Problem>,
 ) -> Settings {
@@ -183,7 +198,14 @@ pub(super) fn container(
     for (field, why) in wrong {
         check.add(&field, why);
     }
-    let security = security::container(&mut check, security_context.as_ref(), *pod_security, node);
+    let security = security::container(&mut check, security_context.as_ref(), *pod_security, place, node);
+    if *shares_processes && place == Where::Image {
+        let why = "a container of this site's runtime has its processes to itself: leave it out, or run on the host";
+        check.problems.push(Problem { field: "spec.shareProcessNamespace".into(), message: why.into() });
+    }
+    if !host_aliases.is_empty() {
+        names(&mut check, place, node);
+    }
     for var in env.iter().flatten() {
         let selector = var.value_from.as_ref().and_then(|from| from.file_key_ref.as_ref());
         if let Some(Err(why)) = selector.map(EnvFile::of) {
@@ -192,7 +214,8 @@ pub(super) fn container(
     }
     check.default("volumeDevices", volume_devices.as_ref());
     let (limits, gpus) = resources::limits(&mut check, resources.as_ref(), place);
-    let mounts = mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, node);
+    let mounts =
+        mounts::read(&mut check, volume_mounts.iter().flatten(), place, volumes, security.read_only_root, node);
     let reference = image.unwrap_or_default().to_owned();
     Settings {
         place: match place {
@@ -200,10 +223,23 @@ pub(super) fn container(
             Where::Image => Place::Image(Image { reference, mounts: Vec::new(), gpus }),
         },
         mounts,
+        host_aliases: host_aliases.clone(),
         stdio: Stdio { stdin: stdin_of(*stdin, *stdin_once), terminal: *tty == Some(true) },
         limits,
         probes,
         security,
+    }
+}
+
+/// Whether a container can have host names of its own: it is its pod's field that would be to blame.
+fn names(check: &mut Check<'_>, place: Where, node: &NodeFacts) {
+    let mut check = Check { at: "spec", problems: check.problems };
+    match place {
+        Where::Host => needs_mounts(&mut check, "hostAliases", "given an /etc/hosts of its own", node),
+        Where::Image if node.image_runtime.as_deref() == Some(Kind::Shifter.name()) => {
+            check.add("hostAliases", "shifter mounts nothing in /etc: leave it out");
+        }
+        Where::Image => {}
     }
 }
 

@@ -17,7 +17,10 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, ResourceRequirements};
 use vk_cmd_crds::labels;
-use vk_task::{DirName, EnvName, Limits, Place, ScriptRunner, Security, Stdio, StopSignal, TerminationMessage, VolumeSource};
+use vk_task::{
+    DirName, EnvName, HostAlias, Limits, Place, ScriptRunner, Security, Stdio, StopSignal, TerminationMessage,
+    VolumeSource,
+};
 
 use self::container::Common;
 use crate::env_files;
@@ -103,6 +106,8 @@ pub struct AdmittedContainer {
     pub place: Place,
     /// The volumes that it is given.
     pub mounts: Vec<AdmittedMount>,
+    /// Its pod's `hostAliases`.
+    pub host_aliases: Vec<HostAlias>,
     /// `stdin`, `stdinOnce`, `tty`.
     pub stdio: Stdio,
     /// `resources.limits`.
@@ -255,7 +260,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
         given.iter().any(|mount| matches!(&mount.source, VolumeSource::Volume { name: given } if given == name))
             || read.iter().any(|file| file.volume == *name)
     };
-    let volumes = of_pod.0.into_iter().filter(|volume| is_given(&volume.name)).collect();
+    let volumes = of_pod.volumes.into_iter().filter(|volume| is_given(&volume.name)).collect();
     Ok(AdmittedPod {
         key: PodKey::of(pod),
         containers,

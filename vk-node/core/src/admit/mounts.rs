@@ -53,12 +53,14 @@ pub(super) fn read<'a>(
     mounts: impl Iterator<Item = &'a VolumeMount>,
     place: Where,
     volumes: &[AdmittedVolume],
+    is_root_read_only: bool,
     node: &NodeFacts,
 ) -> Vec<AdmittedMount> {
     let mut all: Vec<_> = mounts.filter_map(|mount| one(check, mount, place, volumes, node)).collect();
     // What a host process sees without any mount is no reason to put it in a namespace, where set-uid programs do not
-    // work.
+    // work. In one that is read-only it is a place that can be written to.
     if place == Where::Host
+        && !is_root_read_only
         && all.iter().filter(|mount| mount.target.is_absolute()).all(AdmittedMount::is_there_already)
     {
         all.retain(|mount| !mount.target.is_absolute());
@@ -124,6 +126,16 @@ fn one(
         }
     }
     Some(admitted)
+}
+
+/// Refuses a field that takes a mount namespace, on a host that has none for its tasks.
+pub(super) fn needs_mounts(check: &mut Check<'_>, field: &str, what: &str, node: &NodeFacts) {
+    let why = match &node.mount_namespaces {
+        MountNamespaces::Available => return,
+        MountNamespaces::Unavailable { why } => why,
+        MountNamespaces::Unknown => "the pipe is of an earlier version",
+    };
+    check.add(field, format!("a command on this host cannot be {what} ({why}): leave it out"));
 }
 
 fn cannot_mount(path: &str, why: &str) -> String {

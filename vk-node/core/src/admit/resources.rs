@@ -44,7 +44,8 @@ pub(super) fn limits(check: &mut Check<'_>, resources: Option<&ResourceRequireme
                 let n = u32::try_from(n).unwrap_or(u32::MAX);
                 gpus.push(if name == AMD { Gpus::Amd(n) } else { Gpus::Nvidia(n) });
             }
-            _ => check.add(&field, "vk-node limits cpu, memory and ephemeral-storage, and gives images GPUs: leave it out"),
+            _ => check
+                .add(&field, "vk-node limits cpu, memory and ephemeral-storage, and gives images GPUs: leave it out"),
         }
     }
     if let [_, second, ..] = gpus[..] {

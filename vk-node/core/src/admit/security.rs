@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{AppArmorProfile, Capabilities, PodSecurityConte
 use vk_task::{Capability, Security};
 
 use super::fields::Check;
+use super::mounts::needs_mounts;
+use super::resources::Where;
 use crate::facts::{NodeFacts, SiteUser};
 
 /// What `kubectl debug` asks for, in its default profile: to trace the processes of the pod. They are the same user's, and
@@ -60,6 +62,7 @@ pub(super) fn container(
     check: &mut Check<'_>,
     context: Option<&SecurityContext>,
     pod: ForContainers,
+    place: Where,
     node: &NodeFacts,
 ) -> Security {
     let none = SecurityContext::default();
@@ -88,11 +91,9 @@ pub(super) fn container(
     if proc_mount.as_deref().is_some_and(|kind| kind != "Default") {
         check.add("securityContext.procMount", "a host process sees the host's /proc: leave it out");
     }
-    if *read_only_root_filesystem == Some(true) {
-        check.add(
-            "securityContext.readOnlyRootFilesystem",
-            "a host process may write where the site's user may: leave it out",
-        );
+    let read_only_root = *read_only_root_filesystem == Some(true);
+    if read_only_root && place == Where::Host {
+        needs_mounts(check, "securityContext.readOnlyRootFilesystem", "shown the host's files read-only", node);
     }
     check.default("securityContext.seLinuxOptions", se_linux_options.as_ref());
     check.default("securityContext.windowsOptions", windows_options.as_ref());
@@ -100,6 +101,7 @@ pub(super) fn container(
     Security {
         no_new_privileges: *allow_privilege_escalation == Some(false),
         drop_capabilities: capabilities.as_ref().map(|all| dropped(check, all)).unwrap_or_default(),
+        read_only_root,
     }
 }
 

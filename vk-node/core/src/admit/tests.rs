@@ -44,11 +44,11 @@ fn every_field_that_cannot_be_honoured_is_named_at_once() {
         "initContainers": [{"name": "i", "image": "x"}],
         "resources": {"limits": {"cpu": "1"}},
         "volumes": [{"name": "v", "nfs": {"server": "a", "path": "/b"}}, {"name": "t", "hostPath": {"path": "/t", "type": "Dir"}},
-                    {"name": "e", "emptyDir": {"sizeLimit": "1Gi", "medium": "HugePages"}}],
+                    {"name": "e", "emptyDir": {"sizeLimit": "-1", "medium": "HugePages"}}],
         "securityContext": {"runAsUser": 5},
         "containers": [{
             "name": "c", "image": "vk-cmd.io/host", "livenessProbe": {},
-            "resources": {"limits": {"cpu": "x", "memory": "-1", "nvidia.com/gpu": "1", "ephemeral-storage": "1Gi"}},
+            "resources": {"limits": {"cpu": "x", "memory": "-1", "nvidia.com/gpu": "1", "ephemeral-storage": "x"}},
             "volumeMounts": [{"name": "e", "mountPath": "/t"}],
         }],
     }));

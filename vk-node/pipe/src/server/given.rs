@@ -17,8 +17,8 @@ use vk_record::pods::{Part, part};
 use vk_record::{RecordError, chain};
 use vk_site::GivenMount;
 use vk_task::{
-    ApiError, Bind, DirName, ErrorReason, HostPathType, HostSetup, Mount, Origin, Place, TaskSpec, VolumeMount,
-    VolumeSource,
+    ApiError, Bind, DirName, ErrorReason, HostAlias, HostPathType, HostSetup, Mount, Origin, Place, TaskSpec,
+    VolumeMount, VolumeSource,
 };
 
 use super::pods::PodDirs;
@@ -32,7 +32,26 @@ const SUB_PATH: u32 = 0o750;
 
 /// Where the volumes of a task are on this host. Nothing is made.
 pub(super) fn find(pods: &PodDirs, spec: &TaskSpec) -> Result<Vec<GivenMount>, ApiError> {
-    spec.mounts.iter().map(|mount| find_one(pods, spec, mount)).collect()
+    let mut all: Vec<GivenMount> =
+        spec.mounts.iter().map(|mount| find_one(pods, spec, mount)).collect::<Result<_, _>>()?;
+    all.extend(hosts(pods, spec));
+    Ok(all)
+}
+
+/// The file of host names, where the task is to have one of its own and none is mounted there: after all volumes.
+fn hosts(pods: &PodDirs, spec: &TaskSpec) -> Option<GivenMount> {
+    let target = Path::new(HostAlias::FILE);
+    let is_free = spec.mounts.iter().all(|mount| mount.target != target);
+    let (pod, container) = names(spec).filter(|_| is_free && !spec.host_aliases.is_empty())?;
+    let mount = Mount { source: pods.hosts(&pod, &container), target: target.to_owned(), read_only: false };
+    Some(GivenMount { mount, of_host: false })
+}
+
+fn names(spec: &TaskSpec) -> Option<(DirName, DirName)> {
+    match &spec.origin {
+        Origin::Pod(run) => DirName::new(&*run.uid).ok().zip(DirName::new(&*run.container).ok()),
+        Origin::Fifo { .. } => None,
+    }
 }
 
 fn find_one(pods: &PodDirs, spec: &TaskSpec, mount: &VolumeMount) -> Result<GivenMount, ApiError> {
@@ -68,10 +87,8 @@ fn find_one(pods: &PodDirs, spec: &TaskSpec, mount: &VolumeMount) -> Result<Give
 /// Makes ready what a task is to have, of which the site has approved. `given` is what [`find`] has found.
 pub(super) fn set_up(pods: &PodDirs, spec: &TaskSpec, given: &[GivenMount]) -> Result<HostSetup, ApiError> {
     let mut setup = HostSetup::default();
-    let names = match &spec.origin {
-        Origin::Pod(run) => DirName::new(&*run.uid).ok().zip(DirName::new(&*run.container).ok()),
-        Origin::Fifo { .. } => None,
-    };
+    setup.read_only_root = spec.security.read_only_root && spec.place == Place::Host;
+    let names = names(spec);
     if let Some((pod, container)) = names.as_ref().filter(|_| spec.own_directory) {
         setup.own = Some(pods.own_directory(pod, container).map_err(|e| not_ready(&e))?);
     }
@@ -94,6 +111,18 @@ pub(super) fn set_up(pods: &PodDirs, spec: &TaskSpec, given: &[GivenMount]) -> R
             setup.binds.push(Bind { source, sub_path, target, read_only: *read_only });
         } else if let (false, Some((pod, container))) = (target.is_absolute(), &names) {
             pods.link(pod, container, target, shown).map_err(|e| not_ready(&e))?;
+            if !read_only {
+                setup.writable.push(shown.clone());
+            }
+        }
+    }
+    if let Some((GivenMount { mount: Mount { source, target, .. }, .. }, (pod, container))) =
+        hosts(pods, spec).zip(names.as_ref())
+    {
+        let text = HostAlias::file(&std::fs::read_to_string(HostAlias::FILE).unwrap_or_default(), &spec.host_aliases);
+        pods.write_hosts(pod, container, &text).map_err(|e| not_ready(&e))?;
+        if spec.place == Place::Host {
+            setup.binds.push(Bind { source, sub_path: None, target, read_only: false });
         }
     }
     Ok(setup)

@@ -69,7 +69,7 @@ fn shown(path: &Path, place: &Place, setup: &HostSetup) -> Shown {
         Place::Host if is_taken => Shown::Variable,
         // A namespace takes something from a task as well: what programs could do with the rights of others, say. None is
         // made for a path that nobody has asked for.
-        Place::Host if is_default && setup.binds.is_empty() => Shown::Variable,
+        Place::Host if is_default && setup.binds.is_empty() && !setup.read_only_root => Shown::Variable,
         Place::Host => Shown::Mount,
     }
 }

@@ -55,6 +55,16 @@ impl PodDirs {
         Ok(Self { pods, busy: Busy::default() })
     }
 
+    /// See [`Pods::hosts`].
+    pub(super) fn hosts(&self, pod: &DirName, container: &DirName) -> PathBuf {
+        self.pods.hosts(pod, container)
+    }
+
+    /// See [`Pods::write_hosts`].
+    pub(super) fn write_hosts(&self, pod: &DirName, container: &DirName, text: &str) -> Result<(), RecordError> {
+        self.pods.write_hosts(pod, container, text)
+    }
+
     /// Where what is to be in memory is, if it can be.
     pub(super) fn memory(&self) -> Option<&Path> {
         self.pods.memory()

@@ -236,7 +236,8 @@ fn stop_signal() {
         let with = |signal: &str, spec: TaskSpec| TaskSpec { stop_signal: Some(signal.parse().unwrap()), ..spec };
         let passed = id("passed");
         fs::write(host.file("container"), WAITS).unwrap();
-        let client = "trap 'kill -RTMIN+3 $c' RTMIN+3; bash -c \"$(cat $HOME/container)\" passed & c=$!; wait $c; wait $c";
+        let client =
+            "trap 'kill -RTMIN+3 $c' RTMIN+3; bash -c \"$(cat $HOME/container)\" passed & c=$!; wait $c; wait $c";
         let runtime = RuntimeLaunch {
             terminate: Terminate::Client,
             argv: ["bash", "-c", client].map(str::to_owned).into(),

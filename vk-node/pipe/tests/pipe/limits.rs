@@ -70,7 +70,8 @@ fn security() {
                 _ => assert_eq!(is, was & !(1 << net_raw.number()), "{key}"),
             }
         }
-        let all = Security { no_new_privileges: true, drop_capabilities: Capability::all().collect() };
+        let all =
+            Security { no_new_privileges: true, drop_capabilities: Capability::all().collect(), ..Security::default() };
         for (key, is) in seen("all", all).await {
             match key.as_str() {
                 "NoNewPrivs" => assert_eq!(is, 1),

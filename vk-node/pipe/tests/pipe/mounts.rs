@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use vk_record::process::Stat;
 use vk_task::{
-    End, ErrorReason, FilePath, HostPathType, Image, MountNamespaces, Place, StartFailure, TaskId, TaskSpec,
-    VolumeContent, VolumeMount, VolumeSource,
+    End, ErrorReason, FilePath, HostAlias, HostPathType, Image, MountNamespaces, Place, Security, StartFailure, TaskId,
+    TaskSpec, TerminationMessage, VolumeContent, VolumeMount, VolumeSource,
 };
 
 use crate::Test;
@@ -21,6 +21,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("mounts_are_the_tasks_own_and_leave_the_host_as_it_is", || as_each(apart)),
     ("mounts_are_seen_by_exec_too", || as_each(exec_sees)),
     ("mounts_keep_nobody_from_ending_the_task", || as_each(ended)),
+    ("a_root_that_is_read_only_has_its_volumes_and_own_directories_to_write_to", || as_each(read_only_root)),
+    ("names_of_hosts_are_added_to_those_of_the_host", || as_each(host_aliases)),
     ("mounts_that_cannot_be_are_told_of", || as_each(failed)),
     ("mounts_of_the_host_are_as_the_site_allows", site),
     ("mounts_are_given_to_the_runtime_of_an_image", image),
@@ -237,6 +239,88 @@ fn ended(host: Host) {
     });
 }
 
+/// Whether each of the places in its arguments can be written to.
+const TRIES: &str = r#"tries() { for place; do
+    if (: > $place/vk-$$) 2> /dev/null; then echo can $place; rm $place/vk-$$; else echo cannot $place; fi
+done; }
+exec > seen"#;
+
+fn read_only_root(host: Host) {
+    block_on(async {
+        volumes(&host).await;
+        let run = async |name: &str, text: &str, mounts: &[VolumeMount]| {
+            let message = TerminationMessage { path: TerminationMessage::DEFAULT_PATH.into(), fallback_to_logs: false };
+            let spec = TaskSpec {
+                own_directory: true,
+                mounts: mounts.into(),
+                termination_message: Some(message),
+                security: Security { read_only_root: true, ..Security::default() },
+                ..script(&format!("{TRIES}\n{text}"))
+            };
+            host.client.start(&id(name), &spec).await.unwrap();
+            let view = host.until(&id(name), vk_task::TaskState::is_final).await;
+            let seen = fs::read_to_string(host.pod().join("containers/main/work/seen")).unwrap_or_default();
+            (view, seen)
+        };
+        let text = "tries /vk-data $PWD $TMPDIR linked/deep /dev/shm
+            tries /vk-home / /tmp /etc /var/tmp $HOME ${VK_CMD_TERMINATION_LOG%/*}
+            echo last > $VK_CMD_TERMINATION_LOG && echo 1 > /vk-data/nested/x && cat config/a && echo > /dev/null &&
+            ls /proc/self/fd > /dev/null";
+        let mounts = [
+            mount("scratch", "/vk-data"),
+            mount("memory", "/vk-data/nested"),
+            mount("memory", "linked/deep"),
+            mount("config", "config"),
+            read_only(of_host(host.home(), "/vk-home")),
+        ];
+        let (view, seen) = run("t", text, &mounts).await;
+        let (own, home) = (host.pod().join("containers/main").display().to_string(), host.home().display());
+        let expected = format!(
+            "can /vk-data\ncan {own}/work\ncan {own}/tmp\ncan linked/deep\ncan /dev/shm\ncannot /vk-home\ncannot /\n\
+             cannot /tmp\ncannot /etc\ncannot /var/tmp\ncannot {home}\ncannot {own}\nfirst\n"
+        );
+        assert_eq!(seen, expected, "{view:?}");
+        assert_eq!(view.termination_message.as_deref(), Some("last\n"));
+        // Without any mount of its own as well; and nobody else's root is.
+        let (view, seen) = run("bare", "tries /tmp $PWD", &[]).await;
+        assert_eq!(seen, format!("cannot /tmp\ncan {own}/work\n"), "{view:?}");
+        assert_eq!(host.prints("other", "x=$(mktemp -p /tmp) && rm $x && echo can", &[]).await, "can\n");
+    });
+}
+
+fn host_aliases(host: Host) {
+    block_on(async {
+        let alias = HostAlias { ip: "192.0.2.7".into(), hostnames: vec!["vk-one".into(), "vk-two.example.org".into()] };
+        let aliased = |text: &str, aliases: &[HostAlias]| {
+            let host_aliases = aliases.into();
+            TaskSpec { own_directory: true, host_aliases, ..script(&format!("exec > seen\n{text}")) }
+        };
+        let aliases = [alias];
+        let text = "cat /etc/hosts; getent hosts vk-two.example.org > resolved; echo 1 >> /etc/hosts";
+        host.client.start(&id("t"), &aliased(text, &aliases)).await.unwrap();
+        assert_eq!(host.ended(&id("t")).await, End::Exited { code: 0 });
+        let own = host.pod().join("containers/main/work");
+        let hosts = fs::read_to_string("/etc/hosts").unwrap();
+        let expected = format!(
+            "# Kubernetes-managed hosts file (host network).\n{hosts}\n# Entries added by HostAliases.\n\
+             192.0.2.7\tvk-one\tvk-two.example.org\n"
+        );
+        assert_eq!(fs::read_to_string(own.join("seen")).unwrap(), expected);
+        let resolved = fs::read_to_string(own.join("resolved")).unwrap();
+        assert!(resolved.starts_with("192.0.2.7") && resolved.contains("vk-one"), "{resolved}");
+        // A volume that is mounted there stands before it.
+        put(&host, "names", &files(&[("hosts", "mine\n")])).await;
+        let mounts = vec![part("names", "hosts", "/etc/hosts")];
+        let spec = TaskSpec { mounts, ..aliased("cat /etc/hosts", &aliases) };
+        host.client.start(&id("v"), &spec).await.unwrap();
+        assert_eq!(host.ended(&id("v")).await, End::Exited { code: 0 });
+        assert_eq!(fs::read_to_string(own.join("seen")).unwrap(), "mine\n");
+        let bad = HostAlias { ip: "192.0.2.7".into(), hostnames: vec!["a\nb".into()] };
+        let e = refusal(&host, &aliased("true", &[bad])).await;
+        assert!(e.message.contains("are no line of /etc/hosts"), "{e}");
+    });
+}
+
 fn failed(host: Host) {
     block_on(async {
         volumes(&host).await;
@@ -301,6 +385,12 @@ fn site() {
             "{e}"
         );
         assert_eq!(host.prints("t", "cat in/a", &[mount("config", "in")]).await, "first\n");
+        let security = Security { read_only_root: true, ..Security::default() };
+        let e = refusal(&host, &TaskSpec { security, ..script("") }).await;
+        assert!(e.message.contains("readOnlyRootFilesystem would need a mount namespace"), "{e}");
+        let alias = HostAlias { ip: "192.0.2.7".into(), hostnames: vec![] };
+        let e = refusal(&host, &TaskSpec { host_aliases: vec![alias], ..script("") }).await;
+        assert!(e.message.contains("a mount at /etc/hosts would need a mount namespace"), "{e}");
 
         host.write_site("policy: {hostPaths: [{path: /usr}]}");
         let e = refusal(&host, &spec(&[of_host(Path::new("/etc"), "in")])).await;

@@ -34,6 +34,7 @@ const CONTAINERS: &str = "containers";
 const WORK: &str = "work";
 const TMP: &str = "tmp";
 const TERMINATION_LOG: &str = "termination-log";
+const HOSTS: &str = "etc-hosts";
 
 /// All pods' directories.
 #[derive(Debug)]
@@ -162,6 +163,32 @@ impl Pods {
             .map_err(error)?;
         rustix::fs::fchmod(&file, mode).map_err(error)?;
         Ok(self.termination_log(pod, container))
+    }
+
+    /// Where a container's file of host names is, once it has been written.
+    #[must_use]
+    pub fn hosts(&self, pod: &DirName, container: &DirName) -> PathBuf {
+        self.dir.path().join(pod.as_str()).join(CONTAINERS).join(container.as_str()).join(HOSTS)
+    }
+
+    /// Writes it, for the container's next run.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub fn write_hosts(&self, pod: &DirName, container: &DirName, text: &str) -> Result<(), RecordError> {
+        let dir = self.of_container(pod, container)?;
+        if dir.stat(HOSTS)?.is_some() {
+            // Whatever a task has made of it.
+            remove_tree(&dir, HOSTS)?;
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let written = faults::at(Call::Open, HOSTS)
+            .and_then(|()| rustix::fs::openat(&dir, HOSTS, flags, mode))
+            .and_then(|file| rustix::fs::fchmod(&file, mode).map(|()| std::fs::File::from(file)))
+            .map_err(|e| dir.error("make", HOSTS, e))
+            .map(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
+        written?.map_err(|e| dir.error("write", HOSTS, Errno::from_io_error(&e).unwrap_or(Errno::IO)))
     }
 
     /// Has a link in a container's own directory, at the relative path `target`, lead to `source`.

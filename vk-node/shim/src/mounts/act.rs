@@ -207,7 +207,7 @@ fn make_file(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<(), Errno> 
 }
 
 /// `name` in `dir` with all that is mounted beneath it, to be attached elsewhere.
-fn clone_of(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn clone_of(dir: &OwnedFd, name: &CStr) -> Result<OwnedFd, Errno> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     flags |= if name.is_empty() { OpenTreeFlags::AT_EMPTY_PATH } else { OpenTreeFlags::AT_SYMLINK_NOFOLLOW };
     open_tree(dir, name, flags)
@@ -217,9 +217,23 @@ fn attach(tree: &OwnedFd, dir: impl AsFd, at: impl rustix::path::Arg) -> Result<
     move_mount(tree, c"", dir, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
+/// The same, over what is open as `at`.
+pub(super) fn attach_over(tree: &OwnedFd, at: &OwnedFd) -> Result<(), Errno> {
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, c"", at, c"", flags)
+}
+
 /// Makes a mount read-only, with those beneath it where the kernel can (5.12).
-#[allow(unsafe_code)]
 fn close_all(at: &Path) -> Result<(), Errno> {
+    match close_tree(at) {
+        Err(Errno::NOSYS) => close(at),
+        done => done,
+    }
+}
+
+/// Makes a mount read-only, with those beneath it.
+#[allow(unsafe_code)]
+pub(super) fn close_tree(at: &Path) -> Result<(), Errno> {
     // The argument of mount_setattr(2).
     #[repr(C)]
     struct Attributes {
@@ -245,11 +259,7 @@ fn close_all(at: &Path) -> Result<(), Errno> {
     };
     match done {
         0 => Ok(()),
-        _ => match Errno::from_io_error(&io::Error::last_os_error()) {
-            Some(Errno::NOSYS) => close(at),
-            Some(e) => Err(e),
-            None => Err(Errno::IO),
-        },
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }
 

@@ -7,6 +7,7 @@
 //!      ▼
 //!   open the sources ──▶ `plan` ──▶ mirrors, directories and files made, sources shown ──▶ mirrors closed
 //!      │                                    │ the root is mirrored: pivot_root
+//!      │                                    │ the root is to be read-only: all is shut (`shut`) but volumes and own directories
 //!      ▼                                    ▼
 //!   the program, or what went wrong with which mount
 //! ```
@@ -15,6 +16,7 @@
 
 mod act;
 mod plan;
+mod shut;
 mod source;
 mod try_out;
 
@@ -26,7 +28,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::Pid;
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
-use vk_task::Bind;
+use vk_task::{Bind, HostSetup};
 
 use act::{Host, carry_out};
 use plan::{User, Wanted, plan};
@@ -52,6 +54,8 @@ pub(crate) struct Mounts {
     pub(crate) spare: PathBuf,
     /// The user's home directory.
     pub(crate) home: PathBuf,
+    /// Whether all else is to be read-only, and what is not to be although it is no mount.
+    pub(crate) shut: Option<Vec<PathBuf>>,
 }
 
 impl Sight {
@@ -79,7 +83,14 @@ impl Mounts {
         let steps = plan(&wanted, &user, &Host { sources: &sources }).map_err(|problem| {
             self.binds.get(problem.which).map_or(problem.why.clone(), |bind| self.failed(bind, &problem.why))
         })?;
-        carry_out(&steps, &self.binds, &sources, &self.spare)
+        carry_out(&steps, &self.binds, &sources, &self.spare)?;
+        match &self.shut {
+            Some(but) => {
+                let writable = self.binds.iter().filter(|bind| !bind.read_only).map(|bind| &bind.target);
+                shut::all(but.iter().chain(writable))
+            }
+            None => Ok(()),
+        }
     }
 
     fn failed(&self, bind: &Bind, why: &str) -> String {
@@ -132,11 +143,15 @@ fn said(what: &str, e: Errno) -> String {
 }
 
 /// Mounts for a task whose records are in `task`.
-pub(crate) fn sight(binds: Vec<Bind>, task: &Path, home: &Path) -> Sight {
-    if binds.is_empty() {
+pub(crate) fn sight(setup: &HostSetup, task: &Path, home: &Path) -> Sight {
+    let HostSetup { own, binds, read_only_root, writable, termination_log } = setup;
+    if binds.is_empty() && !read_only_root {
         return Sight::Host;
     }
-    Sight::Own(Mounts { binds, spare: task.to_owned(), home: home.to_owned() })
+    let own = own.iter().flat_map(|own| [&own.work, &own.tmp]);
+    let but = || own.chain(writable).chain(termination_log).cloned().collect();
+    let shut = read_only_root.then(but);
+    Sight::Own(Mounts { binds: binds.clone(), spare: task.to_owned(), home: home.to_owned(), shut })
 }
 
 /// A process's number, as [`Sight::Of`] has it.

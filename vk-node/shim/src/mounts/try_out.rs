@@ -33,7 +33,7 @@ pub(crate) fn try_out(spare: &Path) -> Result<(), String> {
     // Missing at the root, so that there is to be another; and read-only.
     let target = PathBuf::from("/.vk-cmd-tries-this");
     let bind = Bind { source: spare.to_owned(), sub_path: None, target, read_only: true };
-    let sight = Sight::Own(Mounts { binds: vec![bind], spare: spare.to_owned(), home: PathBuf::from("/") });
+    let sight = Sight::Own(Mounts { binds: vec![bind], spare: spare.to_owned(), home: PathBuf::from("/"), shut: None });
     sight.take_on().map_err(|why| explain(&why, |path| std::fs::read_to_string(path).ok()))
 }
 

@@ -109,7 +109,7 @@ impl CustomRuntime {
         let Self { name, run, each, remove, exec, passes_signals, env: _ } = self;
         let (id, container) = (job.id.to_string(), job.container_name());
         let reference = image.reference.clone();
-        job.refuse_security(name);
+        job.refuse_security(name, false);
         let base = |placeholder: &str| match placeholder {
             "image" => reference.clone(),
             "id" => id.clone(),

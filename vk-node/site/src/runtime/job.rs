@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use vk_task::{
-    ContainerRun, EnvName, Image, MAX_EXEC_STRING_BYTES, Mount, Program, RUN_VARIABLE, RuntimeLaunch, TASK_VARIABLE,
-    TaskId, TaskSpec,
+    ContainerRun, EnvName, Image, MAX_EXEC_STRING_BYTES, Mount, Program, RUN_VARIABLE, RuntimeLaunch, Security,
+    TASK_VARIABLE, TaskId, TaskSpec,
 };
 
 use crate::clear::{Facts, GivenMount};
@@ -87,10 +87,14 @@ impl<'a> Job<'a> {
     }
 
     /// Refuses what cannot be taken from a container of this runtime.
-    pub(super) fn refuse_security(&mut self, runtime: &str) {
-        if !self.spec.security.is_default() {
+    /// But for `readOnlyRootFilesystem` where `shows_images_read_only`.
+    pub(super) fn refuse_security(&mut self, runtime: &str, shows_images_read_only: bool) {
+        let asked = &self.spec.security;
+        let is_read_only = shows_images_read_only && asked.read_only_root;
+        if *asked != (Security { read_only_root: is_read_only, ..Security::default() }) {
             self.refuse(format!(
-                "{runtime} has no flag for allowPrivilegeEscalation and capabilities: leave them out of the security context"
+                "{runtime} has no flag for allowPrivilegeEscalation, capabilities{}: leave them out of the security context",
+                if shows_images_read_only { "" } else { " and readOnlyRootFilesystem" }
             ));
         }
     }

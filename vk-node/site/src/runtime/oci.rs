@@ -43,7 +43,7 @@ pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -
     }
     gpus(runtime.kind, image.gpus, job, &mut add);
     limits(runtime.kind, job, &mut add);
-    security(&job.spec.security, &mut add);
+    security(runtime.kind, &job.spec.security, &mut add);
     let podman = runtime.kind == Kind::Podman;
     // For podman, a name with a star at its end means all variables that begin so.
     let variables = job.variables(|name| changes(name, &PREFIXES) || (podman && name.ends_with('*')));
@@ -130,7 +130,14 @@ fn gpus(kind: Kind, gpus: Gpus, job: &mut Job<'_>, add: &mut Args<'_>) {
 }
 
 /// What is taken from the container's processes. The client itself is left what it needs.
-fn security(security: &Security, add: &mut Args<'_>) {
+fn security(kind: Kind, security: &Security, add: &mut Args<'_>) {
+    if security.read_only_root {
+        add.argv.push("--read-only".to_owned());
+        // As with Kubernetes' own runtimes: no place is made that can be written to after all.
+        if kind == Kind::Podman {
+            add.argv.push("--read-only-tmpfs=false".to_owned());
+        }
+    }
     if security.no_new_privileges {
         add.flag("--security-opt", "no-new-privileges");
     }

@@ -12,7 +12,8 @@ use super::{Job, NamedRuntime};
 const FORBIDDEN: [char; 2] = [':', ';'];
 
 pub(super) fn launch(runtime: &NamedRuntime, image: &Image, job: &mut Job<'_>) -> RuntimeLaunch {
-    job.refuse_security("shifter");
+    // Its images are read-only in any case.
+    job.refuse_security("shifter", true);
     let mut argv = vec![runtime.program.clone()];
     argv.extend(runtime.global_args.iter().cloned());
     argv.push(format!("--image={}", reference(image, job)));
