@@ -86,8 +86,8 @@ fn find_one(pods: &PodDirs, spec: &TaskSpec, mount: &VolumeMount) -> Result<Give
 
 /// Makes ready what a task is to have, of which the site has approved. `given` is what [`find`] has found.
 pub(super) fn set_up(pods: &PodDirs, spec: &TaskSpec, given: &[GivenMount]) -> Result<HostSetup, ApiError> {
-    let mut setup = HostSetup::default();
-    setup.read_only_root = spec.security.read_only_root && spec.place == Place::Host;
+    let read_only_root = spec.security.read_only_root && spec.place == Place::Host;
+    let mut setup = HostSetup { read_only_root, ..HostSetup::default() };
     let names = names(spec);
     if let Some((pod, container)) = names.as_ref().filter(|_| spec.own_directory) {
         setup.own = Some(pods.own_directory(pod, container).map_err(|e| not_ready(&e))?);
