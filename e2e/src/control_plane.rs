@@ -26,6 +26,12 @@ use crate::tools::{self, Tool};
 use crate::wait::{self, Probe};
 use components::Layout;
 
+/// A port of 127.0.0.1 on which nobody listens now.
+pub(crate) fn free_port() -> Result<u16> {
+    let [port] = ports::free()?;
+    Ok(port)
+}
+
 /// A machine busy compiling starts Kubernetes in much more than the usual ten seconds.
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_GRACE: Duration = Duration::from_secs(10);

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Node;
-use rustls::client::WebPkiServerVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -68,6 +68,11 @@ impl Kubelet {
         Ok(Self { address: SocketAddr::new(address.parse()?, u16::try_from(port)?) })
     }
 
+    /// Where it listens.
+    pub fn address(self) -> SocketAddr {
+        self.address
+    }
+
     /// Makes one request on a connection of its own. A GET may ask to become a WebSocket, as `kubectl exec` does.
     pub async fn ask(&self, who: &Who, method: &Method, path: &str, web_socket: bool) -> Result<Answer> {
         let asked = self.ask_for_long(who, method, path, web_socket);
@@ -119,6 +124,13 @@ impl Kubelet {
         let served = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).context("no certificate")?;
         Ok(served.clone().into_owned())
     }
+}
+
+/// What connects as `who`, to any server, with a handshake in full each time.
+pub fn connector(who: &Who) -> Result<TlsConnector> {
+    let mut config = tls(who, Arc::new(AnyServer))?;
+    config.resumption = Resumption::disabled();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 fn tls(who: &Who, verifier: Arc<dyn ServerCertVerifier>) -> Result<ClientConfig> {

@@ -25,6 +25,7 @@ mod kubeconfig;
 pub mod kubelet;
 pub mod node_certificate;
 pub mod operator;
+mod packages;
 pub mod process;
 pub mod runtimes;
 pub mod scratch;

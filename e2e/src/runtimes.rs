@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use tokio::sync::OnceCell;
 
 use crate::scratch::Scratch;
-use crate::{binaries, exec};
+use crate::{binaries, exec, packages};
 
 /// Set this to have tests fail, rather than be skipped with a loud word, where a runtime is missing.
 pub const REQUIRE_VARIABLE: &str = "VK_CMD_REQUIRE_RUNTIMES";
@@ -53,7 +53,7 @@ pub async fn shared() -> Option<&'static Runtimes> {
         Ok(runtimes) => Some(runtimes),
         Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_some() => panic!("{error}"),
         Err(error) => {
-            install::announce(&format!("SKIPPED: a test with container runtimes. {error}"));
+            packages::announce(&format!("SKIPPED: a test with container runtimes. {error}"));
             None
         }
     }
@@ -120,7 +120,7 @@ impl Runtimes {
         let podman = format!(
             "#!/bin/sh\nexport CONTAINERS_CONF={shown}/containers.conf CONTAINERS_STORAGE_CONF={shown}/storage.conf\n\
              exec {} \"$@\"\n",
-            install::find("podman").context("podman is gone")?.display()
+            packages::find("podman").context("podman is gone")?.display()
         );
         rootfs::write_program(&self.podman(), &podman)?;
         for (name, text) in STAND_INS {

@@ -30,6 +30,20 @@ pub(super) enum Part {
     Pipe,
     /// The whole, on a control plane, next to kwok.
     Cluster,
+    /// A node as a kubelet: pods that are bound to it, what it keeps of them, exec; next to kwok and ssh.
+    Kubelet,
+}
+
+/// How much is measured of a node as a kubelet.
+pub(super) struct KubeletPlan {
+    /// How many pods are bound at once, and how often.
+    pub(super) bound: &'static [(usize, usize)],
+    /// Pods that a node keeps in the end.
+    pub(super) records: usize,
+    /// How long a process is left alone before its memory is looked at.
+    pub(super) settle: Duration,
+    /// Samples of each way to run a command.
+    pub(super) execs: usize,
 }
 
 /// How much is measured of the pipe.
@@ -75,6 +89,16 @@ impl Cli {
         } else {
             let idle = Duration::from_secs(20);
             PipePlan { singles: 200, tasks: 400, rounds: 5, output_bytes: 256 << 20, many: 1000, idle }
+        }
+    }
+
+    pub(super) fn kubelet_plan(&self) -> KubeletPlan {
+        if self.quick {
+            KubeletPlan { bound: &[(1, 5), (20, 1)], records: 60, settle: Duration::from_secs(3), execs: 5 }
+        } else {
+            // A node gives memory back every 15 s.
+            let settle = Duration::from_secs(17);
+            KubeletPlan { bound: &[(1, 100), (50, 4), (500, 3)], records: 510, settle, execs: 50 }
         }
     }
 

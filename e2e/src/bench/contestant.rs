@@ -15,6 +15,8 @@ use super::fake_nodes;
 use super::sightings::{Mark, Sightings, Staged};
 use crate::wait::{self, Probe};
 
+/// A node that does not exist.
+const NOBODY: &str = "nobody";
 const CLEAN_LIMIT: Duration = Duration::from_secs(120);
 const GLANCE: Duration = Duration::from_millis(100);
 
@@ -33,6 +35,9 @@ pub(super) enum Contestant {
     /// A batch/v1 Job, by the job controller with its default settings, and kwok's fake node.
     #[serde(rename = "kwok, batch/v1 Job")]
     FakeJob,
+    /// A pod bound to a node that does not exist: what creating one takes by itself.
+    #[serde(rename = "nobody, pod")]
+    NobodysPod,
 }
 
 impl Contestant {
@@ -43,6 +48,7 @@ impl Contestant {
             Self::CmdJob => "vk-cmd, CmdJob",
             Self::FakePod => "kwok, pod",
             Self::FakeJob => "kwok, batch/v1 Job",
+            Self::NobodysPod => "nobody, pod",
         }
     }
 
@@ -53,6 +59,7 @@ impl Contestant {
             Self::CmdJob => "cmdjob",
             Self::FakePod => "fake-pod",
             Self::FakeJob => "fake-job",
+            Self::NobodysPod => "nobodys-pod",
         }
     }
 
@@ -92,7 +99,18 @@ impl Room {
             Contestant::FakePod => create(&self.pods.0, pod(name, fake_nodes::PLACE, command)).await,
             Contestant::CmdJob => create(&self.cmdjobs.0, cmdjob(name, &self.node, command)).await,
             Contestant::FakeJob => create(&self.jobs.0, job(name, command)).await,
+            Contestant::NobodysPod => self.create_bound(who, name, command).await,
         }
+    }
+
+    /// Creates a pod of this contestant that is bound to its node from the beginning: no scheduler has a part in it.
+    pub(super) async fn create_bound(&self, who: Contestant, name: &str, command: &[String]) -> Result<SystemTime> {
+        let node = match who {
+            Contestant::OurPod | Contestant::CmdJob => &self.node,
+            Contestant::FakePod | Contestant::FakeJob => fake_nodes::PLACE.node,
+            Contestant::NobodysPod => NOBODY,
+        };
+        create(&self.pods.0, bound_pod(name, node, command)).await
     }
 
     fn our_place(&self) -> Place<'_> {
@@ -102,7 +120,7 @@ impl Room {
     /// When the watch told that the object had come so far.
     pub(super) async fn seen(&self, who: Contestant, name: &str, mark: Mark) -> Result<SystemTime> {
         match who {
-            Contestant::OurPod | Contestant::FakePod => self.pods.1.wait(name, mark).await,
+            Contestant::OurPod | Contestant::FakePod | Contestant::NobodysPod => self.pods.1.wait(name, mark).await,
             Contestant::CmdJob => self.cmdjobs.1.wait(name, mark).await,
             Contestant::FakeJob => self.jobs.1.wait(name, mark).await,
         }
@@ -110,9 +128,15 @@ impl Room {
 
     /// Deletes everything in the namespace, and waits until it is gone.
     pub(super) async fn clear(&self) -> Result<()> {
-        clear(&self.cmdjobs.0).await?;
-        clear(&self.jobs.0).await?;
-        clear(&self.pods.0).await
+        let kindly = DeleteParams::background();
+        clear(&self.cmdjobs.0, &kindly).await?;
+        clear(&self.jobs.0, &kindly).await?;
+        clear(&self.pods.0, &kindly).await
+    }
+
+    /// The same for pods that nobody runs: no node says that they are gone.
+    pub(super) async fn clear_nobodys(&self) -> Result<()> {
+        clear(&self.pods.0, &DeleteParams::background().grace_period(0)).await
     }
 }
 
@@ -133,9 +157,9 @@ async fn create<K: Staged + Serialize>(api: &Api<K>, object: Value) -> Result<Sy
     Ok(begin)
 }
 
-async fn clear<K: Staged>(api: &Api<K>) -> Result<()> {
+async fn clear<K: Staged>(api: &Api<K>, how: &DeleteParams) -> Result<()> {
     let all = ListParams::default();
-    api.delete_collection(&DeleteParams::background(), &all).await.context("cannot clear up")?;
+    api.delete_collection(how, &all).await.context("cannot clear up")?;
     wait::until("what was measured to be gone", CLEAN_LIMIT, GLANCE, async || {
         let left = api.list_metadata(&all).await?.items.len();
         Ok(if left == 0 { Probe::Ready(()) } else { Probe::not_yet(format!("{left} objects are left")) })
@@ -157,6 +181,12 @@ pub(super) struct Place<'a> {
 
 fn pod(name: &str, place: Place<'_>, command: &[String]) -> Value {
     json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": pod_spec(place, command)})
+}
+
+fn bound_pod(name: &str, node: &str, command: &[String]) -> Value {
+    let containers = json!([{"name": labels::MAIN_CONTAINER, "image": labels::HOST_IMAGE, "command": command}]);
+    let spec = json!({"nodeName": node, "restartPolicy": "Never", "containers": containers});
+    json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})
 }
 
 fn pod_spec(place: Place<'_>, command: &[String]) -> Value {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::contestant::Contestant;
+use super::kubelet::KubeletFigures;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -21,6 +22,9 @@ pub(super) struct Figures {
     pub(super) rate: Vec<Rate>,
     pub(super) idle: Vec<Idle>,
     pub(super) writes: Vec<Writes>,
+    /// A node as the kubelet of its pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kubelet: Option<KubeletFigures>,
 }
 
 /// Where it was measured.

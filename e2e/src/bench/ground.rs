@@ -20,6 +20,8 @@ use crate::site::{Settings, Site};
 use crate::wait::{self, Probe};
 
 const NODE: &str = "vk-bench";
+/// As many as kwok's node takes.
+const MAX_PODS: [&str; 2] = ["--max-pods", "1000"];
 const LIMIT: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -50,14 +52,28 @@ impl Ground {
         let rights = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
         let mut operator = Operator::start(&rights).await?;
         let operator_pid = operator.process().context("the operator has ended")?.pid();
-        let mut site = Site::start(Settings::on(&plane, NODE)?).await?;
-        site.ready(&client).await?;
+        let site = start_site(&plane, &client, NODE).await?;
         let fake_nodes = FakeNodes::start(&client, plane.kubeconfig(), plane.directory()).await?;
         Ok(Self { site, operator, operator_pid, fake_nodes, workload: Workload::new()?, client, plane, audit_log })
     }
 
-    /// A new namespace, watched.
+    /// Another site with a node of its own.
+    pub(super) async fn site(&self, node: &str) -> Result<Site> {
+        start_site(&self.plane, &self.client, node).await
+    }
+
+    /// The control plane.
+    pub(super) fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    /// A new namespace, watched, for the node that all share.
     pub(super) async fn room(&self, namespace: &str) -> Result<Room> {
+        self.room_for(namespace, NODE).await
+    }
+
+    /// A new namespace, watched.
+    pub(super) async fn room_for(&self, namespace: &str, node: &str) -> Result<Room> {
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         let object = typed(json!({"metadata": {"name": namespace}}))?;
         namespaces.create(&PostParams::default(), &object).await.context("cannot make a namespace")?;
@@ -67,7 +83,7 @@ impl Ground {
             Ok(if found.is_some() { Probe::Ready(()) } else { Probe::not_yet("it does not exist") })
         })
         .await?;
-        Ok(Room::new(&self.client, namespace, NODE))
+        Ok(Room::new(&self.client, namespace, node))
     }
 
     /// Leaves all logs there, for someone to find out what went wrong.
@@ -77,4 +93,12 @@ impl Ground {
         self.plane.keep_logs();
         eprintln!("bench: see also kwok's log {}", self.fake_nodes.log().display());
     }
+}
+
+async fn start_site(plane: &ControlPlane, client: &Client, node: &str) -> Result<Site> {
+    let mut settings = Settings::on(plane, node)?;
+    settings.node_flags.extend(MAX_PODS.map(Into::into));
+    let mut site = Site::start(settings).await?;
+    site.ready(client).await?;
+    Ok(site)
 }

@@ -6,7 +6,8 @@
 //!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
 //!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
 //!    ├─ rate     many short jobs at once, to the last one's end
-//!    └─ writes   who writes how often to the API server for one job, from its audit log
+//!    ├─ writes   who writes how often to the API server for one job, from its audit log
+//!    └─ kubelet  a node as the kubelet of its pods: bound → Running, memory for each, exec next to ssh
 //! ```
 //!
 //! Where times are compared they are of this machine's one clock: the process under test writes down the time as its last act
@@ -18,6 +19,7 @@ mod fake_nodes;
 mod figures;
 mod ground;
 mod idle;
+mod kubelet;
 mod latency;
 mod machine;
 mod pipe;
@@ -68,9 +70,9 @@ async fn run(cli: &Cli) -> Result<()> {
         let measured = tokio::time::timeout(LIMIT, Box::pin(pipe::measure(&cli.pipe_plan()))).await;
         figures.pipe = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
     }
-    if cli.wants(Part::Cluster) {
+    if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
         let ground = Box::pin(Ground::prepare()).await?;
-        let measured = tokio::time::timeout(LIMIT, Box::pin(measure(&cli.plan(), &ground, &mut figures))).await;
+        let measured = tokio::time::timeout(LIMIT, Box::pin(measure(cli, &ground, &mut figures))).await;
         let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
         if measured.is_err() {
             ground.keep_logs();
@@ -90,13 +92,23 @@ async fn run(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-async fn measure(plan: &cli::Plan, ground: &Ground, figures: &mut Figures) -> Result<()> {
+async fn measure(cli: &Cli, ground: &Ground, figures: &mut Figures) -> Result<()> {
+    if cli.wants(Part::Cluster) {
+        measure_cluster(&cli.plan(), ground, figures).await?;
+    }
+    if cli.wants(Part::Kubelet) {
+        figures.kubelet = Some(kubelet::measure(ground, &cli.kubelet_plan()).await?);
+    }
+    Ok(())
+}
+
+async fn measure_cluster(plan: &cli::Plan, ground: &Ground, figures: &mut Figures) -> Result<()> {
     figures.idle = idle::measure(ground, plan.idle, "fresh").await?;
     figures.latency = latency::measure(ground, plan).await?;
     figures.rate = rate::measure(ground, plan).await?;
     figures.writes = writes::measure(ground, plan).await?;
     figures.idle.extend(idle::measure(ground, plan.idle, "after the load").await?);
-    figures.targets = targets::check(&figures.idle, &figures.latency);
+    figures.targets = targets::check(figures);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
+use super::kubelet;
 use super::figures::{Figures, Latency, PipeFigures, PipeMany, Span, Target};
 
 /// All tables, one after the other.
@@ -16,6 +17,9 @@ pub(super) fn tables(figures: &Figures) -> String {
     if !figures.targets.is_empty() {
         let cluster = [targets(&figures.targets), latency(figures), rate(figures), idle(figures), writes(figures)];
         all.extend(cluster);
+    }
+    if let Some(kubelet) = &figures.kubelet {
+        all.extend(kubelet::tables(kubelet));
     }
     all.join("\n\n")
 }
@@ -57,7 +61,7 @@ fn pipe_many(pipe: &PipeFigures) -> String {
     table(&head, std::iter::once(row))
 }
 
-fn targets(targets: &[Target]) -> String {
+pub(super) fn targets(targets: &[Target]) -> String {
     let rows = targets.iter().map(|target| {
         let reached = if target.reached { "yes" } else { "NO" };
         vec![target.what.to_owned(), target.wanted.clone(), target.measured.clone(), reached.to_owned()]
@@ -142,7 +146,7 @@ fn writes(figures: &Figures) -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|&name| name.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();

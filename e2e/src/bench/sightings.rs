@@ -23,6 +23,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// A point of an object's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Mark {
+    /// It is bound to a node, and nothing is told of it by that.
+    Bound,
     Running,
     Ended,
 }
@@ -37,7 +39,7 @@ impl Staged for Pod {
         match self.status.as_ref()?.phase.as_deref()? {
             "Running" => Some(Mark::Running),
             "Succeeded" | "Failed" => Some(Mark::Ended),
-            _ => None,
+            _ => self.spec.as_ref()?.node_name.as_ref().map(|_| Mark::Bound),
         }
     }
 }

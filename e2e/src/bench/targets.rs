@@ -1,7 +1,8 @@
-//! What was aimed at: see issue 3 and `docs/figures.md`.
+//! What was aimed at: see issues 3 and 5, and `docs/figures.md`.
 
 use super::contestant::Contestant;
-use super::figures::{Idle, Latency, Milliseconds, Span, Target};
+use super::figures::{Figures, Latency, Milliseconds, Span, Target, Writer};
+use super::writes;
 
 const END_SEEN_MS: f64 = 50.0;
 const NODE_KIB: f64 = 15.0 * 1024.0;
@@ -9,8 +10,12 @@ const SHIM_KIB: f64 = 1.5 * 1024.0;
 /// What "about nothing" is taken to be, for each process.
 const IDLE_CPU_PERCENT: f64 = 0.1;
 
+/// By the node, for a pod that runs `true`, without events.
+const NODE_WRITES: f64 = 2.0;
+
 /// Compares.
-pub(super) fn check(idle: &[Idle], latency: &[Latency]) -> Vec<Target> {
+pub(super) fn check(figures: &Figures) -> Vec<Target> {
+    let Figures { idle, latency, .. } = figures;
     let mut targets = Vec::new();
     if let Some(end) = one_at_a_time(latency, Contestant::OurPod, Span::ExitToEndSeen) {
         targets.push(Target {
@@ -49,7 +54,34 @@ pub(super) fn check(idle: &[Idle], latency: &[Latency]) -> Vec<Target> {
         measured: format!("{most:.2} %"),
         reached: most <= IDLE_CPU_PERCENT,
     }));
+    targets.extend(node_writes(figures));
     targets
+}
+
+/// What a node writes for a pod that was bound to it and ran `true`. A token of a ServiceAccount is asked for by a POST that
+/// stores nothing: it is told, and not counted as a write.
+fn node_writes(figures: &Figures) -> Option<Target> {
+    let counted = figures.writes.iter().find(|row| (row.who, row.what) == (Contestant::OurPod, writes::BOUND))?;
+    let of = |is_meant: fn(&str) -> bool| {
+        let meant = |writer: &&Writer| writer.writer == writes::NODE && is_meant(&writer.what);
+        counted.by_writer.iter().filter(meant).map(|writer| writer.per_job).sum::<f64>()
+    };
+    let (events, tokens) = (of(is_event), of(is_token));
+    let rest = of(|what| !is_event(what) && !is_token(what));
+    Some(Target {
+        what: "writes by the node for a pod that runs `true`, without events",
+        wanted: format!("≤ {NODE_WRITES}"),
+        measured: format!("{rest:.1} (and {events:.1} events, {tokens:.1} requests for a token)"),
+        reached: rest <= NODE_WRITES,
+    })
+}
+
+fn is_event(what: &str) -> bool {
+    what.ends_with(" events")
+}
+
+fn is_token(what: &str) -> bool {
+    what.ends_with(" serviceaccounts/token")
 }
 
 fn one_at_a_time(latency: &[Latency], who: Contestant, span: Span) -> Option<&Milliseconds> {

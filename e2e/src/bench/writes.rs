@@ -15,12 +15,49 @@ use super::sightings::Mark;
 use crate::scratch::{Scratch, write_private};
 
 /// The namespaces that are counted, and what happens in each. No other is logged, so that the log costs the rest nothing.
-const COUNTED: [(&str, Contestant, &str); 4] = [
-    ("count-short", Contestant::CmdJob, "ends at once"),
-    ("count-long", Contestant::CmdJob, "seen Running before it ends"),
-    ("count-pod", Contestant::OurPod, "seen Running before it ends"),
-    ("count-native", Contestant::FakeJob, "ends at once"),
+const COUNTED: [Counted; 6] = [
+    Counted { namespace: "count-short", who: Contestant::CmdJob, life: Life::Short },
+    Counted { namespace: "count-long", who: Contestant::CmdJob, life: Life::Long },
+    Counted { namespace: "count-pod", who: Contestant::OurPod, life: Life::Long },
+    Counted { namespace: "count-bound", who: Contestant::OurPod, life: Life::Bound },
+    Counted { namespace: "count-fake", who: Contestant::FakePod, life: Life::Bound },
+    Counted { namespace: "count-native", who: Contestant::FakeJob, life: Life::Short },
 ];
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy)]
+struct Counted {
+    namespace: &'static str,
+    who: Contestant,
+    life: Life,
+}
+
+/// What becomes of a job that is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It runs `true`, or nothing is run.
+    Short,
+    /// The same, in a pod that is bound from the beginning.
+    Bound,
+    /// It is seen running before it ends.
+    Long,
+}
+
+impl Life {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Short => "ends at once",
+            Self::Bound => BOUND,
+            Self::Long => "seen Running before it ends",
+        }
+    }
+}
+
+/// What a pod is called that was created bound, and ran `true`.
+pub(super) const BOUND: &str = "bound, ends at once";
+/// The writer that is a node of ours.
+pub(super) const NODE: &str = "vk-node";
+
 /// What comes later belongs to no job: events are written behind.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -32,7 +69,7 @@ pub(super) struct AuditLog {
 impl AuditLog {
     pub(super) fn new() -> Result<Self> {
         let this = Self { scratch: Scratch::new("vk-bench-audit-")? };
-        let namespaces = COUNTED.map(|(namespace, _, _)| namespace).join(", ");
+        let namespaces = COUNTED.map(|counted| counted.namespace).join(", ");
         let policy = format!(
             "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
              - {{level: Metadata, namespaces: [{namespaces}], verbs: [create, update, patch, delete, deletecollection]}}\n\
@@ -95,30 +132,38 @@ struct Response {
 /// Makes a few jobs of each kind, one after the other, and counts.
 pub(super) async fn measure(ground: &Ground, plan: &Plan) -> Result<Vec<Writes>> {
     eprintln!("bench: counting writes, {} jobs of each kind", plan.counted);
-    for (namespace, who, _) in COUNTED {
-        let room = ground.room(namespace).await?;
+    for counted in COUNTED {
+        let room = ground.room(counted.namespace).await?;
         for number in 0..plan.counted {
-            let name = who.object_name(namespace, number);
-            one_job(ground, &room, who, &name, namespace != "count-short").await?;
+            one_job(ground, &room, counted, number).await?;
         }
     }
     tokio::time::sleep(SETTLE).await;
     let entries = ground.audit_log.entries()?;
-    COUNTED.into_iter().map(|(namespace, who, what)| count(&entries, namespace, who, what, plan.counted)).collect()
+    COUNTED.into_iter().map(|counted| count(&entries, counted, plan.counted)).collect()
 }
 
-async fn one_job(ground: &Ground, room: &Room, who: Contestant, name: &str, wait_for_running: bool) -> Result<()> {
-    if who.runs_something() && wait_for_running {
-        room.create(who, name, &ground.workload.command(name)).await?;
-        room.seen(who, name, Mark::Running).await?;
-        ground.workload.open(1)?;
-    } else {
-        room.create(who, name, &["true".to_owned()]).await?;
-    }
-    room.seen(who, name, Mark::Ended).await.map(drop)
+async fn one_job(ground: &Ground, room: &Room, counted: Counted, number: usize) -> Result<()> {
+    let Counted { namespace, who, life } = counted;
+    let name = &who.object_name(namespace, number);
+    let short = ["true".to_owned()];
+    match life {
+        Life::Short => room.create(who, name, &short).await?,
+        Life::Bound => room.create_bound(who, name, &short).await?,
+        Life::Long => {
+            let created = room.create(who, name, &ground.workload.command(name)).await?;
+            room.seen(who, name, Mark::Running).await?;
+            ground.workload.open(1)?;
+            created
+        }
+    };
+    // Nobody ends a pod that is faked.
+    let last = if who == Contestant::FakePod { Mark::Running } else { Mark::Ended };
+    room.seen(who, name, last).await.map(drop)
 }
 
-fn count(entries: &[Entry], namespace: &str, who: Contestant, what: &'static str, jobs: usize) -> Result<Writes> {
+fn count(entries: &[Entry], counted: Counted, jobs: usize) -> Result<Writes> {
+    let Counted { namespace, who, life } = counted;
     let mut counts: BTreeMap<(String, String), u32> = BTreeMap::new();
     for entry in entries {
         let Some(object) = entry.object_ref.as_ref().filter(|object| object.namespace.as_deref() == Some(namespace))
@@ -126,7 +171,7 @@ fn count(entries: &[Entry], namespace: &str, who: Contestant, what: &'static str
             continue;
         };
         // What every new namespace gets has nothing to do with jobs.
-        if matches!(object.resource.as_str(), "serviceaccounts" | "configmaps") {
+        if object.subresource.is_none() && matches!(object.resource.as_str(), "serviceaccounts" | "configmaps") {
             continue;
         }
         let subresource = object.subresource.iter().map(|name| format!("/{name}")).collect::<String>();
@@ -140,7 +185,7 @@ fn count(entries: &[Entry], namespace: &str, who: Contestant, what: &'static str
     let all = counts.values().sum();
     let by_writer =
         counts.into_iter().map(|((writer, what), count)| Writer { writer, what, per_job: per_job(count) }).collect();
-    Ok(Writes { who, what, jobs, per_job: per_job(all), by_writer })
+    Ok(Writes { who, what: life.name(), jobs, per_job: per_job(all), by_writer })
 }
 
 /// Who it is, in a word.
@@ -150,7 +195,7 @@ fn writer(entry: &Entry) -> String {
     if agent.starts_with("kwok") {
         "kwok".to_owned()
     } else if name.starts_with("system:node:vk-") {
-        "vk-node".to_owned()
+        NODE.to_owned()
     } else if name == "vk-cmd-admin" {
         "the user".to_owned()
     } else {
@@ -179,7 +224,8 @@ mod tests {
             line("system:kube-scheduler", "create", r#"{"resource":"events","namespace":"other"}"#, 201),
             line("vk-cmd-admin", "create", r#"{"resource":"pods","namespace":"n"}"#, 409),
         ];
-        let writes = count(&entries, "n", Contestant::OurPod, "", 2).unwrap();
+        let counted = Counted { namespace: "n", who: Contestant::OurPod, life: Life::Bound };
+        let writes = count(&entries, counted, 2).unwrap();
         let shown: Vec<String> =
             writes.by_writer.iter().map(|w| format!("{} {} {}", w.writer, w.what, w.per_job)).collect();
         assert_eq!(
