@@ -126,6 +126,11 @@ impl Room {
         }
     }
 
+    /// Waits until so many pods have been seen there, in all.
+    pub(super) async fn pods_seen(&self, count: usize, mark: Mark) -> Result<()> {
+        self.pods.1.wait_for(count, mark).await
+    }
+
     /// Deletes everything in the namespace, and waits until it is gone.
     pub(super) async fn clear(&self) -> Result<()> {
         let kindly = DeleteParams::background();

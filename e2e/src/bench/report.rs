@@ -1,7 +1,7 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
-use super::kubelet;
 use super::figures::{Figures, Latency, PipeFigures, PipeMany, Span, Target};
+use super::kubelet;
 
 /// All tables, one after the other.
 pub(super) fn tables(figures: &Figures) -> String {

@@ -97,6 +97,27 @@ impl Sightings {
         Self { seen, news, task }
     }
 
+    /// Waits until so many objects have been seen there, in all.
+    pub(super) async fn wait_for(&self, count: usize, mark: Mark) -> Result<()> {
+        let mut news = self.news.clone();
+        let seen = async {
+            loop {
+                if self.count(mark) >= count {
+                    return Ok(());
+                }
+                news.changed().await.context("the watch has ended")?;
+            }
+        };
+        tokio::time::timeout(LIMIT, seen)
+            .await
+            .with_context(|| format!("{count} objects were not seen {mark:?} within {LIMIT:.0?}"))?
+    }
+
+    fn count(&self, mark: Mark) -> usize {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.keys().filter(|(_, there)| *there == mark).count()
+    }
+
     /// When the object was first seen there.
     pub(super) async fn wait(&self, name: &str, mark: Mark) -> Result<SystemTime> {
         let key = (name.to_owned(), mark);

@@ -54,6 +54,7 @@ use vk_record::chain;
 
 pub use error::ShimError;
 use error::say;
+pub use memory::forget_program;
 pub use signals::DOORBELL;
 
 /// In place of a task's directory: to find out whether tasks can have mounts of their own here. In place of the pipe's

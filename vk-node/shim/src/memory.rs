@@ -1,7 +1,7 @@
-//! Keeping the shim small: once it only waits, it unmaps the pages of its own program that starting up has touched.
+//! Keeping a process small: once it only waits, it unmaps the pages of its own program that starting up has touched.
 //!
-//! They stay in the kernel's page cache, once for all shims, and those few that are needed come back by themselves. But
-//! as long as they are mapped each shim is charged for all of them: batch systems add up the resident size of all
+//! They stay in the kernel's page cache, once for all processes, and those few that are needed come back by themselves. But
+//! as long as they are mapped each process is charged for all of them: batch systems add up the resident size of all
 //! processes of a job, shared or not, and end the job when the sum is too high.
 
 use std::fs;
@@ -10,7 +10,7 @@ use nix::libc;
 
 /// Unmaps the pages of this process that hold what is in a program's file, unchanged.
 #[allow(unsafe_code)]
-pub(crate) fn forget_program() {
+pub fn forget_program() {
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
     for (begin, end) in maps.lines().filter_map(program_range) {
         // SAFETY: the range is, by `program_range`, a private mapping of a file that this process may not write to, and

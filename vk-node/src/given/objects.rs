@@ -8,13 +8,15 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, Resource};
 use kube_runtime::WatchStreamExt;
-use kube_runtime::watcher::watch_object;
+use kube_runtime::utils::Backoff;
+use kube_runtime::watcher::{self, DefaultBackoff, watch_object};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -108,7 +110,8 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug + Send + 'static,
     Content: From<K>,
 {
-    let mut looks = std::pin::pin!(watch_object(api, &name).default_backoff());
+    let mut looks = std::pin::pin!(watch_object(api, &name).backoff(QuickAtFirst::default()));
+    let mut too_early = 0;
     while let Some(look) = looks.next().await {
         let seen = match look {
             Ok(Some(object)) => Seen::There(Content::from(object).into()),
@@ -117,6 +120,11 @@ where
                 // What was seen before still stands.
                 if matches!(*sender.borrow(), Seen::There(_) | Seen::Gone) {
                     debug!(name, %error, "the watch of an object broke; beginning it again");
+                    continue;
+                }
+                if is_too_early(&error) && too_early < QUICK_TRIES {
+                    too_early += 1;
+                    debug!(name, %error, "the API server does not know yet that a pod needs this; trying again");
                     continue;
                 }
                 let why = format!("{:#}", anyhow::Error::from(error));
@@ -136,6 +144,49 @@ where
         if is_final {
             return;
         }
+    }
+}
+
+/// Whether the Node authorizer does not know yet that a pod of this node needs the object. It has its own watch of the pods,
+/// and a node may have heard of a pod before it: that is over in milliseconds.
+fn is_too_early(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status)) => {
+            status.code == 403 && status.message.contains("no relationship found")
+        }
+        watcher::Error::InitialListFailed(_)
+        | watcher::Error::WatchStartFailed(_)
+        | watcher::Error::WatchError(_)
+        | watcher::Error::WatchFailed(_)
+        | watcher::Error::NoResourceVersion => false,
+    }
+}
+
+/// The usual pauses of a watch, after a few short ones in the beginning.
+#[derive(Default)]
+struct QuickAtFirst {
+    tries: u32,
+    then: DefaultBackoff,
+}
+
+/// How many pauses are short, and the first of them; each is twice the one before.
+const QUICK_TRIES: u32 = 5;
+const QUICK: Duration = Duration::from_millis(20);
+
+impl Iterator for QuickAtFirst {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.tries = self.tries.saturating_add(1);
+        if self.tries <= QUICK_TRIES { Some(QUICK * (1 << (self.tries - 1))) } else { self.then.next() }
+    }
+}
+
+impl Backoff for QuickAtFirst {
+    /// A watch that breaks later was not too early.
+    fn reset(&mut self) {
+        self.tries = QUICK_TRIES;
+        self.then.reset();
     }
 }
 

@@ -90,7 +90,8 @@ impl Keeper {
     pub(super) async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
-            let is_well = self.round().await;
+            // It takes much more room than the wait, which is most of a keeper's life: there is one for each pod.
+            let is_well = Box::pin(self.round()).await;
             failures = if is_well { 0 } else { failures.saturating_add(1) };
             let retry = RETRY.0.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY.1);
             let renewal = self.tokens.next_renewal().unwrap_or(LONGEST_SLEEP);

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube_runtime::controller::Action;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 use vk_node_core::facts::{Deletion, Facts};
 use vk_node_core::life::{self, Decision};
@@ -18,8 +19,21 @@ use super::memory::Remembered;
 
 /// The first and the longest wait after a round that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
-/// Looks at one pod.
+/// Looks at one pod, in a task of its own. The controller polls all looks that are under way whenever one of them gets on:
+/// hundreds at once would cost the square of their number, were they more than handles. What the controller drops is ended.
 pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
+    match AbortOnDropHandle::new(tokio::spawn(look(pod, context))).await {
+        Ok(looked) => looked,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down.
+            Err(_) => Ok(Action::await_change()),
+        },
+    }
+}
+
+/// Looks at one pod.
+async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
     // Each round that is cut short has learnt why something cannot be done now, and the next one knows it.
     loop {
         // Without the pipe nothing is known of the tasks. When it is back, everything is looked at.

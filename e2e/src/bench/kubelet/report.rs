@@ -16,7 +16,8 @@ fn bound(all: &[Bound]) -> String {
         let of = |row: &Bound| row.bound_to_running.as_ref().map(|ms| ms.p50);
         let ratio = of(row).zip(kwok.and_then(of)).map(|(ours, kwoks)| format!("{:.2}", ours / kwoks));
         let running = row.bound_to_running.as_ref();
-        let cell = |figure: fn(&Milliseconds) -> f64| running.map(|ms| format!("{:.1}", figure(ms))).unwrap_or_default();
+        let cell =
+            |figure: fn(&Milliseconds) -> f64| running.map(|ms| format!("{:.1}", figure(ms))).unwrap_or_default();
         vec![
             row.who.name().to_owned(),
             row.at_once.to_string(),

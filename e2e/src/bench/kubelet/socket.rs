@@ -40,10 +40,7 @@ impl NodeApi {
         stream.set_nodelay(true)?;
         let stream = self.tls.connect(ServerName::from(self.address.ip()), stream).await.context("no handshake")?;
         let container = labels::MAIN_CONTAINER;
-        let url = format!(
-            "wss://{}/exec/{namespace}/{pod}/{container}?command=true&output=1&error=1",
-            self.address
-        );
+        let url = format!("wss://{}/exec/{namespace}/{pod}/{container}?command=true&output=1&error=1", self.address);
         let mut request = url.into_client_request()?;
         request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL.parse()?);
         let (mut socket, _) = tokio_tungstenite::client_async(request, stream).await.context("no WebSocket")?;

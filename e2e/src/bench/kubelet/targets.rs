@@ -15,9 +15,8 @@ const RECORD_KIB: f64 = 20.0;
 /// Compares.
 pub(super) fn check(figures: &KubeletFigures) -> Vec<Target> {
     let mut targets = Vec::new();
-    let bound = |who: Contestant, at_once: usize| {
-        figures.bound.iter().find(|row| (row.who, row.at_once) == (who, at_once))
-    };
+    let bound =
+        |who: Contestant, at_once: usize| figures.bound.iter().find(|row| (row.who, row.at_once) == (who, at_once));
     let sizes = figures.bound.iter().filter(|row| row.who == Contestant::OurPod).map(|row| row.at_once);
     let mut most = None;
     for at_once in sizes {
