@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::Parser;
 
+use super::fleet;
+
 /// Measures vk-cmd, side by side with kwok, on a real control plane.
 #[derive(Debug, Parser)]
 #[command(name = "cargo bench", bin_name = "cargo bench --")]
@@ -30,6 +32,8 @@ pub(super) enum Part {
     Pipe,
     /// The whole, on a control plane, next to kwok.
     Cluster,
+    /// Many nodes in one process, on a control plane of their own.
+    Fleet,
     /// A node as a kubelet: pods that are bound to it, what it keeps of them, exec; next to kwok and ssh.
     Kubelet,
 }
@@ -100,6 +104,12 @@ impl Cli {
             let settle = Duration::from_secs(17);
             KubeletPlan { bound: &[(1, 100), (50, 4), (500, 3)], records: 510, settle, execs: 50 }
         }
+    }
+
+    pub(super) fn fleet_plan(&self) -> fleet::Plan {
+        let (settle, counted) = (Duration::from_secs(30), Duration::from_secs(60));
+        let sizes = if self.quick { [10, 50] } else { [100, 1000] };
+        fleet::Plan { sizes, settle, counted }
     }
 
     pub(super) fn plan(&self) -> Plan {

@@ -18,6 +18,9 @@ pub(super) struct Figures {
     /// The pipe alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pipe: Option<PipeFigures>,
+    /// Many nodes in one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) fleet: Option<FleetFigures>,
     pub(super) latency: Vec<Latency>,
     pub(super) rate: Vec<Rate>,
     pub(super) idle: Vec<Idle>,
@@ -194,6 +197,36 @@ pub(super) struct PipeMany {
     pub(super) all_pss_mib: f64,
     /// Of one processor, the pipe and all shims together.
     pub(super) cpu_percent: f64,
+}
+
+/// What was measured of many nodes in one process.
+#[derive(Debug, Serialize)]
+pub(super) struct FleetFigures {
+    pub(super) targets: Vec<Target>,
+    pub(super) rows: Vec<Fleet>,
+}
+
+/// So many nodes.
+#[derive(Debug, Serialize)]
+pub(super) struct Fleet {
+    pub(super) nodes: usize,
+    /// From the start of the process.
+    pub(super) ready_seconds: f64,
+    pub(super) rss_kib: f64,
+    pub(super) private_kib: f64,
+    /// To the API server, and to whoever asks.
+    pub(super) connections: usize,
+    pub(super) requests_per_node_minute: f64,
+    pub(super) requests: Vec<FleetRequests>,
+    /// Of one processor.
+    pub(super) cpu_percent: f64,
+}
+
+/// Requests of one kind.
+#[derive(Debug, Serialize)]
+pub(super) struct FleetRequests {
+    pub(super) what: String,
+    pub(super) per_node_minute: f64,
 }
 
 #[cfg(test)]

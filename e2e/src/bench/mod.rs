@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  pipe   ── the pipe alone, next to plain system calls
+//!  fleet  ── many nodes in one process, on a control plane of their own
 //!  Ground ── control plane, chart, operator, a site with vk-node, kwok with its fake node
 //!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
 //!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
@@ -17,6 +18,7 @@ mod cli;
 mod contestant;
 mod fake_nodes;
 mod figures;
+mod fleet;
 mod ground;
 mod idle;
 mod kubelet;
@@ -69,6 +71,10 @@ async fn run(cli: &Cli) -> Result<()> {
     if cli.wants(Part::Pipe) {
         let measured = tokio::time::timeout(LIMIT, Box::pin(pipe::measure(&cli.pipe_plan()))).await;
         figures.pipe = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
+    }
+    if cli.wants(Part::Fleet) {
+        let measured = tokio::time::timeout(LIMIT, Box::pin(fleet::measure(&cli.fleet_plan()))).await;
+        figures.fleet = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
     }
     if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
         let ground = Box::pin(Ground::prepare()).await?;

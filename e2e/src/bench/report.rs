@@ -1,6 +1,6 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
-use super::figures::{Figures, Latency, PipeFigures, PipeMany, Span, Target};
+use super::figures::{Figures, FleetFigures, Latency, PipeFigures, PipeMany, Span, Target};
 use super::kubelet;
 
 /// All tables, one after the other.
@@ -13,6 +13,9 @@ pub(super) fn tables(figures: &Figures) -> String {
     let mut all = vec![about];
     if let Some(pipe) = &figures.pipe {
         all.extend([targets(&pipe.targets), pipe_latency(pipe), pipe_rate(pipe), pipe_output(pipe), pipe_many(pipe)]);
+    }
+    if let Some(fleet) = &figures.fleet {
+        all.extend([targets(&fleet.targets), fleet_sizes(fleet), fleet_requests(fleet)]);
     }
     if !figures.targets.is_empty() {
         let cluster = [targets(&figures.targets), latency(figures), rate(figures), idle(figures), writes(figures)];
@@ -59,6 +62,44 @@ fn pipe_many(pipe: &PipeFigures) -> String {
     ];
     let head = ["tasks that sleep", "private MiB of a shim", "pipe PSS MiB", "all PSS MiB", "CPU % of shims and pipe"];
     table(&head, std::iter::once(row))
+}
+
+fn fleet_sizes(fleet: &FleetFigures) -> String {
+    let rows = fleet.rows.iter().map(|row| {
+        let per_node = row.rss_kib / u32::try_from(row.nodes).map_or(f64::MAX, f64::from);
+        vec![
+            row.nodes.to_string(),
+            format!("{:.1}", row.ready_seconds),
+            format!("{:.1}", row.rss_kib / 1024.0),
+            format!("{:.1}", row.private_kib / 1024.0),
+            format!("{per_node:.0}"),
+            row.connections.to_string(),
+            format!("{:.1}", row.requests_per_node_minute),
+            format!("{:.1}", row.cpu_percent),
+        ]
+    });
+    let head = [
+        "nodes in one process",
+        "start → all Ready, s",
+        "RSS MiB",
+        "private MiB",
+        "RSS KiB per node",
+        "connections",
+        "requests per node and minute",
+        "CPU %",
+    ];
+    table(&head, rows)
+}
+
+fn fleet_requests(fleet: &FleetFigures) -> String {
+    let rows = fleet.rows.iter().flat_map(|row| {
+        let mut requests: Vec<_> = row.requests.iter().collect();
+        requests.sort_by(|a, b| b.per_node_minute.total_cmp(&a.per_node_minute));
+        requests
+            .into_iter()
+            .map(|request| vec![row.nodes.to_string(), request.what.clone(), format!("{:.2}", request.per_node_minute)])
+    });
+    table(&["nodes in one process", "requests", "per node and minute"], rows)
 }
 
 pub(super) fn targets(targets: &[Target]) -> String {

@@ -44,10 +44,22 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How many pods whose volumes have changed their state may wait to be looked at.
 const WAITING_NEWS: usize = 256;
 
+/// What is watched for pods, once for all nodes that have one way to the API server: what one of them may see, all may.
+pub(crate) struct Watches {
+    objects: Objects,
+    services: Services,
+}
+
+impl Watches {
+    /// Watches nothing yet.
+    pub(crate) fn new(client: Client) -> Self {
+        Self { objects: Objects::new(client.clone()), services: Services::new(client) }
+    }
+}
+
 /// What all pods of a node are given.
 pub(crate) struct Provisions {
     shared: Arc<Shared>,
-    services: Services,
     pods: Mutex<HashMap<String, Kept>>,
 }
 
@@ -66,7 +78,7 @@ struct Shared {
     pipe: PipeClient,
     node: NodeFacts,
     events: Events,
-    objects: Objects,
+    watches: Arc<Watches>,
     /// The pods that are to be looked at because something has changed about their volumes.
     news: mpsc::Sender<PodKey>,
     /// What was last told of each pod's volumes that could not be renewed.
@@ -93,21 +105,14 @@ impl Provisions {
     /// their volumes.
     pub(crate) fn new(
         client: Client,
+        watches: Arc<Watches>,
         pipe: PipeClient,
         node: NodeFacts,
         events: Events,
     ) -> (Self, mpsc::Receiver<PodKey>) {
         let (news, changed) = mpsc::channel(WAITING_NEWS);
-        let shared = Shared {
-            objects: Objects::new(client.clone()),
-            client: client.clone(),
-            pipe,
-            node,
-            events,
-            news,
-            told: Mutex::default(),
-        };
-        (Self { shared: shared.into(), services: Services::new(client), pods: Mutex::default() }, changed)
+        let shared = Shared { watches, client, pipe, node, events, news, told: Mutex::default() };
+        (Self { shared: shared.into(), pods: Mutex::default() }, changed)
     }
 
     /// Keeps the volumes of a pod as they should be from now on: a pod that has not come to its end.
@@ -186,7 +191,7 @@ impl Provisions {
         };
         // The API server sets it on every pod.
         let wants_services = pod.spec.as_ref().is_none_or(|spec| spec.enable_service_links != Some(false));
-        let services = if wants_services { self.services.of(namespace).await } else { Some(vec![]) };
+        let services = if wants_services { self.shared.watches.services.of(namespace).await } else { Some(vec![]) };
         Ok(services
             .map(|services| Given { sources, files, services })
             .ok_or(Problem::Config(ConfigError::ServicesUnread)))

@@ -23,7 +23,7 @@ pub(super) async fn read(
     container: &AdmittedContainer,
 ) -> Result<Sources, CallError> {
     let reads = needed(container).into_iter().map(|source| async move {
-        let content = match shared.objects.peek(namespace, &source) {
+        let content = match shared.watches.objects.peek(namespace, &source) {
             Some(Seen::There(content)) => Some(content),
             Some(Seen::Gone) => None,
             Some(Seen::NotYet | Seen::Unreadable(_)) | None => get(shared, namespace, &source).await?.map(Arc::new),

@@ -76,7 +76,7 @@ impl Keeper {
     ) -> Self {
         let objects = volumes.iter().flat_map(|volume| needed_by(&volume.kind));
         let objects = objects.map(|object| {
-            let watched = shared.objects.watch(&key.namespace, &object);
+            let watched = shared.watches.objects.watch(&key.namespace, &object);
             (object, (watched.seen(), watched))
         });
         let objects = objects.collect();

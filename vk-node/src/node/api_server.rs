@@ -1,6 +1,7 @@
 //! The way to the API server.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,6 +12,7 @@ use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::facts::Endpoint;
 
 use crate::credentials::{self, Established};
+use crate::given::Watches;
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -21,6 +23,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) struct ApiServer {
     /// The client.
     pub(super) client: Client,
+    /// What is watched for the pods of all nodes that use it.
+    pub(super) watches: Arc<Watches>,
     /// Keeps its credentials good for as long as somebody has this.
     _keeper: AbortOnDrop,
     /// The certificate authority for clients of the kubelet's API, in PEM.
@@ -50,7 +54,8 @@ pub(super) async fn connect(config: &NodeConfig, member: &MemberConfig) -> anyho
     let host = found.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = found.cluster_url.port_u16().unwrap_or(443);
     let _keeper = AbortOnDrop(tokio::spawn(keeper.keep()));
-    Ok(ApiServer { client, _keeper, client_ca, host, port })
+    let watches = Arc::new(Watches::new(client.clone()));
+    Ok(ApiServer { client, watches, _keeper, client_ca, host, port })
 }
 
 impl ApiServer {

@@ -92,7 +92,7 @@ pub(super) async fn run(
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
     let streams = kubelet::Streams::default();
     let (context, news) = pods::Context::new(
-        server.client.clone(),
+        (server.client.clone(), server.watches.clone()),
         pipe.clone(),
         mirror.clone(),
         facts.clone(),

@@ -17,6 +17,7 @@ mod host;
 mod lean;
 mod lease;
 mod member;
+mod open_files;
 mod only_one;
 mod own_node;
 mod own_pipe;
@@ -41,9 +42,10 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     let mut shutdown = std::pin::pin!(shutdown_signal()?);
     let shared = Arc::new(Shared::new(config));
     let Shared { config, pipe, mirror, .. } = &*shared;
+    let open_files = open_files::raise_for(config.members.len());
     // Held to the end: dropping it ends the pipe that it started.
-    let _own_pipe =
-        (config.pipe.owner == PipeOwner::Node).then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link()));
+    let _own_pipe = (config.pipe.owner == PipeOwner::Node)
+        .then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link(), open_files));
     // Cancel-safe: nothing has been done yet that somebody would have to take back.
     let (host, _only) = tokio::select! {
         () = &mut shutdown => {

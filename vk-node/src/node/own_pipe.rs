@@ -29,14 +29,19 @@ impl Drop for OwnPipe {
 }
 
 /// Starts a pipe whenever none answers. One that outlived an earlier node is used as it is: while it is followed,
-/// nothing is done here.
-pub(super) fn keep(config: &PipeConfig, pipe: PipeClient, mut link: watch::Receiver<Link>) -> OwnPipe {
+/// nothing is done here. It may have so many `open_files`, if that is not what the node may have.
+pub(super) fn keep(
+    config: &PipeConfig,
+    pipe: PipeClient,
+    mut link: watch::Receiver<Link>,
+    open_files: Option<u64>,
+) -> OwnPipe {
     let args = arguments(config);
     OwnPipe(tokio::spawn(async move {
         // The mirror lives as long as the node.
         while link.wait_for(|link| *link == Link::Lost).await.is_ok() {
             if pipe.info().await.is_err() {
-                run_one(&args).await;
+                run_one(&args, open_files).await;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -56,9 +61,18 @@ fn arguments(config: &PipeConfig) -> Vec<OsString> {
 }
 
 /// Starts a pipe and waits for its end.
-async fn run_one(args: &[OsString]) {
+async fn run_one(args: &[OsString], open_files: Option<u64>) {
     // The name of the running file may be gone (an update replaces it); this link still leads to it.
-    let mut command = Command::new("/proc/self/exe");
+    let ours = format!("/proc/{}/exe", std::process::id());
+    let mut command = match open_files {
+        None => Command::new(ours),
+        Some(most) => {
+            // The limit is lowered between fork and exec, which is what a shell is for.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", r#"ulimit -S -n "$0"; exec "$@""#, &most.to_string(), &ours]);
+            shell
+        }
+    };
     command.args(args).stdin(Stdio::null()).kill_on_drop(true);
     // A Ctrl-C at the node's terminal is for the node; it ends its pipe itself.
     command.process_group(0);

@@ -31,7 +31,7 @@ use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
 pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
-use crate::given::Provisions;
+use crate::given::{Provisions, Watches};
 use crate::probes::Prober;
 use crate::tasks::{Change, Mirror};
 
@@ -70,7 +70,7 @@ pub(crate) struct News {
 
 impl Context {
     pub(crate) fn new(
-        client: Client,
+        (client, watches): (Client, Arc<Watches>),
         pipe: PipeClient,
         mirror: Arc<Mirror>,
         node: NodeFacts,
@@ -79,7 +79,7 @@ impl Context {
         lineage: Vec<String>,
     ) -> (Self, News) {
         let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
-        let (provisions, volumes) = Provisions::new(client.clone(), pipe.clone(), node.clone(), events.clone());
+        let (provisions, volumes) = Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
         let context = Self {
             client,
             pipe,
