@@ -79,7 +79,8 @@ impl Context {
         lineage: Vec<String>,
     ) -> (Self, News) {
         let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
-        let (provisions, volumes) = Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
+        let (provisions, volumes) =
+            Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
         let context = Self {
             client,
             pipe,
