@@ -59,6 +59,32 @@ pub async fn static_node() -> Result<&'static PathBuf> {
     BUILT.get_or_try_init(build).await
 }
 
+/// vk-node with a wall clock that can be set, once in this process: see `e2e/clock`. Whoever sets it makes a copy first.
+pub async fn node_with_clock() -> Result<&'static PathBuf> {
+    static BUILT: OnceCell<(PathBuf, Scratch)> = OnceCell::const_new();
+    let build = async || {
+        // That one is where it is to be before this one takes its place.
+        built().await?;
+        let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
+        let messages = compile(&["vk-node"], &["--features", "test-clock"], place.as_ref()).await?;
+        let copy = Scratch::new("vk-bin-")?;
+        let node = copy.path().join("vk-node");
+        crate::binaries::copy(&find(&messages, "vk-node")?, &node)?;
+        anyhow::Ok((node, copy))
+    };
+    Ok(&BUILT.get_or_try_init(build).await?.0)
+}
+
+/// Copies a program that is to be run. By a process of its own: a child that another thread starts meanwhile would hold a
+/// file open for writing that is ours, and what somebody can write to is not run.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let copied = Command::new("cp").arg(from).arg(to).status().context("cannot run cp")?;
+    if !copied.success() {
+        bail!("cannot copy {} to {}", from.display(), to.display());
+    }
+    Ok(())
+}
+
 async fn build() -> Result<Binaries> {
     if let Some(given) = std::env::var_os(GIVEN_VARIABLE).map(PathBuf::from) {
         let given = Binaries { operator: given.join("vk-operator"), node: given.join("vk-node"), _copy: None };
@@ -72,11 +98,11 @@ async fn build() -> Result<Binaries> {
     if let Some((target, profile)) = &place
         && profile == "release"
     {
-        let messages = compile(&["vk-operator"], place.as_ref()).await?;
+        let messages = compile(&["vk-operator"], &[], place.as_ref()).await?;
         let node = compile_static_node(target).await?;
         return Ok(Binaries { operator: find(&messages, "vk-operator")?, node, _copy: None });
     }
-    let messages = compile(&["vk-operator", "vk-node"], place.as_ref()).await?;
+    let messages = compile(&["vk-operator", "vk-node"], &[], place.as_ref()).await?;
     // `static_node` has cargo put another program into the same place.
     let copy = Scratch::new("vk-bin-")?;
     let node = copy.path().join("vk-node");
@@ -85,10 +111,11 @@ async fn build() -> Result<Binaries> {
 }
 
 /// `cargo build` of these packages; what cargo tells of its artifacts.
-async fn compile(packages: &[&str], place: Option<&(PathBuf, OsString)>) -> Result<Vec<u8>> {
+async fn compile(packages: &[&str], flags: &[&str], place: Option<&(PathBuf, OsString)>) -> Result<Vec<u8>> {
     let mut cargo = cargo();
     cargo.args(["build", "--message-format=json-render-diagnostics"]);
     cargo.args(packages.iter().flat_map(|package| ["-p", package]));
+    cargo.args(flags);
     if let Some((target, profile)) = place {
         cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
     }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub environment: Vec<(OsString, OsString)>,
     /// Where the node runs. The pipe is on the host always.
     pub node_in: NodeIn,
+    /// Another vk-node than the one that is built for all.
+    pub program: Option<PathBuf>,
     /// The text of the site's file; none leaves it to the defaults.
     pub site_file: Option<String>,
 }
@@ -82,6 +84,7 @@ impl Settings {
             node_flags: Vec::new(),
             environment: Vec::new(),
             node_in: NodeIn::Host,
+            program: None,
             site_file: None,
         }
     }
@@ -114,7 +117,10 @@ pub struct Site {
 impl Site {
     /// Starts one; [`ready`](Self::ready) waits for its node.
     pub async fn start(settings: Settings) -> Result<Self> {
-        let program = binaries::built().await?.node.clone();
+        let program = match &settings.program {
+            Some(program) => program.clone(),
+            None => binaries::built().await?.node.clone(),
+        };
         // A short name: the path of the pipe's socket may have 107 bytes and no more.
         let scratch = Scratch::new("vk-site-")?;
         let mut this = Self { node: None, pipe: None, program, settings, scratch };

@@ -1,5 +1,8 @@
 //! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with three parts: see [`cli`].
 
+#[cfg(feature = "test-clock")]
+use vk_test_clock as _;
+
 mod cli;
 mod credentials;
 mod events;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use vk_task::clock::Steps;
 use vk_task::{HostInfo, MountNamespaces, TaskView};
 
 use crate::admit::{AdmittedPod, HookKind, Refusal};
@@ -38,6 +39,17 @@ pub struct Facts<'a> {
     pub node: &'a NodeFacts,
     /// The time.
     pub now: Timestamp,
+    /// The steps of the clock that it is by. Times that were recorded before are compared with `now` by
+    /// [`Facts::present`] only.
+    pub steps: &'a Steps,
+}
+
+impl Facts<'_> {
+    /// What the clock that runs now would have shown when `recorded` was recorded, however often it was set since.
+    #[must_use]
+    pub fn present(&self, recorded: Timestamp) -> Timestamp {
+        self.steps.present(recorded)
+    }
 }
 
 /// Whether a pod has been deleted.

@@ -10,6 +10,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, Owne
 
 /// How long a lease holds after its last renewal where it does not say: the kubelet's figure.
 const DURATION: SignedDuration = SignedDuration::from_secs(40);
+/// The least that a renewal is later than the one before: a lease holds whole microseconds.
+const LEAST_RENEWAL: SignedDuration = SignedDuration::from_micros(1);
 /// Where node leases live.
 pub const NAMESPACE: &str = "kube-node-lease";
 
@@ -57,7 +59,9 @@ pub fn renew_every(duration: SignedDuration) -> SignedDuration {
     duration / 4
 }
 
-/// The lease of node `node`, renewed at `now`, on top of the one that is there.
+/// The lease of node `node`, renewed at `now`, on top of the one that is there. When it was renewed never goes back, even if
+/// the clock does: Kubernetes takes a renewal for one only if it is later than the one before (`nodelifecycle`), whenever
+/// that is said to have been.
 #[must_use]
 pub fn renewed(
     before: Option<Lease>,
@@ -81,12 +85,14 @@ pub fn renewed(
         metadata.owner_references = Some(vec![owner]);
     }
     let spec = before.spec.unwrap_or_default();
+    let after = spec.renew_time.as_ref().and_then(|before| before.0.checked_add(LEAST_RENEWAL).ok());
+    let renewed_at = after.map_or(now, |after| after.max(now));
     Lease {
         metadata,
         spec: Some(LeaseSpec {
             holder_identity: Some(identity.to_owned()),
             lease_duration_seconds: Some(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)),
-            renew_time: Some(MicroTime(now)),
+            renew_time: Some(MicroTime(renewed_at)),
             ..spec
         }),
     }
@@ -107,6 +113,18 @@ mod tests {
     fn held_by(holder: &str, renewed_at: i64) -> Lease {
         let at = Timestamp::from_second(renewed_at).unwrap();
         renewed(None, "vk-a", None, holder, DURATION, at)
+    }
+
+    #[test]
+    fn a_renewal_is_later_than_the_one_before_whatever_the_clock_says() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut lease = held_by("a", 1000);
+        for now in [1010, 5, 6, 2000, -2000] {
+            let before = lease.spec.as_ref().unwrap().renew_time.clone().unwrap().0;
+            lease = renewed(Some(lease), "vk-a", None, "a", DURATION, at(now));
+            let renewed = lease.spec.as_ref().unwrap().renew_time.clone().unwrap().0;
+            assert!(renewed > before && renewed >= at(now), "{renewed} after {before}, at {now}");
+        }
     }
 
     #[test]

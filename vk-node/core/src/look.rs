@@ -1,6 +1,6 @@
 //! One look at a pod: what it is to be, what is known of it, and what that says of each of its containers.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ContainerStatus;
 use vk_task::TaskView;
 
@@ -73,6 +73,12 @@ impl<'a> Seen<'a> {
             RunState::Over(outcome) => Some(outcome),
             RunState::Starting { .. } | RunState::Running { .. } => None,
         }
+    }
+
+    /// When a run ended, and how long it lasted, however often the clock was set since.
+    pub(crate) fn ended_after(&self, outcome: &Outcome) -> (Timestamp, SignedDuration) {
+        let ended = self.facts.present(outcome.finished_at);
+        (ended, ended.duration_since(self.facts.present(outcome.started_at)))
     }
 
     /// The run with which its back-off began anew, if that is known.

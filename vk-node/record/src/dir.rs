@@ -25,6 +25,10 @@ pub mod names {
     pub const PIPELINE_OUT: &str = "pipeline.out";
     /// What they write to standard error, and what went wrong with lines that were not run.
     pub const PIPELINE_ERR: &str = "pipeline.err";
+    /// The steps of the wall clock that the pipe has seen.
+    pub const CLOCK: &str = "clock.json";
+    /// Those that the node has seen.
+    pub const NODE_CLOCK: &str = "node-clock.json";
     /// The lock of the pipe.
     pub const PIPE_LOCK: &str = "pipe.lock";
     /// The directory of the tasks' directories.

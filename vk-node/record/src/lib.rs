@@ -6,6 +6,7 @@
 //!   vk-cmd.sock              the structured way in
 //!   events.sock              shims ring here after each durable change
 //!   pipeline.out, .err       what the FIFO's lines write, besides their logs; added by their shims
+//!   clock.json               the steps of the wall clock  written by the pipe; node-clock.json by the node
 //!   pipe.lock                held by the one pipe of this directory
 //!   pipe.host                on a shared file system: which host has it; then the rest is on local disk
 //!   tasks/<id>/
@@ -40,6 +41,7 @@
 //! - `exit.json` and `unknown.json` are final. If both were there, the exit would be believed: it is a fact.
 
 pub mod cgroup;
+pub mod clock;
 pub mod control;
 pub mod cri;
 mod dir;

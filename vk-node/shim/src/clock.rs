@@ -5,23 +5,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
-    timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use vk_task::Limits;
 
 use crate::ShimError;
-use crate::life::Now;
 
-/// By both clocks.
-pub(crate) fn now() -> Now {
-    Now { calendar: Timestamp::now(), boot: boot() }
-}
+pub(crate) use vk_record::clock::boot;
 
-/// Since the host was started, its sleep included.
-pub(crate) fn boot() -> Duration {
-    // The kernel's time since its start is neither negative nor out of range.
-    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+/// When it will be this time by the wall clock, as [`boot`] tells it, unless somebody sets that clock.
+pub(crate) fn boot_at(wall: Timestamp) -> Duration {
+    boot().saturating_add(Duration::try_from(wall.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
 /// Wakes the shim when a wall time is over, and again after the grace. The timeouts of poll(2) stand still while the

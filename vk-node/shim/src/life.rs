@@ -15,7 +15,6 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use vk_task::{Leftovers, LimitKind, Limits};
 
 /// Between `SIGTERM` and `SIGKILL` of a task whose wall time is over.
@@ -28,24 +27,15 @@ pub(crate) struct Seen {
     pub(crate) main_ended: bool,
     /// There is a process left, the main one or another.
     pub(crate) children_left: bool,
-    /// The task is to end, and be killed at this time.
-    pub(crate) kill_at: Option<Timestamp>,
+    /// The task is to end, and be killed at this time, by the clock of the boot: a request names it by the wall clock, and
+    /// it is told when the request is read.
+    pub(crate) kill_at: Option<Duration>,
     /// Its processes have been told to end: by `SIGTERM`, or the signal that was asked for.
     pub(crate) terminated: bool,
-    /// When its wall time is over, by [`Now::boot`].
+    /// When its wall time is over, by the clock of the boot.
     pub(crate) wall_over: Option<Duration>,
     /// The limit that it is ended for. The first one stands.
     pub(crate) exceeded: Option<LimitKind>,
-}
-
-/// What time it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    /// By the calendar, in which a request to stop names its time.
-    pub(crate) calendar: Timestamp,
-    /// Since the host was started, its sleep included (`CLOCK_BOOTTIME`): nobody can set this clock, and wall time goes
-    /// on while a host sleeps.
-    pub(crate) boot: Duration,
 }
 
 /// What to do next.
@@ -63,8 +53,9 @@ pub(crate) enum Step {
     Finish,
 }
 
-/// Decides.
-pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Now) -> Step {
+/// Decides. `now` is since the host was started, its sleep included (`CLOCK_BOOTTIME`): nobody can set this clock, and wall
+/// time goes on while a host sleeps.
+pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Duration) -> Step {
     if !seen.children_left {
         return Step::Finish;
     }
@@ -75,10 +66,9 @@ pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Now) -> Step {
     if matches!(seen.exceeded, Some(LimitKind::Memory | LimitKind::Processes | LimitKind::Output)) {
         return Step::Kill;
     }
-    let until_wall = seen.wall_over.map(|over| over.saturating_sub(now.boot));
-    let until_wall_kill = seen.wall_over.map(|over| over.saturating_add(WALL_GRACE).saturating_sub(now.boot));
-    let until_stop_kill =
-        seen.kill_at.map(|at| Duration::try_from(at.duration_since(now.calendar)).unwrap_or_default());
+    let until_wall = seen.wall_over.map(|over| over.saturating_sub(now));
+    let until_wall_kill = seen.wall_over.map(|over| over.saturating_add(WALL_GRACE).saturating_sub(now));
+    let until_stop_kill = seen.kill_at.map(|at| at.saturating_sub(now));
     let is_over = until_wall.is_some_and(|left| left.is_zero());
     // A task that was told to stop before its wall time was over ends for that, unless it is the wall time that has it
     // killed in the end.
@@ -105,15 +95,6 @@ pub(crate) fn next(leftovers: Leftovers, seen: &Seen, now: Now) -> Step {
 mod tests {
     use super::*;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    /// The calendar's time, with the host started at its beginning.
-    fn now(second: i64) -> Now {
-        Now { calendar: at(second), boot: s(second.unsigned_abs()) }
-    }
-
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -130,42 +111,42 @@ mod tests {
     #[test]
     fn a_running_task_is_left_alone() {
         for leftovers in [Leftovers::Kill, Leftovers::Await] {
-            assert_eq!(next(leftovers, &RUNNING, now(5)), Step::Wait(None));
+            assert_eq!(next(leftovers, &RUNNING, s(5)), Step::Wait(None));
         }
     }
 
     #[test]
     fn leftovers_are_killed_or_awaited() {
         let seen = Seen { main_ended: true, ..RUNNING };
-        assert_eq!(next(Leftovers::Kill, &seen, now(5)), Step::Kill);
-        assert_eq!(next(Leftovers::Await, &seen, now(5)), Step::Wait(None));
+        assert_eq!(next(Leftovers::Kill, &seen, s(5)), Step::Kill);
+        assert_eq!(next(Leftovers::Await, &seen, s(5)), Step::Wait(None));
         let gone = Seen { children_left: false, ..seen };
-        assert_eq!(next(Leftovers::Kill, &gone, now(5)), Step::Finish);
-        assert_eq!(next(Leftovers::Await, &gone, now(5)), Step::Finish);
+        assert_eq!(next(Leftovers::Kill, &gone, s(5)), Step::Finish);
+        assert_eq!(next(Leftovers::Await, &gone, s(5)), Step::Finish);
     }
 
     #[test]
     fn a_stop_is_term_then_kill() {
         for main_ended in [false, true] {
-            let asked = Seen { kill_at: Some(at(10)), main_ended, ..RUNNING };
-            assert_eq!(next(Leftovers::Await, &asked, now(5)), Step::Terminate);
+            let asked = Seen { kill_at: Some(s(10)), main_ended, ..RUNNING };
+            assert_eq!(next(Leftovers::Await, &asked, s(5)), Step::Terminate);
             let told = Seen { terminated: true, ..asked };
-            assert_eq!(next(Leftovers::Await, &told, now(9)), Step::Wait(Some(s(1))));
-            assert_eq!(next(Leftovers::Await, &told, now(10)), Step::Kill);
+            assert_eq!(next(Leftovers::Await, &told, s(9)), Step::Wait(Some(s(1))));
+            assert_eq!(next(Leftovers::Await, &told, s(10)), Step::Kill);
         }
     }
 
     #[test]
     fn the_grace_is_the_whole_trees() {
-        let told = Seen { kill_at: Some(at(10)), main_ended: true, terminated: true, ..RUNNING };
-        assert_eq!(next(Leftovers::Kill, &told, now(9)), Step::Wait(Some(s(1))));
-        assert_eq!(next(Leftovers::Kill, &told, now(10)), Step::Kill);
+        let told = Seen { kill_at: Some(s(10)), main_ended: true, terminated: true, ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &told, s(9)), Step::Wait(Some(s(1))));
+        assert_eq!(next(Leftovers::Kill, &told, s(10)), Step::Kill);
     }
 
     #[test]
     fn without_grace_there_is_no_term() {
-        let asked = Seen { kill_at: Some(at(5)), ..RUNNING };
-        assert_eq!(next(Leftovers::Kill, &asked, now(5)), Step::Kill);
+        let asked = Seen { kill_at: Some(s(5)), ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &asked, s(5)), Step::Kill);
     }
 
     #[test]
@@ -173,9 +154,9 @@ mod tests {
         for kind in [LimitKind::Memory, LimitKind::Processes, LimitKind::Output] {
             for leftovers in [Leftovers::Kill, Leftovers::Await] {
                 let seen = Seen { exceeded: Some(kind), ..RUNNING };
-                assert_eq!(next(leftovers, &seen, now(5)), Step::Kill);
-                let told = Seen { terminated: true, kill_at: Some(at(10)), ..seen };
-                assert_eq!(next(leftovers, &told, now(5)), Step::Kill);
+                assert_eq!(next(leftovers, &seen, s(5)), Step::Kill);
+                let told = Seen { terminated: true, kill_at: Some(s(10)), ..seen };
+                assert_eq!(next(leftovers, &told, s(5)), Step::Kill);
             }
         }
     }
@@ -184,42 +165,33 @@ mod tests {
     fn when_its_wall_time_is_over_it_is_told_and_then_killed() {
         for leftovers in [Leftovers::Kill, Leftovers::Await] {
             let running = Seen { wall_over: Some(s(10)), ..RUNNING };
-            assert_eq!(next(leftovers, &running, now(4)), Step::Wait(Some(s(6))));
-            assert_eq!(next(leftovers, &running, now(10)), Step::Exceed(LimitKind::WallTime));
+            assert_eq!(next(leftovers, &running, s(4)), Step::Wait(Some(s(6))));
+            assert_eq!(next(leftovers, &running, s(10)), Step::Exceed(LimitKind::WallTime));
             let over = Seen { exceeded: Some(LimitKind::WallTime), ..running };
-            assert_eq!(next(leftovers, &over, now(10)), Step::Terminate);
+            assert_eq!(next(leftovers, &over, s(10)), Step::Terminate);
             let told = Seen { terminated: true, ..over };
-            assert_eq!(next(leftovers, &told, now(11)), Step::Wait(Some(WALL_GRACE - s(1))));
-            assert_eq!(next(leftovers, &told, now(10 + 30)), Step::Kill);
+            assert_eq!(next(leftovers, &told, s(11)), Step::Wait(Some(WALL_GRACE - s(1))));
+            assert_eq!(next(leftovers, &told, s(10 + 30)), Step::Kill);
         }
     }
 
     #[test]
     fn of_a_stop_and_the_wall_time_the_first_counts() {
-        let stopped = Seen { wall_over: Some(s(10)), kill_at: Some(at(15)), ..RUNNING };
-        assert_eq!(next(Leftovers::Kill, &stopped, now(5)), Step::Terminate);
+        let stopped = Seen { wall_over: Some(s(10)), kill_at: Some(s(15)), ..RUNNING };
+        assert_eq!(next(Leftovers::Kill, &stopped, s(5)), Step::Terminate);
         let told = Seen { terminated: true, ..stopped };
-        assert_eq!(next(Leftovers::Kill, &told, now(9)), Step::Wait(Some(s(1))));
+        assert_eq!(next(Leftovers::Kill, &told, s(9)), Step::Wait(Some(s(1))));
         // The stop had it told to end; that its wall time is over as well does not matter.
-        assert_eq!(next(Leftovers::Kill, &told, now(11)), Step::Wait(Some(s(4))));
-        assert_eq!(next(Leftovers::Kill, &told, now(15)), Step::Kill);
+        assert_eq!(next(Leftovers::Kill, &told, s(11)), Step::Wait(Some(s(4))));
+        assert_eq!(next(Leftovers::Kill, &told, s(15)), Step::Kill);
         // But no grace is longer than the wall time's.
-        let patient = Seen { kill_at: Some(at(1000)), ..told };
-        assert_eq!(next(Leftovers::Kill, &patient, now(40)), Step::Exceed(LimitKind::WallTime));
+        let patient = Seen { kill_at: Some(s(1000)), ..told };
+        assert_eq!(next(Leftovers::Kill, &patient, s(40)), Step::Exceed(LimitKind::WallTime));
         let over = Seen { exceeded: Some(LimitKind::WallTime), ..patient };
-        assert_eq!(next(Leftovers::Kill, &over, now(40)), Step::Kill);
+        assert_eq!(next(Leftovers::Kill, &over, s(40)), Step::Kill);
         // A stop after the wall time can only bring the kill forward.
-        let late = Seen { kill_at: Some(at(12)), ..over };
-        assert_eq!(next(Leftovers::Kill, &late, now(11)), Step::Wait(Some(s(1))));
-        assert_eq!(next(Leftovers::Kill, &late, now(12)), Step::Kill);
-    }
-
-    #[test]
-    fn a_calendar_that_jumps_does_not_touch_the_wall_time() {
-        let running = Seen { wall_over: Some(s(10)), ..RUNNING };
-        for calendar in [-1_000_000, 0, 1_000_000] {
-            let now = Now { calendar: at(calendar), boot: s(7) };
-            assert_eq!(next(Leftovers::Kill, &running, now), Step::Wait(Some(s(3))));
-        }
+        let late = Seen { kill_at: Some(s(12)), ..over };
+        assert_eq!(next(Leftovers::Kill, &late, s(11)), Step::Wait(Some(s(1))));
+        assert_eq!(next(Leftovers::Kill, &late, s(12)), Step::Kill);
     }
 }

@@ -57,9 +57,13 @@ pub(crate) struct Watch<'a> {
     report: Option<Report>,
     failure: Option<Failure>,
     started_at: Timestamp,
+    /// The same by the clock of the boot.
+    started: Duration,
     /// When and how the main process ended.
     end: Option<(Timestamp, WaitStatus)>,
     seen: Seen,
+    /// When it is to be killed, as the request to end it has it.
+    asked_kill_at: Option<Timestamp>,
     kill_pause: Duration,
     lingerers: Lingerers,
     /// When the shim makes itself small, by the clock of the boot; `None` once it has.
@@ -101,8 +105,10 @@ impl<'a> Watch<'a> {
             report: Some(report),
             failure: None,
             started_at: at,
+            started: clock::boot(),
             end: None,
             seen,
+            asked_kill_at: None,
             kill_pause: KILL_PAUSE,
             settled_at: Some(clock::boot().saturating_add(SETTLE_PAUSE)),
             lingerers: Lingerers::default(),
@@ -115,7 +121,7 @@ impl<'a> Watch<'a> {
         self.wait_until_it_runs();
         loop {
             self.reap();
-            match life::next(self.leftovers, &self.seen, clock::now()) {
+            match life::next(self.leftovers, &self.seen, clock::boot()) {
                 Step::Finish => {
                     reach(Point::TreeGone);
                     return self.finish();
@@ -285,9 +291,14 @@ impl<'a> Watch<'a> {
                 if stop.is_some() {
                     reach(Point::StopSeen);
                 }
-                // There is no grace for who asked to be killed.
-                let is_kill = self.command.stop_signal.is_kill();
-                self.seen.kill_at = stop.map(|s| if is_kill { Timestamp::MIN } else { s.kill_at });
+                // What was told by the wall clock once stands, however that is set.
+                if self.asked_kill_at != stop.as_ref().map(|s| s.kill_at) {
+                    self.asked_kill_at = stop.as_ref().map(|s| s.kill_at);
+                    // There is no grace for who asked to be killed.
+                    let is_kill = self.command.stop_signal.is_kill();
+                    self.seen.kill_at =
+                        self.asked_kill_at.map(|at| if is_kill { Duration::ZERO } else { clock::boot_at(at) });
+                }
             }
             Err(e) => say(format_args!("a request to stop was not understood: {}", chain(&e))),
         }
@@ -316,8 +327,12 @@ impl<'a> Watch<'a> {
             Leftovers::Kill => finished_at,
             Leftovers::Await => Timestamp::now(),
         };
-        // A clock that was set back in between makes no task end before it began.
-        let finished_at = finished_at.max(self.started_at);
+        // A clock that was set back in between makes no task end before it began: then the time is told by how long it ran.
+        let finished_at = if finished_at < self.started_at {
+            self.started_at.saturating_add(clock::boot().saturating_sub(self.started)).unwrap_or(self.started_at)
+        } else {
+            finished_at
+        };
         let exceeded = self.seen.exceeded;
         (
             Exit {

@@ -2,9 +2,9 @@
 //! are kept in memory and in the pod's volumes, nowhere else.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::authentication::v1 as api;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
@@ -12,6 +12,7 @@ use kube::{Api, Client};
 use tracing::warn;
 use vk_node_core::admit::{PodKey, TokenRequest};
 use vk_node_core::tokens::renew_after;
+use vk_record::clock::boot;
 
 use crate::pods::call;
 
@@ -26,9 +27,10 @@ pub(super) struct Tokens {
 /// A token.
 struct Held {
     text: String,
-    /// When it is to be replaced, by both clocks: the one may be set, the other stands still while the machine sleeps.
-    renew_at: (Timestamp, Instant),
-    expires_at: Timestamp,
+    /// When it is to be replaced, and until when it is valid, by [`boot`]: nobody can set that clock, and it goes on while
+    /// the machine sleeps. How long a token is valid is the API server's word; what time it is there need not be ours.
+    renew_at: Duration,
+    expires_at: Duration,
 }
 
 /// What is known of each token: its text, or why there is none.
@@ -56,7 +58,7 @@ impl Tokens {
                     Err(why) => {
                         all_renewed = false;
                         // The one before does as long as it is valid.
-                        match before.filter(|held| held.expires_at > Timestamp::now()) {
+                        match before.filter(|held| held.expires_at > boot()) {
                             Some(held) => {
                                 warn!(pod = %self.pod, "a token could not be replaced: {why}; trying again");
                                 Ok(held.text.clone())
@@ -90,23 +92,16 @@ impl Tokens {
             }),
             ..api::TokenRequest::default()
         };
-        let asked_at = (Timestamp::now(), Instant::now());
+        let asked_at = boot();
         let answer = call(self.api.create_token_request(&self.account, &PostParams::default(), &wanted)).await;
         let made = answer.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
-        let (text, expires_at) = made
-            .status
-            .and_then(|status| Some((status.token?, status.expiration_timestamp?.0)))
-            .ok_or("the API server's answer holds no token")?;
+        let text = made.status.and_then(|status| status.token).ok_or("the API server's answer holds no token")?;
         // The API server may have made it another than was asked.
         let seconds = made.spec.and_then(|spec| spec.expiration_seconds).unwrap_or(request.expiration_seconds);
         let lifetime = SignedDuration::from_secs(seconds.max(0));
         let renew_after = renew_after(lifetime, &(&self.pod, request));
-        let wait = Duration::try_from(renew_after).unwrap_or_default();
-        Ok(Held {
-            text,
-            renew_at: (asked_at.0 + renew_after, asked_at.1.checked_add(wait).unwrap_or(asked_at.1)),
-            expires_at,
-        })
+        let from_then = |time| asked_at.saturating_add(Duration::try_from(time).unwrap_or_default());
+        Ok(Held { text, renew_at: from_then(renew_after), expires_at: from_then(lifetime) })
     }
 }
 
@@ -116,9 +111,7 @@ impl Held {
     }
 
     fn due_in(&self) -> Duration {
-        let by_time = self.renew_at.0.duration_since(Timestamp::now());
-        let by_time = Duration::try_from(by_time).unwrap_or_default();
-        by_time.min(self.renew_at.1.saturating_duration_since(Instant::now()))
+        self.renew_at.saturating_sub(boot())
     }
 }
 
@@ -129,6 +122,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use http::{Request, Response, StatusCode};
+    use jiff::Timestamp;
     use kube::client::Body;
     use serde_json::{Value, json};
 
@@ -195,7 +189,7 @@ mod tests {
         for (text, is_new) in
             [(None, false), (Some("2"), true), (Some("2"), false), (Some("4"), true), (Some("5"), true)]
         {
-            tokens.held.values_mut().for_each(|held| held.renew_at.0 = Timestamp::MIN);
+            tokens.held.values_mut().for_each(|held| held.renew_at = Duration::ZERO);
             let (texts, all_renewed) = tokens.valid(&one).await;
             assert_eq!((texts[&one[0]].as_deref().ok(), all_renewed), (text, is_new));
         }

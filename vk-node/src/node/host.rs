@@ -1,5 +1,6 @@
 //! What the pipe tells of the host: asked now and then, once for all nodes of the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -8,6 +9,7 @@ use tracing::{debug, info};
 use vk_node_core::config::NodeConfig;
 use vk_node_core::node::{self, Shortages};
 use vk_pipe::client::PipeClient;
+use vk_record::clock::Clock;
 use vk_task::{HostInfo, HostUsage};
 
 /// What is known of the host.
@@ -25,16 +27,22 @@ pub(super) struct Seen {
 pub(super) struct Host {
     pipe: PipeClient,
     started: Instant,
+    clock: Arc<Clock>,
     seen: watch::Sender<Seen>,
 }
 
 impl Host {
     /// The host of a pipe that has answered.
-    pub(super) async fn new(pipe: PipeClient, info: HostInfo, config: &NodeConfig) -> Self {
+    pub(super) async fn new(pipe: PipeClient, info: HostInfo, config: &NodeConfig, clock: Arc<Clock>) -> Self {
         let seen = watch::Sender::new(Seen { info, usage: None, shortages: Shortages::default() });
-        let this = Self { pipe, started: Instant::now(), seen };
+        let this = Self { pipe, started: Instant::now(), clock, seen };
         this.look(config).await;
         this
+    }
+
+    /// Its clock.
+    pub(super) fn clock(&self) -> &Arc<Clock> {
+        &self.clock
     }
 
     /// What is known of it, now and later.

@@ -89,7 +89,7 @@ pub(super) async fn run(
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
-    let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts);
+    let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts, host.clock().clone());
     let streams = kubelet::Streams::default();
     let (context, news) = pods::Context::new(
         (server.client.clone(), server.watches.clone()),
@@ -99,6 +99,7 @@ pub(super) async fn run(
         events.clone(),
         prober.clone(),
         lineage,
+        host.clock().clone(),
     );
     let health = Health { link: mirror.link(), refusal: context.refusal() };
     let task_changes = mirror.subscribe(&facts.name);

@@ -13,6 +13,7 @@
 //! ```
 
 mod api_server;
+mod clock;
 mod host;
 mod lean;
 mod lease;
@@ -63,6 +64,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = mirror.follow(pipe) => {}
         () = host.keep(config) => {}
         () = lean::keep() => {}
+        () = clock::keep(host.clock()) => {}
     }
     let _ = course.send(Course::Ending);
     members.await

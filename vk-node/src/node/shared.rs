@@ -10,6 +10,8 @@ use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::images::ImageMap;
 use vk_node_core::node;
 use vk_pipe::client::PipeClient;
+use vk_record::clock::Clock;
+use vk_record::{Dir, names};
 
 use super::api_server::{self, ApiServer};
 use super::host::Host;
@@ -50,9 +52,10 @@ impl Shared {
     pub(super) async fn host(&self) -> anyhow::Result<(Arc<Host>, OnlyOne)> {
         let info = own_pipe::await_pipe(&self.pipe, &self.config.pipe).await;
         let only = only_one::claim(&self.config.pipe.directory)?;
+        let clock = Arc::new(Clock::kept_in(Dir::open(&self.config.pipe.directory)?, names::NODE_CLOCK)?);
         info!(host = info.hostname, user = info.user, directory = %info.directory.display(), "the pipe answers");
         info!("in force: {}", node::in_force(&info));
-        Ok((Arc::new(Host::new(self.pipe.clone(), info, &self.config).await), only))
+        Ok((Arc::new(Host::new(self.pipe.clone(), info, &self.config, clock).await), only))
     }
 
     /// A node's way to the API server. Nodes with one kubeconfig share it, but those whose certificates are their own.

@@ -24,6 +24,7 @@ use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::trouble;
 use vk_pipe::client::PipeClient;
+use vk_record::clock::Clock;
 use vk_task::TaskView;
 
 pub(crate) use self::evictions::Evictions;
@@ -57,6 +58,7 @@ pub(crate) struct Context {
     provisions: Arc<Provisions>,
     /// The UIDs of the node's own Node object, and of those that it replaces in this very cluster.
     lineage: Vec<String>,
+    clock: Arc<Clock>,
     refusal: watch::Sender<Option<String>>,
 }
 
@@ -69,6 +71,7 @@ pub(crate) struct News {
 }
 
 impl Context {
+    #[expect(clippy::too_many_arguments, reason = "what a node is made of; each is handed on as it is")]
     pub(crate) fn new(
         (client, watches): (Client, Arc<Watches>),
         pipe: PipeClient,
@@ -77,6 +80,7 @@ impl Context {
         events: Events,
         prober: Prober,
         lineage: Vec<String>,
+        clock: Arc<Clock>,
     ) -> (Self, News) {
         let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
         let (provisions, volumes) =
@@ -94,6 +98,7 @@ impl Context {
             wake,
             provisions: provisions.into(),
             lineage,
+            clock,
             refusal: watch::Sender::default(),
         };
         (context, News { hooks, volumes })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube_runtime::controller::Action;
@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::debug;
 use vk_node_core::facts::{Deletion, Facts};
 use vk_node_core::life::{self, Decision};
+use vk_record::clock::Now;
 use vk_task::TaskView;
 
 use super::Context;
@@ -45,11 +46,12 @@ async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> 
         if let Ok(admitted) = &remembered.admitted {
             context.provisions.keep(&of_store, admitted);
         }
-        let now = Timestamp::now();
+        let clock = context.clock.now();
+        let now = clock.wall;
         let uid = pod.uid().unwrap_or_default();
         let tasks = context.mirror.of_pod(&uid);
         context.look_at_probes(&pod, &remembered, &tasks);
-        let Decision { steps, again_at, is_stopping } = decide(&pod, &uid, &tasks, &remembered, &context, now);
+        let Decision { steps, again_at, is_stopping } = decide(&pod, &uid, &tasks, &remembered, &context, &clock);
         context.memory.change(&uid, |entry| {
             entry.stopping_since = is_stopping.then(|| entry.stopping_since.unwrap_or(now));
         });
@@ -69,7 +71,7 @@ fn decide(
     tasks: &[TaskView],
     remembered: &Remembered,
     context: &Context,
-    now: Timestamp,
+    clock: &Now,
 ) -> Decision {
     life::decide(&Facts {
         admitted: remembered.admitted.as_ref(),
@@ -83,7 +85,8 @@ fn decide(
         stopping_since: remembered.stopping_since,
         probed: &context.prober.told(uid),
         node: &context.node,
-        now,
+        now: clock.wall,
+        steps: &clock.steps,
     })
 }
 

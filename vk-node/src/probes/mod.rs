@@ -26,6 +26,7 @@ use vk_node_core::admit::{AdmittedContainer, AdmittedPod, PodKey};
 use vk_node_core::facts::{NodeFacts, Probe, Probed};
 use vk_node_core::probe::{self, Kind, Seen};
 use vk_pipe::client::PipeClient;
+use vk_record::clock::Clock;
 use vk_task::{TaskState, TaskView};
 
 pub(crate) use self::ask::{Means, Outcome, hook};
@@ -47,6 +48,7 @@ struct Shared {
     pipe: PipeClient,
     mirror: Arc<Mirror>,
     events: Events,
+    clock: Arc<Clock>,
     /// The node's address, which is that of its pods.
     address: String,
     /// Runs that began before this were found running.
@@ -80,14 +82,16 @@ impl Prober {
         mirror: Arc<Mirror>,
         events: Events,
         node: &NodeFacts,
+        clock: Arc<Clock>,
     ) -> (Self, mpsc::Receiver<PodKey>) {
         let (wake, verdicts) = mpsc::channel(WAITING_VERDICTS);
         let shared = Shared {
             pipe,
             mirror,
             events,
+            started_at: clock.now().wall,
+            clock,
             address: node.address.clone(),
-            started_at: Timestamp::now(),
             places: Semaphore::new(AT_ONCE),
             wake,
             pods: Mutex::default(),
@@ -162,8 +166,10 @@ impl Prober {
                 && !kept.workers.contains_key(&kind)
             {
                 let worker = Worker::new(self.clone(), key, container, restart, task.id.clone(), kind);
-                let is_resumed = started_at < self.0.started_at;
-                kept.workers.insert(kind, worker.start(spec.clone(), started_at, is_resumed));
+                let now = self.0.clock.now();
+                let age = now.wall.duration_since(now.steps.present(started_at));
+                let is_resumed = now.steps.present(started_at) < now.steps.present(self.0.started_at);
+                kept.workers.insert(kind, worker.start(spec.clone(), age, is_resumed));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ObjectMeta;
 use tokio::task::AbortHandle;
@@ -42,12 +42,10 @@ impl Worker {
         Self { prober, pod: pod.clone(), container, role, restart, task, kind }
     }
 
-    /// Begins.
-    pub(super) fn start(self, spec: ProbeSpec, started_at: Timestamp, is_resumed: bool) -> AbortHandle {
+    /// Begins; the run is so old.
+    pub(super) fn start(self, spec: ProbeSpec, age: SignedDuration, is_resumed: bool) -> AbortHandle {
         let machine = Machine::new(self.kind, spec);
-        // A clock that was set back makes the run begin now.
-        let age = Duration::try_from(Timestamp::now().duration_since(started_at)).unwrap_or_default();
-        let first = machine.first(age, is_resumed.then(fastrand::f64));
+        let first = machine.first(Duration::try_from(age).unwrap_or_default(), is_resumed.then(fastrand::f64));
         // It may be aborted wherever it waits: what it has told is told, and a probe that is under way hangs up.
         tokio::spawn(self.run(machine, first)).abort_handle()
     }

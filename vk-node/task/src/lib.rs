@@ -18,6 +18,7 @@
 
 mod api;
 mod cgroup;
+pub mod clock;
 pub mod control;
 mod id;
 mod launch;

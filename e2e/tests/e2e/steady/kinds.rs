@@ -275,7 +275,10 @@ impl Kind {
             }
             Self::Ephemeral => {}
             Self::Ending => {
-                main = part("main", &format!("trap 'echo told >> {}' TERM; while :; do sleep 0.2; done", file("end")));
+                main = part("main", "while :; do sleep 0.2; done");
+                // Before the line, after which it may be told.
+                let script = main["command"][2].as_str().unwrap();
+                main["command"][2] = json!(format!("trap 'echo told >> {}' TERM; {script}", file("end")));
             }
             Self::EndingByHook => {
                 main["lifecycle"] = json!({"preStop": shell(format!("echo told >> {}; exec sleep 1000", file("end")))});

@@ -2,6 +2,7 @@
 //! expired, a clock that jumps. In all of it pods of every kind run, a watch records each of their statuses, and each of
 //! their processes leaves a line when it starts.
 
+mod clock;
 mod kinds;
 mod restarts;
 mod servers;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
 use futures::stream;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -63,6 +64,7 @@ impl Crowd {
         }
         for kind in [Kind::Ending, Kind::EndingByHook] {
             this.each(kind, async |name| {
+                this.given.lines_until(name, "main", |lines| lines.len() == 1).await;
                 this.api.delete(name, &kube::api::DeleteParams::default()).await.unwrap();
                 this.given.lines_until(name, "end", |lines| !lines.is_empty()).await;
             })
@@ -79,6 +81,21 @@ impl Crowd {
         for (name, _) in self.of(kind) {
             act(name).await;
         }
+    }
+
+    /// The name of the first of a kind.
+    fn first(&self, kind: Kind) -> String {
+        self.of(kind).next().unwrap().0.clone()
+    }
+
+    /// Waits until a pod is gone.
+    async fn until_gone(&self, name: &str) {
+        let what = format!("{name} to be gone");
+        let reached = wait::until(&what, LONG, GLANCE, async || {
+            let pod = self.api.get_opt(name).await?;
+            Ok(pod.map_or(Probe::Ready(()), |pod| Probe::not_yet(format!("{:?}", pod.status))))
+        });
+        reached.await.unwrap();
     }
 
     /// Adds an ephemeral container.
@@ -220,6 +237,12 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// How the first container of a pod has ended.
+fn end_of(pod: &Pod) -> ContainerStateTerminated {
+    let containers = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
+    containers[0].state.clone().unwrap().terminated.unwrap()
 }
 
 /// The file of lines that a container leaves.

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, Pod};
 use vk_cmd_e2e::history::Expected;
 use vk_cmd_e2e::site::Site;
 use vk_cmd_e2e::wait::{self, Probe};
 
-use super::Crowd;
 use super::kinds::{Kind, LATE};
+use super::{Crowd, end_of};
 use crate::ground::{GLANCE, LONG, room};
 use crate::plain_pods::phase;
 
@@ -49,11 +48,6 @@ async fn start_and_kill_at(site: &mut Site, point: Point) {
         reached.await.unwrap();
     }
     site.kill_node().unwrap();
-}
-
-fn end_of(pod: &Pod) -> ContainerStateTerminated {
-    let containers = pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap();
-    containers[0].state.clone().unwrap().terminated.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

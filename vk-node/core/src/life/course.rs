@@ -107,7 +107,7 @@ pub(super) fn deadline(look: &Look<'_>) -> Option<Timestamp> {
     let seconds = look.pod.deadline_seconds?;
     let published = look.facts.published.start_time.as_ref().map(|t| t.0);
     let started_at = published.or_else(|| look.histories.iter().filter_map(|h| h.first_at).min())?;
-    Some(started_at + SignedDuration::from_secs(i64::from(seconds)))
+    Some(look.facts.present(started_at) + SignedDuration::from_secs(i64::from(seconds)))
 }
 
 /// Whether no process of the pod can be left, be it a container's or that of a line that it wrote to the FIFO.

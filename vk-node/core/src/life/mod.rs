@@ -248,7 +248,7 @@ fn settles_at(look: &Look<'_>, verdict: Verdict<'_>, decision: &Decision) -> Opt
     }
     let asked = decision.steps.iter().any(|step| matches!(step, Step::Start { .. })).then_some(look.facts.now);
     let starting = look.all().filter_map(|seen| match seen.latest()?.state {
-        RunState::Starting { since } => Some(since),
+        RunState::Starting { since } => Some(look.facts.present(since)),
         RunState::Running { .. } | RunState::Over(_) => None,
     });
     starting.chain(asked).max().map(|since| since + ABOUT_TO_START)

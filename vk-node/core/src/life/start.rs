@@ -41,16 +41,16 @@ impl BackOff {
         };
         let wait = match nth {
             0 => SignedDuration::ZERO,
-            _ if has_lasted(outcome) => SignedDuration::ZERO,
+            _ if has_lasted(seen, outcome) => SignedDuration::ZERO,
             n => (0..n.min(6)).skip(1).fold(FIRST_BACKOFF, |wait, _| wait * 2).min(LONGEST_BACKOFF),
         };
-        let until = outcome.finished_at.saturating_add(wait).unwrap_or(Timestamp::MAX);
+        let until = seen.ended_after(outcome).0.saturating_add(wait).unwrap_or(Timestamp::MAX);
         Some(Self { wait, until })
     }
 }
 
-fn has_lasted(outcome: &Outcome) -> bool {
-    outcome.finished_at.duration_since(outcome.started_at) > RESETS_BACKOFF
+fn has_lasted(seen: Seen<'_>, outcome: &Outcome) -> bool {
+    seen.ended_after(outcome).1 > RESETS_BACKOFF
 }
 
 /// As Go writes a duration: `10s`, `1m20s`, `5m0s`.
@@ -95,12 +95,12 @@ fn start(look: &Look<'_>, seen: Seen<'_>, decision: &mut Decision) -> bool {
         Some(run) => (run.restart.saturating_add(1), BackOff::after(seen).map_or(now, |back_off| back_off.until)),
     };
     let due = match look.facts.troubles.get(&seen.container.name).map(|trouble| trouble.retry) {
-        Some(Retry::At(at)) => due.max(at),
+        Some(Retry::At(at)) => due.max(look.facts.present(at)),
         Some(Retry::Never) => return false,
         None => due,
     };
     if due <= now {
-        let anew = seen.outcome().is_some_and(has_lasted);
+        let anew = seen.outcome().is_some_and(|outcome| has_lasted(seen, outcome));
         decision.steps.push(Step::Start { container: seen.index, restart, anew });
     } else {
         decision.again(due);

@@ -35,7 +35,7 @@ pub(super) struct Ending<'a> {
 
 /// When the grace of a pod is over that is being ended.
 pub(super) fn kill_at(facts: &Facts<'_>, grace: SignedDuration) -> Timestamp {
-    facts.stopping_since.unwrap_or(facts.now).saturating_add(grace).unwrap_or(Timestamp::MAX)
+    facts.stopping_since.map_or(facts.now, |since| facts.present(since)).saturating_add(grace).unwrap_or(Timestamp::MAX)
 }
 
 /// Ends all containers of a pod, and what was written to the FIFO if that is wanted.
@@ -65,7 +65,7 @@ pub(super) fn attend(look: &Look<'_>, decision: &mut Decision) {
     for seen in look.all().filter(|seen| seen.is_running()) {
         let Some(task) = seen.task().filter(|task| task.stop.is_none()) else { continue };
         if let Some((reason, grace)) = ailment(look, seen) {
-            let since = seen.begun_pre_stop().unwrap_or(look.facts.now);
+            let since = seen.begun_pre_stop().map_or(look.facts.now, |since| look.facts.present(since));
             let kill_at = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
             container(look, seen, task, &Ending { kill_at, reason: &reason }, false, decision);
         } else if seen.hook(HookKind::PostStart) == Hook::Unknown {
@@ -147,7 +147,7 @@ fn run_hook(seen: Seen<'_>, hook: HookKind, decision: &mut Decision) {
 /// Has the pipe end a task. A request that is there already is repeated only to bring the kill forward.
 fn ask(facts: &Facts<'_>, task: &TaskView, ending: &Ending<'_>, decision: &mut Decision) {
     let kill_at = ending.kill_at.max(facts.now.saturating_add(SHORTEST_GRACE).unwrap_or(Timestamp::MAX));
-    if task.stop.as_ref().is_none_or(|stop| kill_at < stop.kill_at) {
+    if task.stop.as_ref().is_none_or(|stop| kill_at < facts.present(stop.kill_at)) {
         let request = StopRequest { kill_at, reason: ending.reason.to_owned() };
         decision.steps.push(Step::Stop { id: task.id.clone(), request });
     }

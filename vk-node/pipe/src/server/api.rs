@@ -173,7 +173,7 @@ async fn stop(
 fn write_stop(pipe: &Pipe, id: &TaskId, request: &StopRequest) -> Result<StopRequest, RecordError> {
     let task = TaskDir { dir: pipe.tasks.open_dir(id.as_str())? };
     if let Some(old) = task.stop()?
-        && old.kill_at <= request.kill_at
+        && pipe.clock.present(old.kill_at) <= request.kill_at
     {
         return Ok(old);
     }

@@ -70,12 +70,14 @@ async fn look(pipe: &Arc<Pipe>, anew: bool) {
     let tasks = pipe.table.map(|view| (view.id.clone(), Standing::of(view)));
     measure(pipe, &tasks, anew).await;
     let records = {
+        let steps = pipe.clock.now().steps;
         let mut sizes = lock(&pipe.collection.sizes);
         let records: Vec<Record> = tasks
             .into_iter()
             .map(|(id, standing)| {
                 let bytes = sizes.get(&id).map_or(0, |size| size.bytes);
-                Record { id, standing, bytes }
+                // A clock that was set makes nothing older.
+                Record { id, standing: standing.with(|ended| steps.present(ended)), bytes }
             })
             .collect();
         if sizes.len() > records.len() {

@@ -61,6 +61,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
+use vk_record::clock::Clock;
 use vk_record::{Dir, chain, names};
 use vk_task::{CgroupChoice, HostInfo};
 
@@ -130,6 +131,8 @@ struct Pipe {
     info: HostInfo,
     site: SiteRules,
     audit: AuditLog,
+    /// By which it is told how old something is.
+    clock: Clock,
     collection: Collection,
     table: Arc<Table>,
     blocking: Blocking,
@@ -173,6 +176,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
         info,
         site,
         audit,
+        clock: Clock::kept_in(root.try_clone()?, names::CLOCK)?,
         collection: Collection::default(),
         table: Arc::default(),
         blocking: Blocking::default(),

@@ -205,15 +205,20 @@ impl Pipe {
     /// Removes the directories of pods that nobody has asked for in so long, and of which no task is left.
     pub(super) async fn sweep_pods(self: &Arc<Self>, keep_seconds: u64) {
         let keep = i64::try_from(keep_seconds.max(LEAST_KEEP_SECONDS)).unwrap_or(i64::MAX);
-        let unused_since = Timestamp::now().as_second().saturating_sub(keep);
+        let now = self.clock.now();
+        let unused_since = now.wall.as_second().saturating_sub(keep);
         let in_use: BTreeSet<DirName> = self.table.map(|view| pod_of(&view.origin)).into_iter().flatten().collect();
         let pipe = Arc::clone(self);
-        let is_recent = move |pods: &Pods, pod: &DirName| Ok(pods.last_used(pod)?.is_some_and(|at| at >= unused_since));
+        // A clock that was set makes nothing older.
+        let present = move |at: i64| Timestamp::from_second(at).map_or(at, |at| now.steps.present(at).as_second());
+        let is_recent =
+            move |pods: &Pods, pod: &DirName| Ok(pods.last_used(pod)?.is_some_and(|at| present(at) >= unused_since));
+        let was_recent = is_recent.clone();
         let find = move || -> Result<Vec<DirName>, RecordError> {
             let pods = &pipe.pods.pods;
             pods.sweep_memory()?;
             let mut unused = pods.all()?;
-            unused.retain(|pod| !in_use.contains(pod) && matches!(is_recent(pods, pod), Ok(false)));
+            unused.retain(|pod| !in_use.contains(pod) && matches!(was_recent(pods, pod), Ok(false)));
             Ok(unused)
         };
         match self.blocking.run(find).await {
@@ -222,7 +227,7 @@ impl Pipe {
                     info!(
                         "the directory of pod {pod} is removed: it has no task, and nobody has asked for it for long"
                     );
-                    let again = pod.clone();
+                    let (again, is_recent) = (pod.clone(), is_recent.clone());
                     // Somebody may just have asked for it.
                     if let Err(e) = self.remove_pod_unless(pod, move |pods| is_recent(pods, &again)).await {
                         warn!("it is still there: {e}");

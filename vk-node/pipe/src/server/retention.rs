@@ -50,6 +50,14 @@ impl Standing {
             Origin::Pod(_) => Self::Untold,
         }
     }
+
+    /// The same with another time.
+    pub(super) fn with(self, time: impl FnOnce(Timestamp) -> Timestamp) -> Self {
+        match self {
+            Self::Open | Self::Untold => self,
+            Self::MayGo(ended) => Self::MayGo(time(ended)),
+        }
+    }
 }
 
 /// What to do.

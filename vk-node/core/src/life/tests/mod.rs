@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod clock;
 mod conditions;
 mod ends;
 mod ephemeral;
@@ -15,6 +16,7 @@ mod stops;
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, Pod};
 use k8s_openapi::serde_json::{Value, from_value, json};
+use vk_task::clock::{Reading, Steps};
 use vk_task::{ContainerRun, End, LimitKind, Origin, TaskState, TaskView};
 
 use super::course::is_terminal;
@@ -36,6 +38,9 @@ struct World {
     evicted: Option<String>,
     stopping_since: Option<Timestamp>,
     now: Timestamp,
+    /// What the clock would have shown when the host was started, and the steps that were seen.
+    zero: Timestamp,
+    steps: Steps,
     /// Every task that was ever started.
     started: BTreeSet<TaskId>,
     /// The containers of which a run ended with success.
@@ -76,6 +81,8 @@ impl World {
             evicted: None,
             stopping_since: None,
             now: Timestamp::from_second(1000).unwrap(),
+            zero: Timestamp::UNIX_EPOCH,
+            steps: Steps::default(),
             started: BTreeSet::new(),
             succeeded: BTreeSet::new(),
             writes: 0,
@@ -103,6 +110,8 @@ impl World {
 
     fn decide(&self) -> Decision {
         let node = NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into(), ..NodeFacts::default() };
+        let mut steps = self.steps.clone();
+        steps.note(self.reading());
         decide(&Facts {
             admitted: self.admitted.as_ref(),
             deletion: self.deletion,
@@ -116,6 +125,7 @@ impl World {
             stopping_since: self.stopping_since,
             node: &node,
             now: self.now,
+            steps: &steps,
         })
     }
 
@@ -156,9 +166,11 @@ impl World {
                 self.tasks.push(task(id, Origin::Pod(container_run(&name, restart)), self.now));
             }
             Step::Stop { id, request } => {
+                let mut steps = self.steps.clone();
+                steps.note(self.reading());
                 let task = self.tasks.iter_mut().find(|t| t.id == id).unwrap();
                 assert!(!task.state.is_final() && request.kill_at > self.now);
-                assert!(task.stop.as_ref().is_none_or(|s| request.kill_at < s.kill_at));
+                assert!(task.stop.as_ref().is_none_or(|s| request.kill_at < steps.present(s.kill_at)));
                 task.stop = Some(request);
             }
             Step::RunHook { container, restart, hook } => {
@@ -214,6 +226,18 @@ impl World {
 
     fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
+    }
+
+    fn reading(&self) -> Reading {
+        Reading { wall: self.now, boot: self.now.duration_since(self.zero) }
+    }
+
+    /// Somebody sets the clock.
+    fn step(&mut self, seconds: i64) {
+        self.steps.note(self.reading());
+        self.now += SignedDuration::from_secs(seconds);
+        self.zero += SignedDuration::from_secs(seconds);
+        self.steps.note(self.reading());
     }
 
     fn open_gate(&mut self) {

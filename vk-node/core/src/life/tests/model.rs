@@ -25,6 +25,7 @@ enum Happening {
     Probe(usize, [bool; 3]),
     HookEnds(usize, bool),
     Debug,
+    SetClock(i64),
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -46,6 +47,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (which(), any::<[bool; 3]>()).prop_map(|(n, told)| Happening::Probe(n, told)),
         3 => (which(), any::<bool>()).prop_map(|(n, ok)| Happening::HookEnds(n, ok)),
         1 => Just(Happening::Debug),
+        1 => prop_oneof![Just(172_800_i64), Just(-172_800), -900..900_i64].prop_map(Happening::SetClock),
     ]
 }
 
@@ -100,6 +102,7 @@ impl World {
             |name: String| move |task: &TaskView| matches!(&task.origin, Origin::Pod(run) if run.container == name);
         match happening {
             Happening::Pass(seconds) => self.pass(seconds),
+            Happening::SetClock(by) => self.step(by),
             Happening::OpenGate => self.open_gate(),
             Happening::Exit(n, code) => self.exit(&self.name(n), code),
             Happening::ExitAll(code) => self.end(&End::Exited { code }),
