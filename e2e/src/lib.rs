@@ -10,6 +10,7 @@
 //! - [`demo`] is `cargo demo`, [`mod@bench`] is `cargo bench`
 //! - [`history`] finds what a watch of pods has seen that goes backwards
 //! - [`kubelet`] asks a node's own API, with any credentials
+//! - [`proxy`] is a way to a server that can be closed
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod bench;
@@ -27,6 +28,7 @@ pub mod node_certificate;
 pub mod operator;
 mod packages;
 pub mod process;
+pub mod proxy;
 pub mod runtimes;
 pub mod scratch;
 pub mod site;

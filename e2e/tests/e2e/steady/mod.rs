@@ -3,7 +3,9 @@
 //! their processes leaves a line when it starts.
 
 mod clock;
+mod expired;
 mod kinds;
+mod outage;
 mod restarts;
 mod servers;
 
@@ -135,10 +137,25 @@ impl Crowd {
         self.add(room, mark, Kind::Plain).await;
     }
 
+    /// What is in the ConfigMap `map` comes to the pods that have a volume of it.
+    async fn map_reaches_pods(&self, room: &Room, one: &str) {
+        let name = self.first(Kind::Volumes);
+        let reached = wait::until("the ConfigMap to reach the pod", LONG, GLANCE, async || {
+            let seen = room.says(&["exec", &name, "--", "cat", "map/one"]).await;
+            Ok(if seen == one { Probe::Ready(()) } else { Probe::not_yet(seen) })
+        });
+        reached.await.unwrap();
+    }
+
     /// Nothing was started that had been, nothing was ended, nothing that was told went backwards.
     async fn is_as_it_was(&self, expected: &Expected) {
+        self.is_as_it_was_but(&[], expected).await;
+    }
+
+    /// The same, where pods of some kinds have gone on.
+    async fn is_as_it_was_but(&self, others: &[Kind], expected: &Expected) {
         let mut wrong = Vec::new();
-        for (name, kind) in &self.pods {
+        for (name, kind) in self.pods.iter().filter(|(_, kind)| !others.contains(kind)) {
             let pod = self.api.get(name).await.unwrap();
             for container in kind.containers() {
                 if let Err(why) = self.starts(name, container.name, container.starts, &pod).await {
