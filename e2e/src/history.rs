@@ -18,6 +18,9 @@ pub struct Expected {
     pub may_unready: BTreeSet<String>,
     /// Whether the wall clock was set back: then times of changes may go back with it.
     pub clock_set_back: bool,
+    /// Whether the watch was interrupted: what came and went meanwhile was not seen. (Kubernetes for one says of the pods
+    /// of a node that it has lost that they are not ready, and the node takes that back.)
+    pub may_miss: bool,
 }
 
 /// What of these, in the order in which they were seen, goes backwards: a sentence for each.
@@ -29,7 +32,7 @@ pub fn regressions(seen: &[Pod], expected: &Expected) -> Vec<String> {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         let tracked = pods.entry(uid).or_default();
         let mut faults = Vec::new();
-        tracked.take(status, expected.may_unready.contains(name), expected.clock_set_back, &mut faults);
+        tracked.take(status, expected.may_unready.contains(name), expected, &mut faults);
         found.extend(faults.into_iter().map(|fault| format!("pod {name} ({uid}): {fault}")));
     }
     found
@@ -53,13 +56,13 @@ struct Run {
 }
 
 impl<'a> Tracked<'a> {
-    fn take(&mut self, now: &'a PodStatus, may_unready: bool, clock_set_back: bool, faults: &mut Vec<String>) {
+    fn take(&mut self, now: &'a PodStatus, may_unready: bool, expected: &Expected, faults: &mut Vec<String>) {
         if let Some(before) = self.status.replace(now) {
             phases(before, now, faults);
             unchanged("startTime", &before.start_time, &now.start_time, faults);
             unchanged("podIP", &before.pod_ip, &now.pod_ip, faults);
             unchanged("qosClass", &before.qos_class, &now.qos_class, faults);
-            conditions(before, now, may_unready, clock_set_back, faults);
+            conditions(before, now, may_unready, expected, faults);
             for (was, is) in pairs(before, now) {
                 containers(was, is, may_unready, faults);
             }
@@ -132,7 +135,7 @@ fn unchanged<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-fn conditions(before: &PodStatus, now: &PodStatus, may_unready: bool, clock_set_back: bool, faults: &mut Vec<String>) {
+fn conditions(before: &PodStatus, now: &PodStatus, may_unready: bool, expected: &Expected, faults: &mut Vec<String>) {
     for was in before.conditions.iter().flatten() {
         let Some(is) = now.conditions.iter().flatten().find(|is| is.type_ == was.type_) else {
             faults.push(format!("the condition {} is gone", was.type_));
@@ -140,7 +143,9 @@ fn conditions(before: &PodStatus, now: &PodStatus, may_unready: bool, clock_set_
         };
         let since = |c: &k8s_openapi::api::core::v1::PodCondition| c.last_transition_time.as_ref().map(|t| t.0);
         let has_changed = was.status != is.status;
-        if (!has_changed && since(was) != since(is)) || (!clock_set_back && since(is) < since(was)) {
+        if (!has_changed && !expected.may_miss && since(was) != since(is))
+            || (!expected.clock_set_back && since(is) < since(was))
+        {
             faults.push(format!(
                 "{} is {} since {:?}, and was {} since {:?}",
                 is.type_,

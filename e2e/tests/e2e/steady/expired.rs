@@ -86,5 +86,5 @@ async fn a_node_whose_watches_have_expired_takes_up_what_has_changed_and_nothing
     assert!(expirations(&site) > 0, "no watch has expired");
     assert_eq!(crowd.given.lines("replaced", "main").len(), 2);
     assert_eq!(crowd.given.lines("new", "main").len(), 1);
-    crowd.is_as_it_was(&Expected::default()).await;
+    crowd.is_as_it_was(&Expected { may_miss: true, ..Expected::default() }).await;
 }
