@@ -5,6 +5,7 @@
 mod clock;
 mod expired;
 mod kinds;
+mod outage;
 mod restarts;
 mod servers;
 
@@ -148,8 +149,13 @@ impl Crowd {
 
     /// Nothing was started that had been, nothing was ended, nothing that was told went backwards.
     async fn is_as_it_was(&self, expected: &Expected) {
+        self.is_as_it_was_but(&[], expected).await;
+    }
+
+    /// The same, where pods of some kinds have gone on.
+    async fn is_as_it_was_but(&self, others: &[Kind], expected: &Expected) {
         let mut wrong = Vec::new();
-        for (name, kind) in &self.pods {
+        for (name, kind) in self.pods.iter().filter(|(_, kind)| !others.contains(kind)) {
             let pod = self.api.get(name).await.unwrap();
             for container in kind.containers() {
                 if let Err(why) = self.starts(name, container.name, container.starts, &pod).await {
