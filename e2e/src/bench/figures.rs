@@ -214,6 +214,8 @@ pub(super) struct Fleet {
     pub(super) ready_seconds: f64,
     pub(super) rss_kib: f64,
     pub(super) private_kib: f64,
+    /// What is resident of the API server, which began with the first of the sizes and has seen them all.
+    pub(super) api_server_kib: f64,
     /// To the API server, and to whoever asks.
     pub(super) connections: usize,
     pub(super) requests_per_node_minute: f64,

@@ -82,7 +82,7 @@ async fn one(
     settings.address = Some(Ipv4Addr::LOCALHOST.into());
     settings.node_flags = vec!["--nodes".into(), format!("{PREFIX}={nodes}").into()];
     let mut site = Site::start(settings).await?;
-    let measured = measured(plan, client, audit, &mut site, nodes, began).await;
+    let measured = measured(plan, plane, client, audit, &mut site, nodes, began).await;
     if measured.is_err() {
         site.keep_logs();
         plane.keep_logs();
@@ -101,6 +101,7 @@ async fn one(
 
 async fn measured(
     plan: &Plan,
+    plane: &ControlPlane,
     client: &Client,
     audit: &Audit,
     site: &mut Site,
@@ -138,6 +139,7 @@ async fn measured(
         ready_seconds,
         rss_kib: proc::number_after(&status, "VmRSS:").context("no VmRSS")?,
         private_kib: memory.private,
+        api_server_kib: api_server_kib(plane)?,
         connections: connections(pid)?,
         requests_per_node_minute: requests.iter().map(|row| row.per_node_minute).sum(),
         requests,
@@ -221,6 +223,12 @@ async fn leases(client: &Client, within: Duration) -> Result<usize> {
         renewed.is_some_and(|at| at.0 >= oldest)
     };
     Ok(all.iter().filter(fresh).count())
+}
+
+fn api_server_kib(plane: &ControlPlane) -> Result<f64> {
+    let all = plane.resident_memory()?;
+    let (_, bytes) = all.iter().find(|(name, _)| name.contains("apiserver")).context("the API server does not run")?;
+    Ok(number(usize::try_from(bytes / 1024)?))
 }
 
 /// How many TCP connections the process has open to others (those that it only listens on have no other end).
