@@ -43,7 +43,7 @@ impl Watch {
 #[tokio::test]
 async fn a_thousand_watches_go_by_as_many_connections_as_the_server_demands() {
     let server = Server::start(Setup { streams: Some(50), ..Setup::default() }).await;
-    let idle = Duration::from_millis(600);
+    let idle = Duration::from_secs(3);
     let client = limited(&server.config(), Limits { idle, ..Limits::of(&server.config()) }).unwrap();
     let watches = join_all((0..1000).map(|_| Watch::open(&client))).await;
     assert_eq!(server.opened(), 20);
@@ -127,7 +127,7 @@ async fn a_request_that_the_server_refused_to_look_at_is_sent_again() {
 #[tokio::test]
 async fn a_connection_that_is_dead_is_noticed() {
     let server = Server::start(Setup::default()).await;
-    let (ask_after, answer_within) = (Duration::from_millis(100), Duration::from_millis(300));
+    let (ask_after, answer_within) = (Duration::from_millis(100), Duration::from_secs(2));
     let limits = Limits { ask_after, answer_within, ..Limits::of(&server.config()) };
     let client = limited(&server.config(), limits).unwrap();
     let mut watch = Watch::open(&client).await;
@@ -168,7 +168,7 @@ async fn silence_has_an_end() {
     for is_http1 in [false, true] {
         let server = Server::start(Setup { is_http1, ..Setup::default() }).await;
         let mut config = server.config();
-        config.read_timeout = Some(Duration::from_millis(300));
+        config.read_timeout = Some(Duration::from_secs(2));
         let client = client(&config);
         let mut watch = Watch::open(&client).await;
         watch.next().await.unwrap().unwrap_err();
