@@ -202,6 +202,20 @@ impl ControlPlane {
         self.healthy(&self.api_server, None, "/readyz").await
     }
 
+    /// Starts another API server of the same cluster, with these flags more, and waits until it is ready. Gives its address,
+    /// too; it ends with the process that is given.
+    pub async fn another_api_server(&self, flags: &[String]) -> Result<(Process, String)> {
+        let [port] = ports::free()?;
+        let own = [format!("--secure-port={port}")];
+        let extra: Vec<String> = self.options.api_server_flags.iter().chain(&own).chain(flags).cloned().collect();
+        let command = self.layout.api_server(&self.programs.api_server, &extra);
+        let log = self.directory().join(format!("kube-apiserver-{port}.log"));
+        let slot = Mutex::new(Some(Process::start("another kube-apiserver", command, log)?));
+        self.healthy(&slot, Some(port), "/readyz").await?;
+        let process = lock(&slot)?.take().context("the API server is gone")?;
+        Ok((process, format!("https://127.0.0.1:{port}")))
+    }
+
     async fn start_all(&self) -> Result<()> {
         self.launch(&self.etcd, "etcd", self.layout.etcd(&self.programs.etcd))?;
         self.listening(&self.etcd, self.layout.ports.etcd).await?;

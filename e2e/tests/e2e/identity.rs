@@ -261,3 +261,40 @@ async fn a_node_whose_certificate_nobody_approves_is_ready() {
     assert_eq!(room.says(&["logs", "-l", "vk-cmd.io/job=hello"]).await, "hello\n");
     assert_eq!(room.requests_of(NODE).await, BTreeSet::new());
 }
+
+/// As clusters are hardened: the API server verifies the kubelets that it dials.
+#[tokio::test]
+async fn an_api_server_that_verifies_kubelets_reaches_the_pods_of_a_node() {
+    const NODE: &str = "vk-verified";
+    let room = room("identity-verified").await;
+    let plane = room.ground.plane;
+    let mut site = room.site_with(room.bootstrap(NODE, "verif1").await).await;
+    let job = room.script("waits", NODE, "echo hello; exec sleep 1000").await;
+    job.running().await;
+    let pod = job.pods().await[0].name_any();
+    let another = pki(&site).join("another-ca.crt");
+    let other = KeyPair::generate().unwrap();
+    std::fs::write(&another, CertificateParams::default().self_signed(&other).unwrap().pem()).unwrap();
+    let verifying = async |authority: &Path| {
+        let flags = [format!("--kubelet-certificate-authority={}", authority.display())];
+        plane.another_api_server(&flags).await.unwrap()
+    };
+    let ask = async |server: &str, arguments: &[&str]| {
+        let mut kubectl = room.kubectl(arguments);
+        kubectl.args(["--server", server]);
+        exec::output(kubectl, SOON).await.unwrap()
+    };
+    room.verified(&mut site).await;
+    let (server, url) = verifying(plane.client_ca()).await;
+    let logs = ask(&url, &["logs", &pod]).await;
+    assert_eq!(String::from_utf8_lossy(&logs.stdout), "hello\n", "{logs:?}");
+    let mut kubectl = room.kubectl(&["exec", "--stdin", "--server", &url, &pod, "--", "cat"]);
+    kubectl.stdin(Stdio::piped());
+    let said = exec::text_with_input(kubectl, b"there and back", SOON).await.unwrap();
+    assert_eq!(said, "there and back");
+    drop(server);
+    // It does verify.
+    let (_server, url) = verifying(&another).await;
+    let logs = ask(&url, &["logs", &pod]).await;
+    assert!(!logs.status.success() && String::from_utf8_lossy(&logs.stderr).contains("x509"), "{logs:?}");
+}

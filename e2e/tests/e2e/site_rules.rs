@@ -6,6 +6,7 @@ use vk_cmd_e2e::site::Settings;
 use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG, room};
+use crate::plain_pods::{phase, placed};
 
 #[tokio::test]
 async fn a_denial_reaches_the_pod_and_the_job() {
@@ -41,6 +42,44 @@ async fn a_wrong_site_file_is_told_by_the_node() {
     });
     let said = told.await.unwrap();
     assert!(said.contains("site.yaml") && said.contains("what it said before is in force"), "{said}");
+}
+
+/// Pods are admitted by what the site's file says then, not by what it said when the node was started.
+#[tokio::test]
+async fn a_site_file_that_is_changed_is_in_force_for_new_pods() {
+    let room = room("changed-file").await;
+    let settings = Settings::on(room.ground.plane, "vk-changed-file").unwrap();
+    let without = "version: 1\npolicy: {mountNamespaces: false}\n";
+    let site = room.site_with(Settings { site_file: Some(without.to_owned()), ..settings }).await;
+    let apply = async |name: &str| {
+        let mut spec = placed("vk-changed-file");
+        spec["automountServiceAccountToken"] = json!(false);
+        spec["restartPolicy"] = json!("Never");
+        spec["volumes"] = json!([{"name": "v", "emptyDir": {}}]);
+        spec["containers"] = json!([{
+            "name": "c", "image": "vk-cmd.io/host", "command": ["sh", "-c", "echo 1 > /vk-volume/x"],
+            "volumeMounts": [{"name": "v", "mountPath": "/vk-volume"}],
+        }]);
+        room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec})).await;
+        let ended = room.pod(name, "to end", |pod| matches!(phase(pod), "Succeeded" | "Failed")).await;
+        (phase(&ended).to_owned(), ended.status.unwrap().message.unwrap_or_default())
+    };
+    let (phase, message) = apply("refused").await;
+    assert!(phase == "Failed" && message.contains("volumeMounts[v]"), "{phase}: {message}");
+    let path = r#"jsonpath={.status.conditions[?(@.type=="vk-cmd.io/PipeReady")].message}"#;
+    const NONE: &str = "commands have no mounts of their own";
+    let said = room.says(&["get", "node", "vk-changed-file", "-o", path]).await;
+    assert!(said.contains(NONE), "{said}");
+    site.write_site_file("version: 1\n").unwrap();
+    let told = wait::until("the node to learn of it", LONG, GLANCE, async || {
+        let said = room.says(&["get", "node", "vk-changed-file", "-o", path]).await;
+        Ok(if said.contains(&format!("{NONE}: the site")) { Probe::not_yet(said) } else { Probe::Ready(said) })
+    });
+    if told.await.unwrap().contains(NONE) {
+        println!("left out: the kernel of this machine gives this user no mounts");
+        return;
+    }
+    assert_eq!(apply("admitted").await, ("Succeeded".to_owned(), String::new()));
 }
 
 #[tokio::test]

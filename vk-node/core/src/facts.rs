@@ -165,6 +165,8 @@ pub struct NodeFacts {
     pub image_runtime: Option<String>,
     /// Whose its tasks' processes are.
     pub user: SiteUser,
+    /// The user's other groups.
+    pub groups: Vec<u32>,
     /// What images stand for here.
     pub images: ImageMap,
     /// Where its tasks reach the API server.
@@ -186,6 +188,18 @@ pub enum SiteUser {
         /// The group.
         gid: u32,
     },
+}
+
+impl NodeFacts {
+    /// The same with what the pipe now says of what can be run here: the site's file may have been changed since.
+    #[must_use]
+    pub fn at(&self, host: &HostInfo) -> Self {
+        Self {
+            mount_namespaces: host.mount_namespaces.clone(),
+            image_runtime: host.site.runtime.clone(),
+            ..self.clone()
+        }
+    }
 }
 
 impl SiteUser {

@@ -3,6 +3,7 @@
 mod auth;
 mod bridge;
 mod command;
+mod door;
 mod found;
 mod logs;
 mod metrics;
@@ -29,17 +30,18 @@ use kube_runtime::reflector::Store;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 use vk_node_core::config::{self, MemberConfig, NodeConfig};
 use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
 
-use self::auth::ClientAuthority;
+pub(crate) use self::door::ClientCa;
+use self::door::{Door, Doors};
 pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
-use crate::pods::{Evictions, StatusWrites};
+use crate::node::Requests;
+use crate::pods::{Durations, Evictions, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -61,6 +63,8 @@ pub(crate) struct Context {
     pub(crate) prober: Prober,
     pub(crate) status_writes: StatusWrites,
     pub(crate) evictions: Evictions,
+    pub(crate) durations: Durations,
+    pub(crate) requests: Requests,
     pub(crate) measured: Measured,
     pub(crate) streams: Streams,
     /// What the process was started with, and of that what this node was.
@@ -89,16 +93,10 @@ pub(crate) fn serve(
     listener: TcpListener,
     context: Context,
     serving: Arc<Shown>,
-    client_ca: Option<&[u8]>,
+    client_ca: ClientCa,
 ) -> anyhow::Result<impl Future<Output = ()>> {
-    if client_ca.is_none() {
-        warn!(
-            "no certificate authority for clients is known: the kubelet's API will take tokens only, which the API \
-             server does not use: kubectl logs and exec will be refused. Name one with --client-ca-file"
-        );
-    }
-    let clients = Arc::new(ClientAuthority::new(client_ca)?);
-    let tls = TlsAcceptor::from(Arc::new(tls::config(serving, clients.clone())?));
+    let doors = Doors::new(serving, client_ca)?;
+    let door = doors.current();
     let guard = Arc::new(auth::Guard::new(context.client.clone(), context.node.name.clone()));
     let router = Router::new()
         .route("/healthz", get(|| async { "ok" }))
@@ -111,15 +109,15 @@ pub(crate) fn serve(
         .with_state(context)
         .layer(middleware::from_fn_with_state(guard, auth::check));
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    Ok(async move {
+    let accept = async move {
         loop {
             // The semaphore is never closed.
             let Ok(place) = places.clone().acquire_owned().await else { return };
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (tls, clients, router) = (tls.clone(), clients.clone(), router.clone());
+                    let (door, router) = (door.borrow().clone(), router.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection(stream, tls, &clients, router).await {
+                        if let Err(error) = connection(stream, &door, router).await {
                             debug!(%peer, "the connection ended: {error:#}");
                         }
                         drop(place);
@@ -132,6 +130,9 @@ pub(crate) fn serve(
                 }
             }
         }
+    };
+    Ok(async move {
+        futures::future::join(accept, doors.keep()).await;
     })
 }
 
@@ -140,16 +141,12 @@ async fn configz(State(context): State<Context>) -> Json<serde_json::Value> {
     Json(config::configz(&context.config, &context.member))
 }
 
-async fn connection(
-    stream: TcpStream,
-    tls: TlsAcceptor,
-    clients: &ClientAuthority,
-    router: Router,
-) -> anyhow::Result<()> {
+async fn connection(stream: TcpStream, door: &Door, router: Router) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.context("the TLS handshake took too long")??;
+    let stream =
+        timeout(HANDSHAKE_TIMEOUT, door.tls.accept(stream)).await.context("the TLS handshake took too long")??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-    let router = match clients.identify(certificates, Timestamp::now()) {
+    let router = match door.clients.identify(certificates, Timestamp::now()) {
         Some(shown) => router.layer(Extension(shown)),
         None => router,
     };

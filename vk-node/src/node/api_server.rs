@@ -11,8 +11,10 @@ use tokio::task::JoinHandle;
 use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::facts::Endpoint;
 
+use super::requests::Requests;
 use crate::credentials::{self, Established};
 use crate::given::Watches;
+use crate::kubelet::ClientCa;
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,8 +29,10 @@ pub(super) struct ApiServer {
     pub(super) watches: Arc<Watches>,
     /// Keeps its credentials good for as long as somebody has this.
     _keeper: AbortOnDrop,
-    /// The certificate authority for clients of the kubelet's API, in PEM.
-    pub(super) client_ca: Option<Vec<u8>>,
+    /// The certificate authority for clients of the kubelet's API.
+    pub(super) client_ca: ClientCa,
+    /// What was asked of it.
+    pub(super) requests: Requests,
     host: String,
     port: u16,
 }
@@ -48,14 +52,17 @@ pub(super) async fn connect(config: &NodeConfig, member: &MemberConfig) -> anyho
     let Established { client, config: found, keeper } =
         credentials::establish(kubeconfig, &config.certificates, &member.name).await?;
     let client_ca = match &config.client_ca_file {
-        Some(file) => Some(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?),
-        None => found.root_cert.as_deref().map(|all| credentials::pem_of(all).into_bytes()),
+        Some(file) => ClientCa::of_file(file)?,
+        None => ClientCa::fixed(found.root_cert.as_deref().map(|all| credentials::pem_of(all).into_bytes())),
     };
     let host = found.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let port = found.cluster_url.port_u16().unwrap_or(443);
+    let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let requests = Requests::new(&at);
+    let client = requests.counted(client);
     let _keeper = AbortOnDrop(tokio::spawn(keeper.keep()));
     let watches = Arc::new(Watches::new(client.clone()));
-    Ok(ApiServer { client, watches, _keeper, client_ca, host, port })
+    Ok(ApiServer { client, watches, _keeper, client_ca, requests, host, port })
 }
 
 impl ApiServer {

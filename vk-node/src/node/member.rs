@@ -91,11 +91,14 @@ pub(super) async fn run(
     events.node(&facts.name, Note::new(NoteKind::Normal, "Starting", "Starting vk-node."));
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts, host.clock().clone());
     let streams = kubelet::Streams::default();
+    let seen = host.seen();
+    let can_run: pods::CanRun = Box::new(move |facts| facts.at(&seen.borrow().info));
     let (context, news) = pods::Context::new(
         (server.client.clone(), server.watches.clone()),
         pipe.clone(),
         mirror.clone(),
         facts.clone(),
+        can_run,
         events.clone(),
         prober.clone(),
         lineage,
@@ -114,13 +117,15 @@ pub(super) async fn run(
             prober,
             status_writes: context.status_writes(),
             evictions: context.evictions(),
+            durations: context.durations(),
+            requests: server.requests.clone(),
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
             config: shared.config.clone(),
             member: Arc::new(member),
         },
         serving.shown(),
-        server.client_ca.as_deref(),
+        server.client_ca.clone(),
     )?;
     let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts, news);
     // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
@@ -188,6 +193,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         mount_namespaces: host_info.mount_namespaces.clone(),
         image_runtime: host_info.site.runtime.clone(),
         user: SiteUser::of(&host_info),
+        groups: host_info.groups.clone(),
         images: shared.images.clone(),
         api_server: api_server.unwrap_or_else(|| server.endpoint()),
         allocatable: status.allocatable.unwrap_or_default(),

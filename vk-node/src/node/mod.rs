@@ -23,7 +23,10 @@ mod open_files;
 mod own_node;
 mod own_pipe;
 mod registration;
+mod requests;
 mod shared;
+
+pub(crate) use self::requests::Requests;
 
 use std::sync::Arc;
 

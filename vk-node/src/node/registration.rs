@@ -310,3 +310,37 @@ pub(super) async fn call<T>(what: &'static str, request: impl Future<Output = ku
         Err(_) => Err(anyhow!("the API server took more than {} s to {what}", CALL_TIMEOUT.as_secs())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_by_itself_is_told_after_its_grace() {
+        let (link, refusal) = (watch::Sender::new(Link::Live), watch::Sender::new(None));
+        let mut health = Health { link: link.subscribe(), refusal: refusal.subscribe() };
+        let mut since = Since::default();
+        let why = "pods is forbidden".to_owned();
+        assert_eq!(trouble(&mut health, &mut since), None);
+        refusal.send_replace(Some(why.clone()));
+        assert_eq!(trouble(&mut health, &mut since), None, "its authorizer may not know the node yet");
+        // It is looked at when it is time, whether anything else happens or not.
+        let begun = Instant::now();
+        due(since.refused, REFUSAL_GRACE).await;
+        assert_eq!(begun.elapsed(), REFUSAL_GRACE);
+        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: why.clone() }));
+        // Another refusal is the same trouble.
+        refusal.send_replace(Some("still".to_owned()));
+        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: "still".to_owned() }));
+        // Without the pipe that is what counts.
+        link.send_replace(Link::Lost);
+        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: "still".to_owned() }));
+        tokio::time::advance(PIPE_GRACE).await;
+        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PipeUnreachable));
+        (link.send_replace(Link::Live), refusal.send_replace(None));
+        assert_eq!(trouble(&mut health, &mut since), None);
+        // What has passed begins anew.
+        refusal.send_replace(Some(why));
+        assert_eq!(trouble(&mut health, &mut since), None);
+    }
+}

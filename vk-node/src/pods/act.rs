@@ -74,7 +74,7 @@ pub(super) async fn all(
                 context.mirror.learn(context.pipe.stop(&id, &request).await?);
                 context.events.pod(pod, events::of_stop(&id, &request.reason));
             }
-            Step::Publish(status) => publish(&status, pod, context).await?,
+            Step::Publish(status) => publish(&status, pod, remembered, context).await?,
             Step::Remove => remove(pod, context).await?,
             Step::Forget(id) => forget(&id, context).await?,
             Step::Reported(id) => reported(&id, context).await?,
@@ -144,10 +144,11 @@ async fn try_start(
     }
 }
 
-async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(), ActError> {
+async fn publish(status: &PodStatus, pod: &Pod, remembered: &Remembered, context: &Context) -> Result<(), ActError> {
     if status.reason.as_deref() == Some(FAILED_KILL_POD) {
         warn!(pod = pod.name_any(), "{}", status.message.as_deref().unwrap_or_default());
     }
+    let new = status;
     // The UID makes the write fail rather than reach a pod that has taken over the name.
     let mut patch = json!({"metadata": {"uid": pod.metadata.uid}, "status": status});
     if let Some(status) = patch.get_mut("status") {
@@ -156,6 +157,10 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
             // Those of others are theirs: they may have changed by now.
             conditions.retain(|c| c.get("type").and_then(Value::as_str).is_some_and(|t| OUR_CONDITIONS.contains(&t)));
             conditions.iter_mut().for_each(take_back);
+            // And one of ours that is there only while it holds is removed by its name.
+            let was_there = |kind: &&&str| pod.status.as_ref().is_some_and(|before| has(before, kind));
+            let gone = OUR_CONDITIONS.iter().filter(was_there).filter(|kind| !has(new, kind));
+            conditions.extend(gone.map(|kind| json!({"type": kind, "$patch": "delete"})));
         }
     }
     let api = pods(pod, context);
@@ -164,6 +169,10 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
     context.status_writes.count(answer.is_ok());
     match answer {
         Ok(written) => {
+            let phase = |status: &PodStatus| status.phase.clone().unwrap_or_default();
+            if phase(status) == "Running" && pod.status.as_ref().is_none_or(|before| phase(before) == "Pending") {
+                context.durations.started(remembered.seen.elapsed());
+            }
             for note in events::of_change(&pod.status.clone().unwrap_or_default(), status) {
                 context.events.pod(pod, note);
             }
@@ -173,6 +182,10 @@ async fn publish(status: &PodStatus, pod: &Pod, context: &Context) -> Result<(),
         Err(error) if is_gone(&error) => Ok(()),
         Err(error) => Err(ActError::Publish(error)),
     }
+}
+
+fn has(status: &PodStatus, condition: &str) -> bool {
+    status.conditions.iter().flatten().any(|there| there.type_ == condition)
 }
 
 /// What is left out of a patch stays as it is: what no longer holds must be taken back by name.

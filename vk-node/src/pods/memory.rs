@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -32,6 +33,10 @@ pub(super) struct Remembered {
     latest: Option<Pod>,
     /// How many rounds have failed since one went well.
     pub(super) failures: u32,
+    /// When it was first seen.
+    pub(super) seen: Instant,
+    /// How often it was looked at.
+    pub(super) looks: u64,
 }
 
 impl Remembered {
@@ -42,11 +47,11 @@ impl Remembered {
 }
 
 impl Memory {
-    /// What is kept about `pod`, which `node` is to run, and the newer of `pod` and what our last write left.
-    pub(super) fn recall(&self, pod: &Pod, node: &NodeFacts) -> (Remembered, Pod) {
+    /// What is kept about `pod`, which `node` as it is now is to run if it is new or changed, and the newer of `pod` and what our last write left.
+    pub(super) fn recall(&self, pod: &Pod, node: impl Fn() -> NodeFacts) -> (Remembered, Pod) {
         let mut all = self.lock();
         let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| Remembered {
-            admitted: admit(pod, node),
+            admitted: admit(pod, &node()),
             troubles: BTreeMap::new(),
             hooks: BTreeMap::new(),
             back_off_from: BTreeMap::new(),
@@ -54,12 +59,15 @@ impl Memory {
             stopping_since: None,
             latest: None,
             failures: 0,
+            seen: Instant::now(),
+            looks: 0,
         });
+        entry.looks += 1;
         // A refusal stands; the rest follows the pod.
         if let Ok(admitted) = &entry.admitted
             && admitted.generation != pod.metadata.generation
         {
-            entry.admitted = admit(pod, node);
+            entry.admitted = admit(pod, &node());
         }
         let newest = match entry.latest.take() {
             Some(latest) if version(&latest) > version(pod) => {

@@ -1,6 +1,7 @@
 //! The pods of this node: a controller that reconciles each of them whenever it, one of its tasks, or time has moved.
 
 mod act;
+mod durations;
 mod evictions;
 mod hooks;
 mod memory;
@@ -27,6 +28,7 @@ use vk_pipe::client::PipeClient;
 use vk_record::clock::Clock;
 use vk_task::TaskView;
 
+pub(crate) use self::durations::Durations;
 pub(crate) use self::evictions::Evictions;
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
@@ -48,9 +50,12 @@ pub(crate) struct Context {
     pipe: PipeClient,
     mirror: Arc<Mirror>,
     node: NodeFacts,
+    /// What the node can run now: new pods are admitted by it.
+    can_run: CanRun,
     memory: Memory,
     status_writes: StatusWrites,
     evictions: Evictions,
+    durations: Durations,
     events: Events,
     prober: Prober,
     /// Has a pod looked at.
@@ -61,6 +66,9 @@ pub(crate) struct Context {
     clock: Arc<Clock>,
     refusal: watch::Sender<Option<String>>,
 }
+
+/// The facts about a node with what its pipe says now.
+pub(crate) type CanRun = Box<dyn Fn(&NodeFacts) -> NodeFacts + Send + Sync>;
 
 /// The pods that are to be looked at because something of theirs has been done beside the controller.
 pub(crate) struct News {
@@ -77,6 +85,7 @@ impl Context {
         pipe: PipeClient,
         mirror: Arc<Mirror>,
         node: NodeFacts,
+        can_run: CanRun,
         events: Events,
         prober: Prober,
         lineage: Vec<String>,
@@ -90,9 +99,11 @@ impl Context {
             pipe,
             mirror,
             node,
+            can_run,
             memory: Memory::default(),
             status_writes: StatusWrites::default(),
             evictions: Evictions::default(),
+            durations: Durations::default(),
             events,
             prober,
             wake,
@@ -107,6 +118,11 @@ impl Context {
     /// How many statuses have been written.
     pub(crate) fn status_writes(&self) -> StatusWrites {
         self.status_writes.clone()
+    }
+
+    /// How long pods took to start, and looks at them.
+    pub(crate) fn durations(&self) -> Durations {
+        self.durations.clone()
     }
 
     /// How many pods have been evicted.

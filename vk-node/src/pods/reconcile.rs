@@ -1,7 +1,7 @@
 //! One look at one pod: gather the facts, decide, do the steps in order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
@@ -36,13 +36,14 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
 /// Looks at one pod.
 async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
     // Each round that is cut short has learnt why something cannot be done now, and the next one knows it.
+    let begun = Instant::now();
     loop {
         // Without the pipe nothing is known of the tasks. When it is back, everything is looked at.
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
         let of_store = pod.clone();
-        let (remembered, pod) = context.memory.recall(&pod, &context.node);
+        let (remembered, pod) = context.memory.recall(&pod, || (context.can_run)(&context.node));
         if let Ok(admitted) = &remembered.admitted {
             context.provisions.keep(&of_store, admitted);
         }
@@ -58,6 +59,7 @@ async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> 
         debug!(pod = pod.name_any(), ?steps, "decided");
         if act::all(steps, &pod, &remembered, &context).await? == Did::All {
             context.memory.change(&uid, |entry| entry.failures = 0);
+            context.durations.looked(remembered.looks == 1, begun.elapsed());
             let wait = again_at.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
             return Ok(wait.map_or_else(Action::await_change, Action::requeue));
         }

@@ -255,6 +255,9 @@ pub struct HostInfo {
     /// The number of that user's first group; `None` from a pipe of an earlier version.
     #[serde(default)]
     pub gid: Option<u32>,
+    /// The numbers of the user's other groups; none from a pipe of an earlier version.
+    #[serde(default)]
+    pub groups: Vec<u32>,
     /// That user's home directory.
     pub home: PathBuf,
     /// The pipe's directory, as the host sees it.

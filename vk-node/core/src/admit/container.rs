@@ -6,6 +6,7 @@ use vk_task::{ScriptRunner, StopSignal, TerminationMessage};
 
 use super::fields::{self, Check, OfPod};
 use super::lifecycle::{self, Hooks, Restarts};
+use super::mounts;
 use super::{AdmittedContainer, Problem, ProgramTemplate, RestartPolicy, Role};
 use crate::facts::NodeFacts;
 use crate::images::ImageRule;
@@ -83,6 +84,7 @@ fn admitted(
         security,
         probes,
         name: container.name.clone(),
+        told_mounts: container.volume_mounts.iter().flatten().map(mounts::told).collect(),
         resources: container.resources.clone(),
         image: container.image.clone().unwrap_or_default(),
         program,

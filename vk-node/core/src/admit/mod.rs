@@ -15,7 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, ResourceRequirements};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, Pod, ResourceRequirements, VolumeMountStatus};
 use vk_cmd_crds::labels;
 use vk_task::{
     DirName, EnvName, HostAlias, Limits, Place, ScriptRunner, Security, Stdio, StopSignal, TerminationMessage,
@@ -106,6 +106,8 @@ pub struct AdmittedContainer {
     pub place: Place,
     /// The volumes that it is given.
     pub mounts: Vec<AdmittedMount>,
+    /// `volumeMounts`, as its status tells of them.
+    pub told_mounts: Vec<VolumeMountStatus>,
     /// Its pod's `hostAliases`.
     pub host_aliases: Vec<HostAlias>,
     /// `stdin`, `stdinOnce`, `tty`.

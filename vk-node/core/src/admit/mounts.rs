@@ -8,7 +8,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use k8s_openapi::api::core::v1::VolumeMount;
+use k8s_openapi::api::core::v1::{VolumeMount, VolumeMountStatus};
 use vk_site::Kind;
 use vk_task::{FilePath, HostPathType, InvalidFilePath, MountNamespaces, VolumeSource};
 
@@ -126,6 +126,18 @@ fn one(
         }
     }
     Some(admitted)
+}
+
+/// What the status tells of a mount: the kubelet's, for a runtime that does not promise more of what is read-only.
+pub(super) fn told(mount: &VolumeMount) -> VolumeMountStatus {
+    let read_only = mount.read_only.filter(|read_only| *read_only);
+    VolumeMountStatus {
+        name: mount.name.clone(),
+        mount_path: mount.mount_path.clone(),
+        read_only,
+        recursive_read_only: read_only.map(|_| "Disabled".to_owned()),
+        ..VolumeMountStatus::default()
+    }
 }
 
 /// Refuses a field that takes a mount namespace, on a host that has none for its tasks.

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
-use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, RecordsPlace, SiteInfo};
+use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces, RecordsPlace, SiteInfo};
 
 use super::conditions::{Trouble, conditions};
 use super::shortage::Shortages;
@@ -134,7 +134,7 @@ fn own_resources(view: &View<'_>) -> Resources {
 /// What is in force at a site, for people: what its administrator would ask first.
 #[must_use]
 pub fn in_force(host: &HostInfo) -> String {
-    let HostInfo { records, enforcement, site, .. } = host;
+    let HostInfo { records, enforcement, site, mount_namespaces, .. } = host;
     let mut all = vec![match &site.runtime {
         Some(runtime) => format!("commands run on this host, images by {runtime}"),
         None => "commands run on this host".to_owned(),
@@ -151,6 +151,9 @@ pub fn in_force(host: &HostInfo) -> String {
     let place = cgroup.as_ref().map(|path| format!(" below {}", path.display())).unwrap_or_default();
     let limited = [by("memory", memory), by("cpu", cpu), by("processes", processes)].join(", ");
     all.push(format!("limits: {limited}{place}"));
+    if let MountNamespaces::Unavailable { why } = mount_namespaces {
+        all.push(format!("commands have no mounts of their own: {why}"));
+    }
     if let RecordsPlace { directory, moved_off: Some(kind) } = records {
         all.push(format!(
             "records are in {}, because the pipe's directory is on a shared file system ({kind})",

@@ -16,6 +16,7 @@ fn host() -> HostInfo {
         hostname: String::new(),
         user: String::new(),
         uid: 1,
+        groups: vec![],
         gid: None,
         home: "/home/u".into(),
         directory: "/home/u/hostpipe".into(),

@@ -34,10 +34,11 @@ pub enum FamilyKind {
 /// Names and values. They are written in this order: some readers depend on it.
 pub type Labels<'a> = &'a [(&'a str, &'a str)];
 
-/// Durations, counted by how long they were: those up to each bound, of Prometheus' usual ones.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Durations, counted by how long they were: those up to each bound, by default of Prometheus' usual ones.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    buckets: [u64; BOUNDS.len()],
+    bounds: &'static [f64],
+    buckets: Vec<u64>,
     count: u64,
     sum: Duration,
 }
@@ -77,8 +78,8 @@ impl Family<'_> {
     /// Adds a histogram.
     #[expect(clippy::cast_precision_loss, reason = "the format knows no other numbers")]
     pub fn histogram(&mut self, labels: Labels<'_>, histogram: &Histogram) {
-        for (bound, count) in BOUNDS.iter().zip(histogram.buckets) {
-            self.line("_bucket", labels, Some(&bound.to_string()), count as f64, None);
+        for (bound, count) in histogram.bounds.iter().zip(&histogram.buckets) {
+            self.line("_bucket", labels, Some(&bound.to_string()), *count as f64, None);
         }
         self.line("_bucket", labels, Some("+Inf"), histogram.count as f64, None);
         self.line("_sum", labels, None, histogram.sum.as_secs_f64(), None);
@@ -124,11 +125,23 @@ impl Family<'_> {
     }
 }
 
+impl Default for Histogram {
+    fn default() -> Self {
+        Self::with(&BOUNDS)
+    }
+}
+
 impl Histogram {
+    /// With these upper bounds of its buckets, in seconds, the lowest first.
+    #[must_use]
+    pub fn with(bounds: &'static [f64]) -> Self {
+        Self { bounds, buckets: vec![0; bounds.len()], count: 0, sum: Duration::ZERO }
+    }
+
     /// Counts one more.
     pub fn observe(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
-        for (bound, count) in BOUNDS.iter().zip(&mut self.buckets) {
+        for (bound, count) in self.bounds.iter().zip(&mut self.buckets) {
             *count += u64::from(seconds <= *bound);
         }
         self.count += 1;

@@ -1,19 +1,24 @@
 //! The conditions of a pod: the kubelet's, with its reasons and messages (`pkg/kubelet/status/generate.go`).
 
-use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition};
+use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Lists, whole};
 use crate::admit::Role;
-use crate::look::Look;
+use crate::look::{Look, Seen};
 
 /// The conditions that are the node's to write.
-pub const OURS: [&str; 5] = [READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, SCHEDULED];
+pub const OURS: [&str; 6] = [READY_TO_START, INITIALIZED, READY, CONTAINERS_READY, SCHEDULED, RESIZE_PENDING];
 const READY_TO_START: &str = "PodReadyToStartContainers";
 const INITIALIZED: &str = "Initialized";
 const READY: &str = "Ready";
 const CONTAINERS_READY: &str = "ContainersReady";
 const SCHEDULED: &str = "PodScheduled";
+/// It is there only while it holds.
+const RESIZE_PENDING: &str = "PodResizePending";
+
+/// What a resize can change.
+const RESIZABLE: [&str; 2] = ["cpu", "memory"];
 
 /// Whether a condition holds, and why.
 #[derive(Clone, Default)]
@@ -37,6 +42,7 @@ pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str) -> Vec<PodConditio
     let containers_ready = containers_ready(look, phase);
     let ready = ready(look, containers_ready.clone());
     let is_over = matches!(phase, "Succeeded" | "Failed");
+    let resize = resize_pending(look).filter(|_| !is_over);
     let says = [
         (READY_TO_START, Says { holds: !is_over, ..Says::default() }),
         (INITIALIZED, initialized(look, lists, phase)),
@@ -46,7 +52,8 @@ pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str) -> Vec<PodConditio
     ];
     // In the order in which they are there: the API server keeps it.
     let mut all = before.to_vec();
-    for (kind, says) in says {
+    all.retain(|condition| condition.type_ != RESIZE_PENDING || resize.is_some());
+    for (kind, says) in says.into_iter().chain(resize.map(|says| (RESIZE_PENDING, says))) {
         let status = if says.holds { "True" } else { "False" };
         let old = before.iter().find(|c| c.type_ == kind);
         let unchanged = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());
@@ -65,6 +72,23 @@ pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str) -> Vec<PodConditio
         }
     }
     all
+}
+
+/// Whether containers run with other resources than the pod now says: they take these with their next run. The kubelet's
+/// word for a resize that it cannot do now.
+fn resize_pending(look: &Look<'_>) -> Option<Says> {
+    let differs = |seen: &Seen<'_>| {
+        let amounts = |resources: Option<&ResourceRequirements>| {
+            let lists = resources.map(|r| [r.limits.clone(), r.requests.clone()]).unwrap_or_default();
+            lists.map(|list| RESIZABLE.map(|name| list.as_ref().and_then(|list| list.get(name).cloned())))
+        };
+        let started = seen.as_started().filter(|_| seen.is_running());
+        started.is_some_and(|status| amounts(status.resources.as_ref()) != amounts(seen.container.resources.as_ref()))
+    };
+    let names: Vec<&str> = look.all().filter(differs).map(|seen| seen.container.name.as_str()).collect();
+    let message =
+        format!("new resources hold from a container's next run on; these run with the old: {}", names.join(", "));
+    (!names.is_empty()).then_some(Says { holds: true, reason: Some("Deferred"), message: Some(message) })
 }
 
 fn initialized(look: &Look<'_>, lists: &Lists, phase: &str) -> Says {

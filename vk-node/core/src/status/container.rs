@@ -2,11 +2,15 @@
 
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
+    ContainerUser, LinuxContainerUser,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use vk_task::Place;
+
 use super::{Verdict, whole};
-use crate::admit::{REFUSED, RefusedContainer, Role};
+use crate::admit::{AdmittedContainer, REFUSED, RefusedContainer, Role};
+use crate::facts::SiteUser;
 use crate::life::BackOff;
 use crate::look::{Look, Seen};
 use crate::runs::{ID_SCHEME, Outcome, Run, RunState};
@@ -26,6 +30,7 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
         ready: seen.is_ready(),
         allocated_resources: resources.as_ref().and_then(|resources| resources.requests.clone()),
         resources,
+        volume_mounts: Some(container.told_mounts.clone()).filter(|mounts| !mounts.is_empty()),
         ..named(&container.name, image)
     };
     let trouble = look.facts.troubles.get(&container.name).map(|t| waiting(&t.reason, Some(t.message.clone())));
@@ -36,6 +41,7 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
     };
     status.restart_count = i32::try_from(run.restart).unwrap_or(i32::MAX);
     status.container_id = Some(container_id(run));
+    status.user = user(look, container);
     // Only where the pod says so: an API server without the feature drops it, and would seem to be told of a change for ever.
     status.stop_signal = container.stop_signal.map(|signal| signal.to_string());
     match &run.state {
@@ -59,6 +65,19 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
         }
     }
     status
+}
+
+/// As whom its first process runs; who that is in an image is not known here.
+fn user(look: &Look<'_>, container: &AdmittedContainer) -> Option<ContainerUser> {
+    let node = look.facts.node;
+    let SiteUser::Known { uid, gid } = node.user else { return None };
+    let linux = LinuxContainerUser {
+        uid: i64::from(uid),
+        gid: i64::from(gid),
+        supplemental_groups: Some(node.groups.iter().map(|group| i64::from(*group)).collect::<Vec<_>>())
+            .filter(|groups| !groups.is_empty()),
+    };
+    (container.place == Place::Host).then_some(ContainerUser { linux: Some(linux) })
 }
 
 /// The status of an ephemeral container that cannot be run here.

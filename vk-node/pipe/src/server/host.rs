@@ -68,6 +68,11 @@ pub(super) fn info(directory: PathBuf) -> HostInfo {
         user: variable("USER").unwrap_or_default(),
         uid: rustix::process::getuid().as_raw(),
         gid: Some(rustix::process::getgid().as_raw()),
+        groups: rustix::process::getgroups()
+            .unwrap_or_default()
+            .into_iter()
+            .map(rustix::process::Gid::as_raw)
+            .collect(),
         home: variable("HOME").unwrap_or_else(|| "/".to_owned()).into(),
         directory: directory.clone(),
         boot_id: vk_record::process::boot_id().unwrap_or_default(),

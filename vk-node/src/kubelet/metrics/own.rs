@@ -41,6 +41,9 @@ pub(super) fn metrics(context: &Context) -> String {
         family.sample(&[("eviction_signal", signal)], written_as(count));
     }
 
+    context.durations.write(&mut text);
+    context.requests.write(&mut text);
+
     let is_live = f64::from(u8::from(context.mirror.is_live()));
     text.single("vk_node_pipe_up", "Whether the pipe answers.", Gauge, is_live);
     let mut family = text.family("vk_node_tasks", "Tasks that the pipe has records of, by state.", Gauge);

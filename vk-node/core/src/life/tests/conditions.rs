@@ -2,7 +2,10 @@
 
 use k8s_openapi::api::core::v1::PodCondition;
 
+use vk_task::MountNamespaces;
+
 use super::*;
+use crate::facts::SiteUser;
 
 #[test]
 fn readiness_gates_are_waited_for() {
@@ -116,4 +119,63 @@ fn resources_are_told_as_they_were_asked_for() {
     world.exit("c", 1);
     world.go();
     assert_eq!(world.status("c").allocated_resources.as_ref().unwrap()["cpu"].0, "2");
+}
+
+#[test]
+fn a_resize_waits_for_the_next_run_and_says_so() {
+    let spec = |cpu: &str| {
+        let limits = json!({"resources": {"limits": {"cpu": cpu, "memory": "1Gi"}}});
+        json!({"restartPolicy": "Always", "containers": [container_with("c", &limits), container("d")]})
+    };
+    let mut world = World::of(spec("1"));
+    world.go();
+    let pending = |world: &World| {
+        let all = world.published.conditions.clone().unwrap();
+        let found = all.into_iter().find(|condition| condition.type_ == "PodResizePending");
+        found.map(|condition| (condition.status, condition.reason.unwrap(), condition.message.unwrap()))
+    };
+    assert_eq!(pending(&world), None);
+    world.change(&spec("2"));
+    world.settle();
+    let (status, reason, message) = pending(&world).unwrap();
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Deferred"));
+    assert!(message.ends_with("with the old: c"), "{message}");
+    let limit = |world: &World| world.status("c").resources.clone().unwrap().limits.unwrap()["cpu"].0.clone();
+    assert_eq!(limit(&world), "1");
+    // It is settled by a run with the new, and by a change back.
+    world.change(&spec("1"));
+    world.settle();
+    assert_eq!(pending(&world), None);
+    world.change(&spec("2"));
+    world.settle();
+    world.exit("c", 1);
+    world.go();
+    assert_eq!((pending(&world), limit(&world).as_str()), (None, "2"));
+}
+
+#[test]
+fn mounts_and_the_user_are_told_as_the_kubelet_does() {
+    let mounts = json!([{"name": "v", "mountPath": "a"}, {"name": "v", "mountPath": "/b", "readOnly": true}]);
+    let spec = json!({
+        "containers": [container_with("c", &json!({"volumeMounts": mounts}))], "volumes": [{"name": "v", "emptyDir": {}}],
+    });
+    let node = NodeFacts {
+        user: SiteUser::Known { uid: 7, gid: 8 },
+        groups: vec![8, 9],
+        mount_namespaces: MountNamespaces::Available,
+        ..NodeFacts::default()
+    };
+    let mut world = World { node, ..World::of(json!({"containers": [container("c")]})) };
+    world.change(&spec);
+    world.go();
+    let status = world.status("c");
+    let user = status.user.clone().unwrap().linux.unwrap();
+    assert_eq!((user.uid, user.gid, user.supplemental_groups), (7, 8, Some(vec![8, 9])));
+    let told: Vec<_> = status.volume_mounts.iter().flatten().collect();
+    let [a, b] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((a.mount_path.as_str(), a.read_only, a.recursive_read_only.as_deref()), ("a", None, None));
+    assert_eq!(
+        (b.mount_path.as_str(), b.read_only, b.recursive_read_only.as_deref()),
+        ("/b", Some(true), Some("Disabled"))
+    );
 }

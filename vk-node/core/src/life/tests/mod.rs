@@ -51,6 +51,7 @@ struct World {
     denies: bool,
     /// How many lines were written to the FIFO by the pod.
     lines: usize,
+    node: NodeFacts,
 }
 
 impl World {
@@ -89,13 +90,14 @@ impl World {
             removed: false,
             denies: false,
             lines: 0,
+            node: NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into(), ..NodeFacts::default() },
         }
     }
 
     /// Somebody has changed the specification.
     fn change(&mut self, spec: &Value) {
         let generation = self.admitted.as_ref().unwrap().generation.unwrap() + 1;
-        self.admitted = admitted(spec, generation);
+        self.admitted = admitted_at(spec, generation, &self.node);
     }
 
     /// The node is restarted: what it only remembered is gone.
@@ -109,7 +111,6 @@ impl World {
     }
 
     fn decide(&self) -> Decision {
-        let node = NodeFacts { name: "vk-a".into(), address: "10.0.0.7".into(), ..NodeFacts::default() };
         let mut steps = self.steps.clone();
         steps.note(self.reading());
         decide(&Facts {
@@ -123,7 +124,7 @@ impl World {
             back_off_from: &self.back_off_from,
             evicted: self.evicted.as_deref(),
             stopping_since: self.stopping_since,
-            node: &node,
+            node: &self.node,
             now: self.now,
             steps: &steps,
         })
@@ -329,9 +330,13 @@ impl World {
 }
 
 fn admitted(spec: &Value, generation: i64) -> Result<AdmittedPod, Refusal> {
+    admitted_at(spec, generation, &NodeFacts::default())
+}
+
+fn admitted_at(spec: &Value, generation: i64, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let metadata = json!({"namespace": "n", "name": "p", "uid": "u", "generation": generation});
     let pod: Pod = from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-    admit(&pod, &NodeFacts::default())
+    admit(&pod, node)
 }
 
 /// A container of this name.
@@ -382,6 +387,9 @@ fn is_line(task: &TaskView) -> bool {
 /// ones go last, and a container without a last state gets an empty one.
 fn merged(before: &PodStatus, patch: PodStatus) -> PodStatus {
     let mut conditions = before.conditions.clone().unwrap_or_default();
+    // Those of ours that are left out are taken back.
+    let is_kept = |kind: &str| patch.conditions.iter().flatten().any(|c| c.type_ == kind);
+    conditions.retain(|c| !OUR_CONDITIONS.contains(&c.type_.as_str()) || is_kept(&c.type_));
     for new in patch.conditions.iter().flatten() {
         match conditions.iter_mut().find(|c| c.type_ == new.type_) {
             Some(old) => *old = new.clone(),
