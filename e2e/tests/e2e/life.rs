@@ -232,3 +232,27 @@ async fn a_deadline_ends_sidecars_as_well() {
         assert_eq!(ended.exit_code, 143, "{container:?}");
     }
 }
+
+#[tokio::test]
+async fn a_resize_that_waits_for_the_next_run_is_told_and_settled_by_it() {
+    let room = room("resize").await;
+    let site = room.site("vk-resize").await;
+    let gate = site.home().join("gate");
+    let mut main = script("main", &format!("until rm {} 2> /dev/null; do sleep 0.1; done", gate.display()));
+    main["resources"] = json!({"limits": {"cpu": "200m", "memory": "64Mi"}});
+    room.pod_of("resized", "vk-resize", json!({"containers": [main], "terminationGracePeriodSeconds": 1})).await;
+    let limit = |pod: &Pod| main_container(pod)?.resources?.limits?.get("cpu").map(|cpu| cpu.0.clone());
+    let pending = |pod: &Pod| {
+        let all = pod.status.as_ref()?.conditions.clone()?;
+        all.into_iter().find(|condition| condition.type_ == "PodResizePending").map(|c| c.reason.unwrap_or_default())
+    };
+    room.pod("resized", "to be ready", is_ready).await;
+    let new = json!({"limits": {"cpu": "300m"}, "requests": {"cpu": "300m"}});
+    let patch = json!({"spec": {"containers": [{"name": "main", "resources": new}]}}).to_string();
+    room.says(&["patch", "pod", "resized", "--subresource=resize", "-p", &patch]).await;
+    let waits = room.pod("resized", "to be told of the resize", |pod| pending(pod).is_some()).await;
+    assert_eq!((pending(&waits).as_deref(), limit(&waits).as_deref()), (Some("Deferred"), Some("200m")));
+    std::fs::write(&gate, "").unwrap();
+    let settled = |pod: &Pod| pending(pod).is_none() && limit(pod).as_deref() == Some("300m") && is_ready(pod);
+    room.pod("resized", "to run with the new resources", settled).await;
+}
