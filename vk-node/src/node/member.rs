@@ -92,16 +92,15 @@ pub(super) async fn run(
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts, host.clock().clone());
     let streams = kubelet::Streams::default();
     let seen = host.seen();
-    let can_run: pods::CanRun = Box::new(move |facts| facts.at(&seen.borrow().info));
+    let itself =
+        pods::Itself { facts: facts.clone(), can_run: Box::new(move |facts| facts.at(&seen.borrow().info)), lineage };
     let (context, news) = pods::Context::new(
         (server.client.clone(), server.watches.clone()),
         pipe.clone(),
         mirror.clone(),
-        facts.clone(),
-        can_run,
+        itself,
         events.clone(),
         prober.clone(),
-        lineage,
         host.clock().clone(),
     );
     let health = Health { link: mirror.link(), refusal: context.refusal() };

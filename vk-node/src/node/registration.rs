@@ -337,7 +337,8 @@ mod tests {
         assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: "still".to_owned() }));
         tokio::time::advance(PIPE_GRACE).await;
         assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PipeUnreachable));
-        (link.send_replace(Link::Live), refusal.send_replace(None));
+        link.send_replace(Link::Live);
+        refusal.send_replace(None);
         assert_eq!(trouble(&mut health, &mut since), None);
         // What has passed begins anew.
         refusal.send_replace(Some(why));

@@ -70,6 +70,15 @@ pub(crate) struct Context {
 /// The facts about a node with what its pipe says now.
 pub(crate) type CanRun = Box<dyn Fn(&NodeFacts) -> NodeFacts + Send + Sync>;
 
+/// The node, as far as its pods are concerned.
+pub(crate) struct Itself {
+    pub(crate) facts: NodeFacts,
+    /// What it can run now: new pods are admitted by it.
+    pub(crate) can_run: CanRun,
+    /// The UIDs of its own Node object, and of those that it replaces in this very cluster.
+    pub(crate) lineage: Vec<String>,
+}
+
 /// The pods that are to be looked at because something of theirs has been done beside the controller.
 pub(crate) struct News {
     /// A hook.
@@ -79,18 +88,16 @@ pub(crate) struct News {
 }
 
 impl Context {
-    #[expect(clippy::too_many_arguments, reason = "what a node is made of; each is handed on as it is")]
     pub(crate) fn new(
         (client, watches): (Client, Arc<Watches>),
         pipe: PipeClient,
         mirror: Arc<Mirror>,
-        node: NodeFacts,
-        can_run: CanRun,
+        itself: Itself,
         events: Events,
         prober: Prober,
-        lineage: Vec<String>,
         clock: Arc<Clock>,
     ) -> (Self, News) {
+        let Itself { facts: node, can_run, lineage } = itself;
         let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
         let (provisions, volumes) =
             Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
