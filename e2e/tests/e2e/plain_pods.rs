@@ -107,7 +107,7 @@ async fn what_cannot_be_honoured_is_refused_with_all_the_reasons() {
     let room = room("refused").await;
     let site = room.site("vk-refused").await;
     let mut spec = placed("vk-refused");
-    spec["hostAliases"] = json!([{"ip": "127.0.0.1", "hostnames": ["other"]}]);
+    spec["hostname"] = json!("other");
     spec["volumes"] = json!([{"name": "share", "nfs": {"server": "nfs.example.org", "path": "/"}}]);
     spec["containers"] = json!([{
         "name": "c", "image": "vk-cmd.io/host", "command": ["touch", "ran"],
@@ -118,7 +118,7 @@ async fn what_cannot_be_honoured_is_refused_with_all_the_reasons() {
     let status = pod.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("UnsupportedPodSpec"));
     let message = status.message.unwrap();
-    for word in ["spec.hostAliases", "spec.volumes", "lifecycle.preStop"] {
+    for word in ["spec.hostname", "spec.volumes", "lifecycle.preStop"] {
         assert!(message.contains(word), "{word} is not in {message:?}");
     }
     assert!(!site.home().join("ran").exists());
