@@ -2,12 +2,15 @@
 
 #![allow(unreachable_pub, reason = "KubeSchema repeats the structs inside a function, pub and all")]
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Resources, Volume, VolumeMount};
+use crate::policy::{After, CompletionMode, OnUnknown, PodFailurePolicy, SuccessPolicy};
 use crate::status::CmdJobStatus;
 
 /// The default of `spec.terminationGracePeriodSeconds`, in seconds: core/v1 Pod's.
@@ -46,6 +49,15 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     validation = rule("!has(self.volumeMounts) || has(self.image)", Some(".volumeMounts"), "volumeMounts belong to image: a command on the host itself sees the host's files where they are, so use their paths, or name an image"),
     validation = rule("!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) && self.volumes.exists(v, v.name == m.name))", Some(".volumeMounts"), "a volumeMount names a volume that is not among spec.volumes: add it there, e.g. {name: data, hostPath: {path: /scratch/me}}"),
     validation = rule("!has(self.resources) || !has(self.resources.limits) || has(self.image) || self.resources.limits.all(name, !name.endsWith('/gpu'))", Some(".resources"), "a command on the host itself sees the graphics processors that its host shows it: leave the limit out, or name an image"),
+    validation = rule("!self.everyNode || !has(self.target.node)", Some(".everyNode"), "everyNode is about the nodes of a fleet or of a nodeSelector: with one node, leave it out"),
+    validation = rule("!self.everyNode || (!has(self.completions) && self.completionMode == 'NonIndexed')", Some(".everyNode"), "with everyNode the nodes are what is counted: leave completions and completionMode out"),
+    validation = rule("self.completionMode != 'Indexed' || has(self.completions)", Some(".completions"), "an Indexed job needs completions: how many indexes there are"),
+    validation = rule("!has(self.backoffLimitPerIndex) || self.completionMode == 'Indexed' || self.everyNode", Some(".backoffLimitPerIndex"), "backoffLimitPerIndex is for jobs that have indexes: set completionMode: Indexed, or use backoffLimit"),
+    validation = rule("!has(self.maxFailedIndexes) || has(self.backoffLimitPerIndex)", Some(".maxFailedIndexes"), "maxFailedIndexes needs backoffLimitPerIndex, by which an index can fail alone"),
+    validation = rule("!has(self.maxFailedIndexes) || !has(self.completions) || self.maxFailedIndexes <= self.completions", Some(".maxFailedIndexes"), "maxFailedIndexes is at most completions"),
+    validation = rule("!has(self.successPolicy) || self.completionMode == 'Indexed'", Some(".successPolicy"), "successPolicy is for jobs that have indexes: set completionMode: Indexed"),
+    validation = rule("!has(self.podFailurePolicy) || has(self.backoffLimitPerIndex) || self.podFailurePolicy.rules.all(r, r.action != 'FailIndex')", Some(".podFailurePolicy"), "the action FailIndex needs backoffLimitPerIndex, by which an index can fail alone"),
+    validation = rule("(has(self.completions) ? self.completions : -1) == (has(oldSelf.completions) ? oldSelf.completions : -1) || (self.completionMode == 'Indexed' && has(self.completions) && has(self.parallelism) && self.completions == self.parallelism)", Some(".completions"), "completions can be changed only for an Indexed job, and together with parallelism to the same number"),
     validation = immutable("script"),
     validation = immutable("command"),
     validation = immutable("args"),
@@ -57,6 +69,12 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     validation = immutable("resources"),
     validation = immutable("volumes"),
     validation = immutable("volumeMounts"),
+    validation = immutable("backoffLimitPerIndex"),
+    validation = immutable("podFailurePolicy"),
+    validation = immutable("successPolicy"),
+    validation = immutable("walltimeSeconds"),
+    validation = immutable("after"),
+    validation = immutable("managedBy"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CmdJobSpec {
@@ -139,11 +157,84 @@ pub struct CmdJobSpec {
     #[x_kube(validation = ("self.startsWith('/')", "workingDir is an absolute path, e.g. /home/me/run1: it is not read by a shell, so ~ and $HOME do not work here (a script can cd \"$HOME\")"))]
     pub working_dir: Option<String>,
 
+    /// How many attempts may be alive at a time. Default 1; with everyNode: all. 0 starts nothing. As in batch/v1 Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 0 && self <= 100000", "parallelism is from 0 to 100000"))]
+    pub parallelism: Option<i32>,
+
+    /// How many attempts must succeed. Default 1; if only parallelism is set: the first success is enough, and what runs then
+    /// is waited for. As in batch/v1 Job. Can be changed later only for an Indexed job, together with parallelism.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 0 && self <= 100000", "completions is from 0 to 100000"))]
+    pub completions: Option<i32>,
+
+    /// NonIndexed: so many successes of attempts that are all alike. Indexed: one success for each index from 0 to
+    /// completions-1, and each attempt finds its own in JOB_COMPLETION_INDEX. As in batch/v1 Job. Cannot be changed later.
+    #[serde(default)]
+    #[x_kube(validation = ("self == oldSelf", "completionMode cannot be changed, because attempts may have run under it: make a new CmdJob under another name"))]
+    pub completion_mode: CompletionMode,
+
+    /// True: one attempt on each node of the fleet or of the nodeSelector, those that are there when the job is taken up. Cannot
+    /// be changed later.
+    #[serde(default)]
+    #[x_kube(validation = ("self == oldSelf", "everyNode cannot be changed, because attempts may have run under it: make a new CmdJob under another name"))]
+    pub every_node: bool,
+
     /// How many failed attempts are followed by another one. Default 0: a command on a host is never run twice unasked.
     /// That is deliberately not batch/v1 Job's 6. The pause between attempts is 10 s and doubles up to 10 minutes, as in Job.
-    #[serde(default)]
+    /// With backoffLimitPerIndex the default is no limit, as in Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = ("self >= 0", "backoffLimit is a number of further attempts: 0 (never run again) or more"))]
-    pub backoff_limit: i32,
+    pub backoff_limit: Option<i32>,
+
+    /// How many failed attempts of one index are followed by another one; then the index has failed, and the others go on. Only
+    /// for Indexed jobs and everyNode. As in batch/v1 Job. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 0", "backoffLimitPerIndex is a number of further attempts: 0 (never run again) or more"))]
+    pub backoff_limit_per_index: Option<i32>,
+
+    /// With more failed indexes than this the whole job fails at once. Default: it goes on, and fails at its end. Needs
+    /// backoffLimitPerIndex. As in batch/v1 Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 0", "maxFailedIndexes is 0 or more"))]
+    pub max_failed_indexes: Option<i32>,
+
+    /// What to do about failed attempts, by their exit codes or the conditions of their pods. As in batch/v1 Job. Cannot be
+    /// changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_failure_policy: Option<PodFailurePolicy>,
+
+    /// When an Indexed job has succeeded though not every index has. As in batch/v1 Job. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_policy: Option<SuccessPolicy>,
+
+    /// What an attempt means of which nobody knows how it ended, because its machine went away, say. Default Fail.
+    #[serde(default)]
+    pub on_unknown: OnUnknown,
+
+    /// The longest that one attempt may take, in seconds: it is placed only where that much time is left, and ended after it.
+    /// Default: no limit. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = ("self >= 1", "walltimeSeconds is 1 or more: leave it out for no limit"))]
+    pub walltime_seconds: Option<i64>,
+
+    /// Other CmdJobs of the same namespace that this one waits for. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub after: Option<Vec<After>>,
+
+    /// Of two jobs of one namespace that wait for the same nodes, the one with the higher number starts first. Between
+    /// namespaces it has no say: they share. Default 0.
+    #[serde(default)]
+    #[x_kube(validation = ("self >= -1000 && self <= 1000", "priority is from -1000 to 1000"))]
+    pub priority: i32,
+
+    /// Who runs the job, if not the vk-cmd operator: then the operator leaves it alone. As in batch/v1 Job, for Kueue's
+    /// MultiKueue say. Cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$')", "managedBy is a domain and a path, e.g. kueue.x-k8s.io/multikueue"))]
+    pub managed_by: Option<String>,
 
     /// The longest time that the job may be active, in seconds, counted from when the operator takes it up; waiting for a
     /// node and pauses between attempts are included. After it, the process is ended and the job has failed with reason
@@ -173,11 +264,13 @@ pub struct CmdJobSpec {
     pub termination_grace_period_seconds: i64,
 }
 
-/// Where to run.
-// A struct with optional fields rather than an enum: `fleet` and `nodeSelector` will stand beside `node`, exactly one of
-// the three, and the API server shall be able to say so in words.
+/// Where to run: exactly one of the three.
+// A struct with optional fields rather than an enum, so that the API server can say in words what is missing.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[x_kube(validation = ("has(self.node)", "the target is empty: name the node to run on, e.g. target: {node: vk-perlmutter-01}"))]
+#[x_kube(
+    validation = ("has(self.node) || has(self.fleet) || has(self.nodeSelector)", "the target is empty: name the node to run on, e.g. target: {node: vk-perlmutter-01}, or a fleet, or a nodeSelector"),
+    validation = ("(has(self.node) ? 1 : 0) + (has(self.fleet) ? 1 : 0) + (has(self.nodeSelector) ? 1 : 0) <= 1", "the target is one of node, fleet and nodeSelector: leave the others out"),
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Target {
     /// The name of a vk-cmd node, which begins with vk-. See them with: kubectl get nodes -l type=virtual-kubelet
@@ -188,6 +281,19 @@ pub struct Target {
         validation = ("self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')", "a node's name is a DNS name: lower-case letters, digits, - and ., with a letter or digit at each end, e.g. vk-perlmutter-01"),
     )]
     pub node: Option<String>,
+
+    /// The name of a fleet: any vk-cmd node with the label vk-cmd.io/fleet of this value. The one with the most room is
+    /// taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = ("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')", "a fleet's name is the value of a label: letters, digits, -, _ and ., with a letter or digit at each end"))]
+    pub fleet: Option<String>,
+
+    /// Labels: any vk-cmd node that has all of them. The one with the most room is taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 16))]
+    #[x_kube(validation = ("size(self) > 0", "nodeSelector is empty: name at least one label, e.g. {vk-cmd.io/site: nersc}"))]
+    pub node_selector: Option<BTreeMap<String, String>>,
 }
 
 fn default_grace() -> i64 {

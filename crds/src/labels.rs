@@ -5,6 +5,9 @@ pub const GROUP: &str = "vk-cmd.io";
 /// The version of [`crate::CmdJob`].
 pub const VERSION: &str = "v1alpha1";
 
+/// The kind of [`crate::CmdJob`].
+pub const KIND: &str = "CmdJob";
+
 /// Pod label: the name of the CmdJob that the pod was made for.
 pub const JOB: &str = "vk-cmd.io/job";
 /// Pod label: the UID of that CmdJob. A job made again under an old name has another.
@@ -13,6 +16,14 @@ pub const JOB_UID: &str = "vk-cmd.io/job-uid";
 pub const INDEX: &str = "vk-cmd.io/index";
 /// Pod label: the number of the attempt at that index, from 0.
 pub const ATTEMPT: &str = "vk-cmd.io/attempt";
+
+/// The finalizer by which a pod of a CmdJob stays until its end has been counted, and a CmdJob until its processes are gone.
+pub const FINALIZER: &str = "vk-cmd.io/tracking";
+
+/// Pod annotation and variable of an Indexed job: the completion index, as in batch/v1 Job.
+pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// The variable of an Indexed job with the completion index, as in batch/v1 Job.
+pub const COMPLETION_INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// Pod annotation: the pod's command carries a script. Its value is a [`ScriptForm`].
 ///

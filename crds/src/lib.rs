@@ -10,11 +10,16 @@ pub mod crd;
 pub mod image;
 pub mod labels;
 pub mod names;
+pub mod policy;
 pub mod reason;
 pub mod status;
 
 pub use cmdjob::{CmdJob, CmdJobSpec, Target};
 pub use image::{HostPath, Resources, Volume, VolumeMount};
 pub use names::{NameError, NodeName};
+pub use policy::{
+    After, CompletionMode, ExitCodeOperator, OnExitCodes, OnPodCondition, OnUnknown, PodFailurePolicy,
+    PodFailurePolicyAction, PodFailurePolicyRule, SuccessPolicy, SuccessPolicyRule, When,
+};
 pub use reason::{ConditionType, Reason};
-pub use status::{Attempt, AttemptState, CmdJobStatus, State};
+pub use status::{Attempt, AttemptState, CmdJobStatus, Ledger, State};

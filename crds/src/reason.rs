@@ -5,7 +5,7 @@ use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
 /// The types of a CmdJob's conditions.
 ///
-/// `Complete`, `Failed`, `Suspended` and `FailureTarget` are batch/v1 Job's. `Reconciling` and `Stalled` are kstatus's
+/// `Complete`, `Failed`, `Suspended`, `FailureTarget` and `SuccessCriteriaMet` are batch/v1 Job's. `Reconciling` and `Stalled` are kstatus's
 /// (sigs.k8s.io/cli-utils), by which helm, flux and argo tell whether an object is done; both are present only when true.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
 pub enum ConditionType {
@@ -17,6 +17,8 @@ pub enum ConditionType {
     Suspended,
     /// It is decided that the job fails; its processes are being ended. `Failed` follows when they are gone.
     FailureTarget,
+    /// It is decided that the job succeeds; what still runs of it is being ended. `Complete` follows when that is gone.
+    SuccessCriteriaMet,
     /// The job is not finished: there is something to wait for.
     Reconciling,
     /// The job needs somebody's hand: it has failed, or can never run as it is.
@@ -33,20 +35,32 @@ pub enum ConditionType {
 /// | `BackOff` | Waiting | the last attempt failed; the next one starts after a pause |
 /// | `PodRefused` | Waiting | the API server did not take the pod (quota, policy); it is asked again with growing pauses |
 /// | `NameTaken` | Waiting | a pod of another owner has the name that this attempt's pod must have |
-/// | `Recording` | Waiting | the end of the last attempt is being written down before anything else is started |
+/// | `Recording` | Waiting | what has ended is being written down before anything else is started |
+/// | `Dependency` | Waiting | another CmdJob that `spec.after` names is not there yet, or not finished |
+/// | `DependencyCycle` | Waiting | the job waits for itself, by way of others |
+/// | `NoNodes` | Waiting | there is no vk-node in the fleet or of the labels that the target names |
+/// | `NoRoom` | Waiting | no node has what the job asks for free now; the message says what is lacking where |
+/// | `NoParallelism` | Waiting | `spec.parallelism` is 0 |
 /// | `PodPending` | Pending | the pod is made; the node has not started its process yet |
 /// | `ProcessRunning` | Running | the process runs |
+/// | `NodeUnreachable` | Running, Terminating | a node that runs a part of the job is not heard from: its processes may run or not |
 /// | `Suspending` | Terminating | the job was suspended; its process is being ended |
 /// | `Deleting` | Terminating | the CmdJob is being deleted |
 /// | `JobSuspended` | Suspended | `spec.suspend` is true |
 /// | `JobResumed` | – | the reason of `Suspended=False`: `spec.suspend` is false again |
-/// | `CompletionsReached` | Complete | the command ended with exit code 0 |
+/// | `CompletionsReached` | Complete | the command ended with exit code 0, as often as was asked for |
+/// | `SuccessPolicy` | Terminating, Complete | a rule of `spec.successPolicy` is met |
 /// | `BackoffLimitExceeded` | Failed | more attempts failed than `spec.backoffLimit` allows |
 /// | `DeadlineExceeded` | Terminating, Failed | the job was active for longer than `spec.activeDeadlineSeconds` |
-/// | `UnknownEnd` | Failed | nobody knows how an attempt ended, so it is not run again unasked |
+/// | `PodFailurePolicy` | Terminating, Failed | a rule of `spec.podFailurePolicy` fails the job |
+/// | `FailedIndexes` | Failed | every index has ended, and some have failed |
+/// | `MaxFailedIndexesExceeded` | Terminating, Failed | more indexes failed than `spec.maxFailedIndexes` allows |
+/// | `DependencyNeverSatisfied` | Failed | what `spec.after` waits for cannot come any more |
+/// | `UnknownEnd` | Terminating, Failed | nobody knows how an attempt ended, so it is not run again unasked |
 /// | `Invalid` | Invalid | the object says something that cannot be done; the message lists all of it |
 ///
-/// `CompletionsReached`, `BackoffLimitExceeded`, `DeadlineExceeded`, `JobSuspended` and `JobResumed` are batch/v1 Job's.
+/// `CompletionsReached`, `SuccessPolicy`, `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy`, `FailedIndexes`,
+/// `MaxFailedIndexesExceeded`, `JobSuspended` and `JobResumed` are batch/v1 Job's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
 #[expect(missing_docs, reason = "the table above says it once")]
 pub enum Reason {
@@ -57,15 +71,26 @@ pub enum Reason {
     PodRefused,
     NameTaken,
     Recording,
+    Dependency,
+    DependencyCycle,
+    NoNodes,
+    NoRoom,
+    NoParallelism,
     PodPending,
     ProcessRunning,
+    NodeUnreachable,
     Suspending,
     Deleting,
     JobSuspended,
     JobResumed,
     CompletionsReached,
+    SuccessPolicy,
     BackoffLimitExceeded,
     DeadlineExceeded,
+    PodFailurePolicy,
+    FailedIndexes,
+    MaxFailedIndexesExceeded,
+    DependencyNeverSatisfied,
     UnknownEnd,
     Invalid,
 }

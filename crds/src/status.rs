@@ -37,6 +37,9 @@ pub struct CmdJobStatus {
     /// Those among the active ones whose process runs.
     #[serde(default)]
     pub ready: i32,
+    /// Attempts that are being ended, their pods deleted and their processes not yet gone.
+    #[serde(default)]
+    pub terminating: i32,
     /// Attempts that ended with exit code 0.
     #[serde(default)]
     pub succeeded: i32,
@@ -53,10 +56,46 @@ pub struct CmdJobStatus {
     /// How long the last attempt ran, e.g. "1h5m". Set when the job is finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<String>,
-    /// The pods made for this job, oldest first: those that have not ended, and the last ten that have.
+    /// Of an Indexed job, the indexes that have succeeded, as numbers and ranges: "1,3-5,7". As in batch/v1 Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completed_indexes: Option<String>,
+    /// With backoffLimitPerIndex, the indexes that have failed, in the same form. As in batch/v1 Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_indexes: Option<String>,
+    /// What the operator has counted, for itself: attempts that it has counted are never counted again.
+    #[serde(default, skip_serializing_if = "Ledger::is_empty")]
+    pub ledger: Ledger,
+    /// The nodes of everyNode, by index: those that were there when the job was taken up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nodes: Vec<String>,
+    /// Pods made for this job, by index and attempt: up to ten that have not ended, and the last ten that have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["index", "attempt"]))]
     pub attempts: Vec<Attempt>,
+}
+
+/// What of a job has been counted. Sets of indexes are written as numbers and ranges: "1,3-5,7".
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ledger {
+    /// The indexes that have succeeded, of a job that does not show them as completedIndexes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub done: String,
+    /// Of each index with attempts that have ended without success: INDEX:ATTEMPTS/FAILURES, how many there were and how many
+    /// of them count as failed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tries: String,
+    /// The indexes whose attempt the operator ends of its own accord, without its counting as failed. Written down before
+    /// their pods are deleted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stopping: String,
+}
+
+impl Ledger {
+    /// Whether nothing has been counted.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where the CmdJob is, in one word.
@@ -84,7 +123,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// The completion index that it works on; always 0 for now.
+    /// The completion index that it works on. Of a NonIndexed job it only tells attempts apart.
     pub index: i32,
     /// Its number at that index, from 0.
     pub attempt: i32,

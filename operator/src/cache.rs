@@ -1,8 +1,8 @@
 //! The caches: CmdJobs, their pods and the vk-nodes, each kept current by a watch, each change pointing at the CmdJobs that
 //! may have something to do now.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -13,8 +13,11 @@ use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use vk_cmd_crds::{CmdJob, NodeName, labels};
-use vk_operator_core::{NodeSeen, backoff, status};
+use tokio::sync::watch;
+use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::place::{NodeSeen, Nodes};
+use vk_operator_core::pods::{Owner, Pods};
+use vk_operator_core::{backoff, status};
 
 use crate::memory::Memory;
 
@@ -26,48 +29,107 @@ pub type MaybeJob = DeserializeGuard<CmdJob>;
 pub struct Caches {
     /// All CmdJobs.
     pub jobs: Store<MaybeJob>,
-    /// The pods of CmdJobs, without what is not needed (see `slim_pod`).
-    pub pods: Store<Pod>,
+    /// The pods of CmdJobs.
+    pods: Arc<Filled<Pods>>,
     /// The vk-nodes.
-    pub nodes: Store<Node>,
+    nodes: Arc<Filled<Nodes>>,
+}
+
+/// Something that a watch fills: not to be believed before it has been filled once.
+struct Filled<T> {
+    now: Mutex<T>,
+    once: watch::Sender<bool>,
+}
+
+impl<T: Default> Filled<T> {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { now: Mutex::default(), once: watch::Sender::default() })
+    }
+
+    fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
+        // A panic elsewhere does not spoil a map.
+        look(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, all: T) {
+        self.with(|now| *now = all);
+        self.once.send_replace(true);
+    }
+
+    async fn filled(&self) {
+        // The sender lives as long as this.
+        let _ = self.once.subscribe().wait_for(|filled| *filled).await;
+    }
 }
 
 impl Caches {
     /// Waits until each of the three has been filled once. False if the watches have ended.
     pub async fn filled(&self) -> bool {
-        self.jobs.wait_until_ready().await.is_ok()
-            && self.pods.wait_until_ready().await.is_ok()
-            && self.nodes.wait_until_ready().await.is_ok()
+        let jobs = self.jobs.wait_until_ready().await.is_ok();
+        self.pods.filled().await;
+        self.nodes.filled().await;
+        jobs
     }
 
     /// Whether a CmdJob is in the cache.
     pub fn has(&self, job: &CmdJob) -> bool {
-        let name = ObjectRef::new(&job.name_any()).within(&job.namespace().unwrap_or_default());
-        self.jobs.get(&name).is_some()
+        self.job(&job.namespace().unwrap_or_default(), &job.name_any()).is_some()
     }
 
-    /// The pod of that name.
-    pub fn pod(&self, namespace: &str, name: &str) -> Option<Arc<Pod>> {
-        self.pods.get(&ObjectRef::new(name).within(namespace))
+    /// A CmdJob.
+    pub fn job(&self, namespace: &str, name: &str) -> Option<Arc<MaybeJob>> {
+        self.jobs.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// The target node.
-    pub fn node(&self, name: &NodeName) -> NodeSeen {
-        NodeSeen::of(self.nodes.get(&ObjectRef::new(name.as_str())).as_deref())
+    /// Looks at the pods.
+    pub fn pods<R>(&self, look: impl FnOnce(&Pods) -> R) -> R {
+        self.pods.with(|pods| look(pods))
+    }
+
+    /// Notes a pod that was made just now, which the watch will tell of soon.
+    pub fn made(&self, pod: &Pod) {
+        self.pods.with(|pods| pods.put(pod));
+    }
+
+    /// Looks at the nodes.
+    pub fn nodes<R>(&self, look: impl FnOnce(&Nodes) -> R) -> R {
+        self.nodes.with(|nodes| look(nodes))
     }
 
     fn all(&self) -> Vec<ObjectRef<MaybeJob>> {
         self.jobs.state().iter().map(|job| ObjectRef::from_obj(&**job)).collect()
     }
 
-    fn targeting(&self, node: &str) -> Vec<ObjectRef<MaybeJob>> {
+    /// The CmdJobs to which it matters how a node is: those that may go there, and those that have something there.
+    fn concerned(&self, name: &str, labels: &BTreeMap<String, String>) -> Vec<ObjectRef<MaybeJob>> {
+        let there: BTreeSet<String> = self.pods(|pods| pods.jobs_on(name)).into_iter().collect();
         let waits = |job: &CmdJob| {
             let finished = job.status.as_ref().is_some_and(|status| status::finished_at(status).is_some());
-            job.spec.target.node.as_deref() == Some(node) && !finished
+            !finished && (may_go(job, name, labels) || job.metadata.uid.as_ref().is_some_and(|uid| there.contains(uid)))
         };
         let jobs = self.jobs.state();
         jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).map(|job| ObjectRef::from_obj(&**job)).collect()
     }
+
+    /// The CmdJobs of a namespace that wait for one of them.
+    fn after(&self, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<MaybeJob>> {
+        let waits = |job: &CmdJob| {
+            let finished = job.status.as_ref().is_some_and(|status| status::finished_at(status).is_some());
+            job.metadata.namespace.as_deref() == namespace
+                && !finished
+                && job.spec.after.iter().flatten().any(|after| after.name == name)
+        };
+        let jobs = self.jobs.state();
+        jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).map(|job| ObjectRef::from_obj(&**job)).collect()
+    }
+}
+
+/// Whether the target of a job means a node.
+fn may_go(job: &CmdJob, name: &str, labels: &BTreeMap<String, String>) -> bool {
+    let target = &job.spec.target;
+    target.node.as_deref() == Some(name)
+        || target.fleet.as_ref().is_some_and(|fleet| labels.get(labels::FLEET) == Some(fleet))
+        || target.node_selector.as_ref().is_some_and(|wanted| wanted.iter().all(|(k, v)| labels.get(k) == Some(v)))
 }
 
 /// Starts the three watches. The stream names the CmdJobs to look at, and must be polled for the caches to be filled.
@@ -79,9 +141,7 @@ pub fn watch(
     memory: Arc<Memory>,
 ) -> (Caches, impl Stream<Item = Result<ObjectRef<MaybeJob>, watcher::Error>> + Send + use<>) {
     let (jobs, jobs_writer) = reflector::store();
-    let (pods, pods_writer) = reflector::store();
-    let (nodes, nodes_writer) = reflector::store();
-    let caches = Caches { jobs, pods, nodes };
+    let caches = Caches { jobs, pods: Filled::new(), nodes: Filled::new() };
 
     let of_jobs = {
         let caches = caches.clone();
@@ -90,10 +150,14 @@ pub fn watch(
             .modify(slim_job)
             .reflect(jobs_writer)
             .map_ok(move |event| match event {
-                Event::Apply(job) => vec![ObjectRef::from_obj(&job)],
+                Event::Apply(job) => {
+                    let mut all = caches.after(job.namespace().as_deref(), &job.name_any());
+                    all.push(ObjectRef::from_obj(&job));
+                    all
+                }
                 Event::Delete(job) => {
                     memory.gone(&job.namespace().unwrap_or_default(), &job.name_any());
-                    Vec::new()
+                    caches.after(job.namespace().as_deref(), &job.name_any())
                 }
                 Event::InitDone => caches.all(),
                 Event::Init | Event::InitApply(_) => Vec::new(),
@@ -101,40 +165,55 @@ pub fn watch(
     };
     let of_pods = {
         let caches = caches.clone();
+        let mut new = Pods::default();
         watcher(Api::<Pod>::all(client.clone()), watcher::Config::default().labels(labels::JOB))
             .backoff(Pause::default())
-            .modify(slim_pod)
-            .reflect(pods_writer)
             .map_ok(move |event| match event {
-                Event::Apply(pod) | Event::Delete(pod) => owner(&pod).into_iter().collect(),
-                Event::InitDone => caches.all(),
-                Event::Init | Event::InitApply(_) => Vec::new(),
+                Event::Apply(pod) => caches.pods.with(|pods| pods.put(&pod)).map(named).into_iter().collect(),
+                Event::Delete(pod) => caches.pods.with(|pods| pods.remove(&pod)).map(named).into_iter().collect(),
+                Event::Init => {
+                    new = Pods::default();
+                    Vec::new()
+                }
+                Event::InitApply(pod) => {
+                    new.put(&pod);
+                    Vec::new()
+                }
+                Event::InitDone => {
+                    caches.pods.replace(std::mem::take(&mut new));
+                    caches.all()
+                }
             })
     };
     let of_nodes = {
         let caches = caches.clone();
         let selector = format!("{}={}", labels::NODE_TYPE, labels::NODE_TYPE_VALUE);
-        let mut known: HashMap<String, NodeSeen> = HashMap::new();
+        let mut new = Nodes::default();
         watcher(Api::<Node>::all(client.clone()), watcher::Config::default().labels(&selector))
             .backoff(Pause::default())
-            .modify(slim_node)
-            .reflect(nodes_writer)
             .map_ok(move |event| match event {
                 // Nodes say often that they are alive; only what bears on a decision is news.
                 Event::Apply(node) => {
-                    let (name, now) = (node.name_any(), NodeSeen::of(Some(&node)));
-                    let news = known.insert(name.clone(), now.clone()).as_ref() != Some(&now);
-                    if news { caches.targeting(&name) } else { Vec::new() }
+                    let (name, now) = (node.name_any(), NodeSeen::of(&node));
+                    let before = caches.nodes.with(|nodes| nodes.insert(name.clone(), now.clone()));
+                    if before.as_ref() == Some(&now) { Vec::new() } else { caches.concerned(&name, &now.labels) }
                 }
                 Event::Delete(node) => {
-                    known.remove(&node.name_any());
-                    caches.targeting(&node.name_any())
+                    caches.nodes.with(|nodes| nodes.remove(&node.name_any()));
+                    caches.concerned(&node.name_any(), &NodeSeen::of(&node).labels)
+                }
+                Event::Init => {
+                    new.clear();
+                    Vec::new()
+                }
+                Event::InitApply(node) => {
+                    new.insert(node.name_any(), NodeSeen::of(&node));
+                    Vec::new()
                 }
                 Event::InitDone => {
-                    known.clear();
+                    caches.nodes.replace(std::mem::take(&mut new));
                     caches.all()
                 }
-                Event::Init | Event::InitApply(_) => Vec::new(),
             })
     };
 
@@ -143,11 +222,8 @@ pub fn watch(
     (caches, jobs)
 }
 
-/// The CmdJob that a pod belongs to.
-fn owner(pod: &Pod) -> Option<ObjectRef<MaybeJob>> {
-    let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-    let owner = owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == CmdJob::kind(&()))?;
-    Some(ObjectRef::new(&owner.name).within(pod.metadata.namespace.as_deref()?))
+fn named(owner: Owner) -> ObjectRef<MaybeJob> {
+    ObjectRef::new(&owner.name).within(&owner.namespace)
 }
 
 /// Drops what nobody reads from a CmdJob in the cache.
@@ -155,28 +231,6 @@ fn slim_job(job: &mut MaybeJob) {
     let meta = job.meta_mut();
     meta.managed_fields = None;
     meta.annotations = None;
-}
-
-/// Drops what nobody reads from a pod in the cache, the script above all.
-fn slim_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    pod.metadata.annotations = None;
-    pod.spec = None;
-    if let Some(status) = &mut pod.status {
-        status.pod_ip = None;
-        status.pod_ips = None;
-        status.host_ips = None;
-    }
-}
-
-/// Drops what nobody reads from a node in the cache.
-fn slim_node(node: &mut Node) {
-    node.metadata.managed_fields = None;
-    node.metadata.annotations = None;
-    if let Some(status) = node.status.take() {
-        let conditions = status.conditions.map(|all| all.into_iter().filter(|c| c.type_ == "Ready").collect());
-        node.status = Some(k8s_openapi::api::core::v1::NodeStatus { conditions, ..Default::default() });
-    }
 }
 
 /// The pauses of a watch that fails.

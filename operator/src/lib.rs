@@ -15,3 +15,4 @@ pub mod observe;
 pub mod reconcile;
 pub mod report;
 pub mod run;
+pub mod strays;

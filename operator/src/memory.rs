@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::ResourceExt;
 use vk_cmd_crds::CmdJob;
@@ -17,6 +17,8 @@ type Key = (String, String);
 pub struct Memory {
     written: Mutex<HashMap<Key, Arc<CmdJob>>>,
     failures: Mutex<HashMap<Key, u32>>,
+    /// Since when there is something to write that is not urgent.
+    unwritten: Mutex<HashMap<Key, Instant>>,
 }
 
 impl Memory {
@@ -40,6 +42,16 @@ impl Memory {
         lock(&self.written).insert(key(&answer), Arc::new(answer));
     }
 
+    /// How long there has been something to write that is not urgent.
+    pub fn unwritten(&self, job: &CmdJob) -> Duration {
+        lock(&self.unwritten).entry(key(job)).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// There is nothing to write any more.
+    pub fn written(&self, job: &CmdJob) {
+        lock(&self.unwritten).remove(&key(job));
+    }
+
     /// Forgets the failed reconciles of an object, because one has succeeded.
     pub fn succeeded(&self, job: &CmdJob) {
         lock(&self.failures).remove(&key(job));
@@ -58,6 +70,7 @@ impl Memory {
         let key = (namespace.to_owned(), name.to_owned());
         lock(&self.written).remove(&key);
         lock(&self.failures).remove(&key);
+        lock(&self.unwritten).remove(&key);
     }
 }
 

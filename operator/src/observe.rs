@@ -1,39 +1,35 @@
-//! Gathers what bears on one CmdJob: from the caches, and where a cache proves nothing, from the API server itself.
+//! Gathers what bears on one CmdJob, from the caches.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client};
-use vk_cmd_crds::CmdJobStatus;
-use vk_operator_core::{Seen, Sight, ValidJob, attempts, pod, seen};
+use vk_cmd_crds::CmdJob;
+use vk_operator_core::dependencies::{self, State};
+use vk_operator_core::place::{self, NodeState};
+use vk_operator_core::{Absence, Seen, ValidJob};
 
-use crate::api::{CallError, call};
 use crate::cache::Caches;
 
-/// Looks at the job's pods by the names that they must have, and at its node.
-pub async fn observe(
-    client: &Client,
-    caches: &Caches,
-    job: &ValidJob<'_>,
-    recorded: &CmdJobStatus,
-) -> Result<Seen, CallError> {
-    let known = recorded.attempts.iter().filter_map(|attempt| u32::try_from(attempt.attempt).ok());
-    let mut pods: BTreeMap<u32, Sight> = known
-        .chain([attempts::next_number(recorded)])
-        .filter_map(|number| {
-            let pod = caches.pod(job.namespace, &pod::name(job, number))?;
-            Some((number, Sight::of(&pod, job.uid)))
-        })
-        .collect();
-    for number in seen::unproven(recorded, &pods) {
-        pods.insert(number, ask(client, job, number).await?);
-    }
-    Ok(Seen { pods, node: caches.node(&job.target) })
+/// Looks at the job's pods, the nodes that they are on, and the jobs that it waits for.
+pub fn observe(caches: &Caches, job: &ValidJob<'_>) -> Seen {
+    let pods = caches.pods(|pods| pods.of_job(job.uid));
+    let (nodes, targets) = caches.nodes(|known| {
+        let absent = |name: &str| match known.get(name).map(|node| &node.state) {
+            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
+            Some(NodeState::Ready | NodeState::Cordoned) => None,
+            None => Some(Absence::Gone),
+        };
+        let nodes: BTreeMap<_, _> =
+            pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
+        (nodes, place::targets(&job.target, known))
+    });
+    let after = dependencies::all(job.name, job.after, &|name| {
+        let cached = caches.job(job.namespace, name)?;
+        // One that cannot be read is not finished.
+        Some(cached.0.as_ref().map_or_else(|_| State::default(), state))
+    });
+    Seen { pods, nodes, targets, after }
 }
 
-/// Asks the API server for the pod of an attempt.
-pub(crate) async fn ask(client: &Client, job: &ValidJob<'_>, number: u32) -> Result<Sight, CallError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), job.namespace);
-    let found = call("get a pod", api.get_opt(&pod::name(job, number))).await?;
-    Ok(found.map_or(Sight::Gone, |pod| Sight::of(&pod, job.uid)))
+fn state(job: &CmdJob) -> State {
+    State::of(job)
 }

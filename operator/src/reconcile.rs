@@ -1,21 +1,25 @@
 //! One look at one CmdJob: validate, observe, plan, apply, report.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, ResourceExt};
 use tracing::warn;
 use vk_cmd_crds::CmdJob;
-use vk_operator_core::status::{self, Creation};
-use vk_operator_core::{Invalid, Plan, plan, validate};
+use vk_operator_core::status::{self, Outcome};
+use vk_operator_core::{Invalid, Plan, Start, ValidJob, patch, place, plan, validate};
 
 use crate::api::CallError;
-use crate::apply::apply;
+use crate::apply::{self, Placed};
 use crate::cache::{Caches, MaybeJob};
 use crate::memory::Memory;
 use crate::observe::observe;
 use crate::report::{ReportError, report, report_unreadable};
+
+/// How long a change of the status waits for the next one, if it only tells how far the work is.
+const SOFT: Duration = Duration::from_millis(500);
 
 /// What every reconcile works with.
 pub struct Context {
@@ -72,18 +76,46 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
     let job = newer.as_deref().unwrap_or(cached);
     let recorded = job.status.clone().unwrap_or_default();
 
+    if job.spec.managed_by.is_some() {
+        // Somebody else's to run, status and all.
+        return Ok(Action::await_change());
+    }
     let valid = match validate(job) {
         Ok(valid) => valid,
         Err(problems) => return reject(&context, job, &problems).await,
     };
-    let seen = observe(client, caches, &valid, &recorded).await?;
+    let seen = observe(caches, &valid);
     let plan = plan(&valid, &recorded, &seen, Timestamp::now());
-    let creation = apply(client, &valid, job.metadata.resource_version.as_deref(), &plan.steps).await?;
-    let status = status::status(&valid, &recorded, &plan, &creation, Timestamp::now());
-    remember(&context, report(client, job, &status).await?);
+    apply::steps(client, &valid, job.metadata.resource_version.as_deref(), &plan.steps).await?;
+    let outcomes = apply::starts(client, caches, &valid, &placed(caches, &valid, &plan)).await?;
+    let status = status::status(&valid, &recorded, &plan, &outcomes, Timestamp::now());
+    let wait = match patch::is_urgent(&recorded, &status) || status == recorded {
+        true => None,
+        false => SOFT.checked_sub(memory.unwritten(job)).filter(|wait| !wait.is_zero()),
+    };
+    if wait.is_none() {
+        remember(&context, report(client, job, &status).await?);
+        memory.written(job);
+    }
 
-    must_be_made(&creation, memory, job)?;
-    Ok(next(&plan))
+    must_be_made(&outcomes, memory, job)?;
+    Ok(next(&plan, wait))
+}
+
+/// Finds a node for each start.
+fn placed(caches: &Caches, job: &ValidJob<'_>, plan: &Plan) -> Vec<(Start, Placed)> {
+    let mut load = caches.pods(|pods| pods.load().clone());
+    caches.nodes(|nodes| {
+        let place = |start: &Start| {
+            let placed = place::place(job, start, nodes, &load);
+            if let Ok(node) = &placed {
+                let count = load.entry(node.clone()).or_default();
+                *count = count.saturating_add(1);
+            }
+            (start.clone(), placed)
+        };
+        plan.starts.iter().map(place).collect()
+    })
 }
 
 /// Says what is wrong with the CmdJob. It is looked at again when it has changed.
@@ -103,22 +135,21 @@ fn remember(context: &Context, answer: Option<CmdJob>) {
 }
 
 /// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses.
-fn must_be_made(creation: &Creation, memory: &Memory, job: &CmdJob) -> Result<(), ReconcileError> {
-    match creation {
-        Creation::Refused(why) => Err(ReconcileError::NotMade(why.clone())),
-        Creation::NameTaken(name) => Err(ReconcileError::NotMade(format!("the name {name} is taken"))),
-        Creation::NotAsked | Creation::Made(_) | Creation::Rejected(_) => {
-            memory.succeeded(job);
-            Ok(())
+fn must_be_made(outcomes: &[Outcome], memory: &Memory, job: &CmdJob) -> Result<(), ReconcileError> {
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Refused(why) => return Err(ReconcileError::NotMade(why.clone())),
+            Outcome::NameTaken(name) => return Err(ReconcileError::NotMade(format!("the name {name} is taken"))),
+            Outcome::Made(_) | Outcome::NotPlaced(..) | Outcome::Rejected(_) => {}
         }
     }
+    memory.succeeded(job);
+    Ok(())
 }
 
 /// When to look again though nothing has changed.
-fn next(plan: &Plan) -> Action {
-    match plan.look_again.map(std::time::Duration::try_from) {
-        Some(Ok(pause)) => Action::requeue(pause),
-        // A length of time that cannot be waited for is no time to look again at.
-        Some(Err(_)) | None => Action::await_change(),
-    }
+fn next(plan: &Plan, wait: Option<Duration>) -> Action {
+    // A length of time that cannot be waited for is no time to look again at.
+    let pause = plan.look_again.and_then(|pause| Duration::try_from(pause).ok());
+    pause.into_iter().chain(wait).min().map_or_else(Action::await_change, Action::requeue)
 }

@@ -20,6 +20,7 @@ use crate::cache::{self, MaybeJob};
 use crate::health;
 use crate::memory::Memory;
 use crate::reconcile::{Context, ReconcileError, reconcile};
+use crate::strays;
 
 /// How many CmdJobs are looked at side by side. Each takes a few calls; the API server's own fairness does the rest.
 const CONCURRENCY: u16 = 32;
@@ -55,6 +56,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, appro
     };
     let stop = shutdown()?;
     let approver = approver::run(client.clone(), approvals);
+    let strays = strays::run(client.clone(), caches.clone());
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory) });
 
     let work = applier(
@@ -71,7 +73,7 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, appro
     });
     info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
 
-    pin_mut!(work, health, approver);
+    pin_mut!(work, health, approver, strays);
     tokio::select! {
         // Cancel-safe: it ends only by itself, after a signal; if health fails first, what is dropped here is what a crash
         // would have dropped, and every step survives that.
@@ -81,6 +83,8 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, appro
         }
         // Cancel-safe: an approval is one write, and what was not approved is looked at again by the next start.
         () = &mut approver => Ok(()),
+        // Cancel-safe: a pod that was not let go is found again by the next start.
+        () = &mut strays => Ok(()),
         // Cancel-safe: a probe that gets no answer is asked again.
         result = &mut health => result,
     }

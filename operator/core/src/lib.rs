@@ -2,22 +2,29 @@
 //! time come in as arguments; steps and statuses come out as values.
 //!
 //! One reconcile goes through the modules in this order:
-//! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods and its node, [`attempts`] joins what is recorded with what is
-//! seen, [`mod@plan`] decides, [`pod`] builds what is to be created, [`status`] says what has become of it, and [`patch`] finds
-//! the smallest write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of
-//! nodes are approved.
+//! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
+//! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`place`] finds nodes for what is to start, [`pod`] builds
+//! it, [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
+//! write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of nodes are approved.
 
 pub mod attempts;
 pub mod backoff;
 pub mod csr;
+pub mod dependencies;
+pub mod indexes;
+pub mod judge;
+pub mod ledger;
 pub mod patch;
+pub mod place;
 pub mod plan;
 pub mod pod;
+pub mod pods;
 pub mod seen;
 pub mod status;
+mod survey;
 pub mod validate;
 mod words;
 
-pub use plan::{Plan, Step, plan};
-pub use seen::{NodeSeen, PodSeen, Seen, Sight};
+pub use plan::{Plan, Start, Step, plan};
+pub use seen::{Absence, Dependency, PodSeen, Seen, Sight};
 pub use validate::{Invalid, ValidJob, validate};

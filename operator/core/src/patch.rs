@@ -1,7 +1,7 @@
 //! The smallest write that turns one status into another.
 
 use serde_json::{Map, Value, json};
-use vk_cmd_crds::{CmdJobStatus, Reason, State};
+use vk_cmd_crds::{CmdJobStatus, ConditionType, Reason, State, labels};
 
 /// A JSON merge patch (RFC 7396) for the status subresource that turns `recorded` into `wanted`, or nothing if they are
 /// the same.
@@ -14,16 +14,59 @@ pub fn status(
     uid: &str,
     resource_version: Option<&str>,
 ) -> Result<Option<Value>, serde_json::Error> {
-    let (Value::Object(before), Value::Object(after)) =
-        (serde_json::to_value(recorded)?, serde_json::to_value(wanted)?)
-    else {
-        return Ok(None);
+    let (before, after) = (serde_json::to_value(recorded)?, serde_json::to_value(wanted)?);
+    Ok(difference(&before, &after)
+        .map(|status| json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })))
+}
+
+/// The merge patch that turns one value into another, if they differ. Inside objects too: what is gone there has to be said as
+/// well, or it stays.
+fn difference(before: &Value, after: &Value) -> Option<Value> {
+    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+        return (before != after).then(|| after.clone());
     };
-    let removed = before.keys().filter(|key| !after.contains_key(*key)).map(|key| (key.clone(), Value::Null));
-    let changed = after.iter().filter(|(key, value)| before.get(*key) != Some(*value));
-    let status: Map<String, Value> = changed.map(|(key, value)| (key.clone(), value.clone())).chain(removed).collect();
-    Ok((!status.is_empty())
-        .then(|| json!({ "metadata": { "uid": uid, "resourceVersion": resource_version }, "status": status })))
+    let removed = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = new.iter().filter_map(|(key, value)| {
+        let patch = match old.get(key) {
+            Some(known) => difference(known, value)?,
+            None => value.clone(),
+        };
+        Some((key.clone(), patch))
+    });
+    let patch: Map<String, Value> = changed.chain(removed).collect();
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}
+
+/// Whether a change of the status is written at once. What only tells how far the work is may wait a moment, for the next such
+/// change is often near: a short job then has one write instead of three.
+pub fn is_urgent(recorded: &CmdJobStatus, wanted: &CmdJobStatus) -> bool {
+    let conditions = |status: &CmdJobStatus| -> Vec<(String, String, String)> {
+        let all = status.conditions.iter().filter(|c| c.type_ != <&str>::from(ConditionType::Reconciling));
+        all.map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect()
+    };
+    let goes_on = matches!(wanted.state, Some(State::Pending | State::Running));
+    let ledger = |status: &CmdJobStatus| (status.ledger.tries.clone(), status.ledger.stopping.clone());
+    !goes_on
+        || conditions(recorded) != conditions(wanted)
+        || ledger(recorded) != ledger(wanted)
+        || recorded.nodes != wanted.nodes
+        || recorded.failed_indexes != wanted.failed_indexes
+}
+
+/// A JSON merge patch that adds our finalizer to those that an object has, if it is still that object in that version.
+pub fn hold(finalizers: &[String], uid: &str, resource_version: Option<&str>) -> Value {
+    let all: Vec<&str> = finalizers.iter().map(String::as_str).chain([labels::FINALIZER]).collect();
+    json!({ "metadata": { "uid": uid, "resourceVersion": resource_version, "finalizers": all } })
+}
+
+/// A JSON merge patch that takes our finalizer from those that an object has, if it is still that object in that version.
+pub fn release(finalizers: &[String], uid: &str, resource_version: Option<&str>) -> Value {
+    let others: Vec<&String> = finalizers.iter().filter(|finalizer| *finalizer != labels::FINALIZER).collect();
+    let mut patch = json!({ "metadata": { "uid": uid, "finalizers": others } });
+    if let (Some(version), Some(meta)) = (resource_version, patch.get_mut("metadata").and_then(Value::as_object_mut)) {
+        meta.insert("resourceVersion".to_owned(), json!(version));
+    }
+    patch
 }
 
 /// A JSON merge patch for the status of a CmdJob that does not fit its type, `why` being what does not. Nothing in it depends
@@ -43,11 +86,25 @@ pub fn unreadable(uid: &str, generation: Option<i64>, why: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vk_cmd_crds::Ledger;
 
     #[test]
     fn nothing_to_write_is_nothing() {
         let status_ = CmdJobStatus { exit_code: Some(5), ..CmdJobStatus::default() };
         assert_eq!(status(&status_, &status_, "u", Some("1")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_gone_inside_is_said_too() {
+        let with = |tries: &str, stopping: &str| CmdJobStatus {
+            ledger: Ledger { done: String::new(), tries: tries.into(), stopping: stopping.into() },
+            ..CmdJobStatus::default()
+        };
+        let said = |before: &CmdJobStatus, after: &CmdJobStatus| {
+            status(before, after, "u", None).unwrap().unwrap()["status"]["ledger"].clone()
+        };
+        assert_eq!(said(&with("", "0"), &with("0:1/0", "")), json!({"tries": "0:1/0", "stopping": null}));
+        assert_eq!(said(&with("0:1/0", ""), &with("", "")), json!(null));
     }
 
     #[test]

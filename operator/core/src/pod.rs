@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Container, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration, Volume, VolumeMount,
+    Container, EnvVar, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
@@ -16,31 +16,32 @@ const NAME_MAX: usize = 63;
 /// Where a command on the host starts that says nothing of it: a pod's container has a directory of its own there, and whoever
 /// submits a job expects the home directory, as with sbatch. A vk-node reads it so; an image has a directory of its own.
 const HOME: &str = "~";
-/// The completion index of every attempt until CmdJobs have several.
-pub const INDEX: u32 = 0;
-
 /// The name of the pod of an attempt: `<job>-<10 hex digits of the job's UID>-<index>-<attempt>`.
 ///
 /// The same decision always gives the same name, so the API server takes each attempt once, whatever the operator forgets.
-pub fn name(job: &ValidJob<'_>, attempt: u32) -> String {
-    let tail = format!("-{}-{INDEX}-{attempt}", job.short_uid);
+pub fn name(job: &ValidJob<'_>, index: u32, attempt: u32) -> String {
+    let tail = format!("-{}-{index}-{attempt}", job.short_uid);
     // A CmdJob's name may have dots; a DNS label may not. It begins with a letter or digit, and must not end in '-' here.
     let head: String =
         job.name.chars().map(|c| if c == '.' { '-' } else { c }).take(NAME_MAX.saturating_sub(tail.len())).collect();
     format!("{}{tail}", head.trim_end_matches('-'))
 }
 
-/// The pod of an attempt.
-pub fn build(job: &ValidJob<'_>, attempt: u32) -> Pod {
+/// The pod of an attempt, for this node.
+///
+/// It names the node itself, beside selecting it, so that no scheduler has to: who has chosen the node has seen all that a
+/// scheduler would look at, and each pod is spared a write and the time in a queue. The node has the last word as always.
+pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
     Pod {
         metadata: ObjectMeta {
             namespace: Some(job.namespace.to_owned()),
-            name: Some(name(job, attempt)),
-            labels: Some(labels_of(job, attempt)),
-            annotations: form(&job.run).map(|form| BTreeMap::from([(labels::SCRIPT.to_owned(), form.to_string())])),
+            name: Some(name(job, index, attempt)),
+            labels: Some(labels_of(job, index, attempt)),
+            annotations: annotations(job, index),
+            finalizers: Some(vec![labels::FINALIZER.to_owned()]),
             owner_references: Some(vec![OwnerReference {
                 api_version: format!("{}/{}", labels::GROUP, labels::VERSION),
-                kind: "CmdJob".to_owned(),
+                kind: labels::KIND.to_owned(),
                 name: job.name.to_owned(),
                 uid: job.uid.to_owned(),
                 controller: Some(true),
@@ -49,14 +50,16 @@ pub fn build(job: &ValidJob<'_>, attempt: u32) -> Pod {
             ..ObjectMeta::default()
         },
         spec: Some(PodSpec {
-            node_selector: Some(BTreeMap::from([(labels::HOSTNAME.to_owned(), job.target.to_string())])),
+            node_name: Some(node.to_owned()),
+            node_selector: Some(BTreeMap::from([(labels::HOSTNAME.to_owned(), node.to_owned())])),
+            active_deadline_seconds: job.walltime.map(|walltime| walltime.as_secs()),
             tolerations: Some(tolerations()),
             restart_policy: Some("Never".to_owned()),
             termination_grace_period_seconds: Some(job.grace_seconds),
             // A host process gets neither a token nor variables that it was not given by name.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            containers: vec![container(job)],
+            containers: vec![container(job, index)],
             volumes: list(job.volumes, |volume| Volume {
                 name: volume.name.clone(),
                 host_path: Some(HostPathVolumeSource { path: volume.host_path.path.clone(), type_: None }),
@@ -68,11 +71,19 @@ pub fn build(job: &ValidJob<'_>, attempt: u32) -> Pod {
     }
 }
 
-fn labels_of(job: &ValidJob<'_>, attempt: u32) -> BTreeMap<String, String> {
+/// The form of its script, and its index, as batch/v1 Job shows it.
+fn annotations(job: &ValidJob<'_>, index: u32) -> Option<BTreeMap<String, String>> {
+    let form = form(&job.run).map(|form| (labels::SCRIPT.to_owned(), form.to_string()));
+    let index = job.shows_indexes().then(|| (labels::COMPLETION_INDEX.to_owned(), index.to_string()));
+    let all: BTreeMap<String, String> = form.into_iter().chain(index).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+fn labels_of(job: &ValidJob<'_>, index: u32, attempt: u32) -> BTreeMap<String, String> {
     BTreeMap::from([
         (labels::JOB.to_owned(), job.name.to_owned()),
         (labels::JOB_UID.to_owned(), job.uid.to_owned()),
-        (labels::INDEX.to_owned(), INDEX.to_string()),
+        (labels::INDEX.to_owned(), index.to_string()),
         (labels::ATTEMPT.to_owned(), attempt.to_string()),
     ])
 }
@@ -99,7 +110,7 @@ fn tolerations() -> Vec<Toleration> {
     ]
 }
 
-fn container(job: &ValidJob<'_>) -> Container {
+fn container(job: &ValidJob<'_>, index: u32) -> Container {
     let (command, args) = match job.run {
         Run::Shell { shell, text } => (shell_command(shell, text), None),
         Run::Shebang { text } => (shell_command(DEFAULT_SHELL, text), None),
@@ -110,7 +121,7 @@ fn container(job: &ValidJob<'_>) -> Container {
         image: Some(job.image.unwrap_or(labels::HOST_IMAGE).to_owned()),
         command: Some(command),
         args,
-        env: (!job.env.is_empty()).then(|| job.env.to_vec()),
+        env: env(job, index),
         env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
         working_dir: job.working_dir.or_else(|| job.image.is_none().then_some(HOME)).map(str::to_owned),
         resources: job.resources.map(|resources| ResourceRequirements {
@@ -126,6 +137,17 @@ fn container(job: &ValidJob<'_>) -> Container {
         }),
         ..Container::default()
     }
+}
+
+/// The variables: the index first, so that the user's own of that name has the last word, as in batch/v1 Job.
+fn env(job: &ValidJob<'_>, index: u32) -> Option<Vec<EnvVar>> {
+    let index = job.shows_indexes().then(|| EnvVar {
+        name: labels::COMPLETION_INDEX_VARIABLE.to_owned(),
+        value: Some(index.to_string()),
+        value_from: None,
+    });
+    let all: Vec<EnvVar> = index.into_iter().chain(job.env.iter().cloned()).collect();
+    (!all.is_empty()).then_some(all)
 }
 
 /// A list of an object of Kubernetes: one without entries is left out.
@@ -171,7 +193,7 @@ mod tests {
             (&*dotted, &*format!("{}-x-1a2b3c4d5e-0-7", "b".repeat(45))),
         ] {
             let job = job(name, "script: echo");
-            let found = super::name(&validate(&job).unwrap(), 7);
+            let found = super::name(&validate(&job).unwrap(), 0, 7);
             assert_eq!(found, expected);
             assert!(found.len() <= NAME_MAX);
         }
@@ -180,7 +202,7 @@ mod tests {
     #[test]
     fn scripts_survive_the_expansion_of_dollars() {
         let job = job("hello", r#"script: "echo $$ $(date) $(HOME) $HOME \\$\n'\"ü""#);
-        let pod = build(&validate(&job).unwrap(), 0);
+        let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
         let command = pod.spec.unwrap().containers.remove(0).command.unwrap();
         assert_eq!(command[..2], ["/bin/sh", "-c"]);
         // Kubernetes' expansion: "$$" becomes "$", and no "$(" is left that is not preceded by a "$".
@@ -198,7 +220,7 @@ mod tests {
             ("command: [echo]", None),
         ] {
             let job = job("hello", spec);
-            let annotations = build(&validate(&job).unwrap(), 0).metadata.annotations;
+            let annotations = build(&validate(&job).unwrap(), 0, 0, "vk-a").metadata.annotations;
             let form = annotations.as_ref().and_then(|all| all.get(labels::SCRIPT)).map(String::as_str);
             assert_eq!(form, expected, "{spec}");
         }
@@ -212,7 +234,7 @@ mod tests {
             ("script: pwd, image: busybox", None),
         ] {
             let job = job("hello", spec);
-            let pod = build(&validate(&job).unwrap(), 0);
+            let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
             assert_eq!(pod.spec.unwrap().containers[0].working_dir.as_deref(), expected, "{spec}");
         }
     }
@@ -220,7 +242,7 @@ mod tests {
     #[test]
     fn the_whole_pod() {
         let job = job("hello", "command: [echo, $(A)], args: [b], env: [{name: A, value: x}], workingDir: /tmp");
-        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 3)).unwrap();
+        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 3, "vk-a")).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod.yaml"), "{yaml}");
     }
 
@@ -233,7 +255,7 @@ mod tests {
              volumes: [{name: data, hostPath: {path: /scratch/me}}], \
              volumeMounts: [{name: data, mountPath: /in, readOnly: true}, {name: data, mountPath: /out}]",
         );
-        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0)).unwrap();
+        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 0, "vk-a")).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod_with_image.yaml"), "{yaml}");
     }
 }

@@ -1,31 +1,58 @@
 //! What the operator sees of the world, reduced to what matters for deciding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Node, Pod, PodStatus};
-use vk_cmd_crds::{CmdJobStatus, labels};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
+};
+use vk_cmd_crds::labels;
 
 /// Everything seen that bears on one CmdJob.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// By number of the attempt: the pod of the name that this attempt's pod must have. An attempt without an entry was not
-    /// seen, which proves nothing.
-    pub pods: BTreeMap<u32, Sight>,
-    /// The target node.
-    pub node: NodeSeen,
+    /// Its pods, by index and attempt. A cache that is behind may lack some: making one of them again is refused by the API
+    /// server, for its name is taken.
+    pub pods: BTreeMap<(u32, u32), PodSeen>,
+    /// How it is with the nodes of these pods that are not as they should be.
+    pub nodes: BTreeMap<String, Absence>,
+    /// Of a job for every node: the nodes that its target means now, by name.
+    pub targets: BTreeSet<String>,
+    /// What has become of the jobs that it waits for.
+    pub after: BTreeMap<String, Dependency>,
 }
 
-/// What was seen under the name of one attempt's pod.
+/// How a node is missing that has pods of the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It is not heard from, since then: what it ran may run or not.
+    Silent(Option<Timestamp>),
+    /// There is no such node any more.
+    Gone,
+}
+
+/// What is known of a job that another one waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// There is none of that name.
+    Missing,
+    /// It is not finished.
+    Unfinished,
+    /// It waits, by way of others, for the one that waits for it.
+    Cycle,
+    /// It has succeeded.
+    Complete,
+    /// It has failed.
+    Failed,
+}
+
+/// What was seen under the name of a pod that was to be made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Sight {
     /// The job's own pod.
-    Ours(PodSeen),
+    Ours(Box<PodSeen>),
     /// A pod that does not belong to the job.
     Foreign,
-    /// No such pod, or one of another UID than the recorded one: said by the API server itself when it was asked, not by a
-    /// cache.
-    Gone,
 }
 
 /// A pod made for a CmdJob.
@@ -35,8 +62,18 @@ pub struct PodSeen {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// The index that it works on.
+    pub index: u32,
+    /// The number of the attempt at that index.
+    pub attempt: u32,
+    /// The node that it was sent to.
+    pub node: String,
     /// Whether it is being deleted. It is not gone before it is gone.
     pub deleting: bool,
+    /// Whether it stays until it has been counted ([`vk_cmd_crds::labels::FINALIZER`]).
+    pub held: bool,
+    /// Its conditions: types and statuses.
+    pub conditions: Vec<(String, String)>,
     /// How far its process is.
     pub life: Life,
 }
@@ -48,6 +85,8 @@ pub enum Life {
     Pending(Option<String>),
     /// Running, since then.
     Running(Option<Timestamp>),
+    /// Kubernetes has given it up, at that time, because its node is gone: nobody knows whether it runs.
+    Lost(Timestamp),
     /// Ended.
     Ended(End),
 }
@@ -78,32 +117,31 @@ pub enum EndKind {
     Succeeded,
     /// Any other way, or it never started.
     Failed,
+    /// The node had no room for it after all, and nothing was started.
+    Refused,
     /// Nobody knows.
     Unknown,
 }
 
-/// The target node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NodeSeen {
-    /// There is none of that name.
-    Missing,
-    /// It is not ready; what it says about that.
-    NotReady(Option<String>),
-    /// It takes no new pods (`spec.unschedulable`).
-    Cordoned,
-    /// It takes pods.
-    Ready,
-}
-
 impl PodSeen {
-    /// Reads a pod.
-    pub fn of(pod: &Pod) -> Self {
-        Self {
-            name: pod.metadata.name.clone().unwrap_or_default(),
-            uid: pod.metadata.uid.clone().unwrap_or_default(),
-            deleting: pod.metadata.deletion_timestamp.is_some(),
+    /// Reads a pod that belongs to a CmdJob; none if it does not say which attempt it is, so that it was made by somebody
+    /// else.
+    pub fn of(pod: &Pod) -> Option<Self> {
+        let meta = &pod.metadata;
+        let number = |label: &str| meta.labels.as_ref()?.get(label)?.parse().ok();
+        let finalizers = meta.finalizers.as_deref().unwrap_or_default();
+        let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        Some(Self {
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+            index: number(labels::INDEX)?,
+            attempt: number(labels::ATTEMPT)?,
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+            deleting: meta.deletion_timestamp.is_some(),
+            held: finalizers.iter().any(|finalizer| finalizer == labels::FINALIZER),
+            conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
             life: pod.status.as_ref().map_or(Life::Pending(None), life),
-        }
+        })
     }
 }
 
@@ -111,51 +149,33 @@ impl Sight {
     /// Reads a pod that has the name of an attempt of the job with this UID.
     pub fn of(pod: &Pod, job_uid: &str) -> Self {
         let owners = pod.metadata.owner_references.as_deref().unwrap_or_default();
-        if owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == job_uid) {
-            Self::Ours(PodSeen::of(pod))
-        } else {
-            Self::Foreign
-        }
+        let is_ours = owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == job_uid);
+        PodSeen::of(pod).filter(|_| is_ours).map_or(Self::Foreign, |pod| Self::Ours(Box::new(pod)))
     }
-}
-
-impl NodeSeen {
-    /// Reads a node, if there is one.
-    pub fn of(node: Option<&Node>) -> Self {
-        let Some(node) = node else { return Self::Missing };
-        let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        match conditions.iter().find(|condition| condition.type_ == "Ready") {
-            Some(ready) if ready.status == "True" => {
-                let cordoned = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
-                if cordoned { Self::Cordoned } else { Self::Ready }
-            }
-            Some(not) => Self::NotReady(not.message.clone().filter(|message| !message.is_empty())),
-            None => Self::NotReady(None),
-        }
-    }
-}
-
-/// The attempts whose pods must be asked for by name, because they are recorded as not ended and the cache does not show
-/// the pod that was recorded. A cache may be behind; only the API server's own answer proves that a pod is gone.
-pub fn unproven(recorded: &CmdJobStatus, cached: &BTreeMap<u32, Sight>) -> Vec<u32> {
-    let open = recorded.attempts.iter().filter(|attempt| !attempt.state.is_final());
-    open.filter_map(|attempt| {
-        let number = u32::try_from(attempt.attempt).ok()?;
-        let shown = matches!(cached.get(&number), Some(Sight::Ours(pod)) if pod.uid == attempt.pod_uid);
-        (!shown).then_some(number)
-    })
-    .collect()
 }
 
 fn life(status: &PodStatus) -> Life {
     let main = status.container_statuses.iter().flatten().find(|c| c.name == labels::MAIN_CONTAINER);
     let state = main.and_then(|main| main.state.as_ref());
+    // What the node says of the process is true whatever the phase is made to be.
+    let has_ended = state.is_some_and(|state| state.terminated.is_some());
     match status.phase.as_deref() {
+        Some("Failed") if !has_ended && let Some(since) = given_up(status) => Life::Lost(since),
         Some("Succeeded") => Life::Ended(end(status, state, EndKind::Succeeded)),
         Some("Failed") => Life::Ended(end(status, state, EndKind::Failed)),
         Some("Running") => Life::Running(started(state)),
         _ => Life::Pending(obstacle(status, main)),
     }
+}
+
+/// When Kubernetes gave the pod up because its node is gone. From its pod garbage collector (`podgc`), which puts pods of
+/// nodes that are no more into phase Failed, with this condition, and deletes them: none of that is news of the process.
+fn given_up(status: &PodStatus) -> Option<Timestamp> {
+    let is_it = |c: &&PodCondition| {
+        c.type_ == "DisruptionTarget" && c.status == "True" && c.reason.as_deref() == Some("DeletionByPodGC")
+    };
+    let condition = status.conditions.iter().flatten().find(is_it)?;
+    Some(condition.last_transition_time.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0))
 }
 
 fn started(state: Option<&ContainerState>) -> Option<Timestamp> {
@@ -169,7 +189,12 @@ fn end(status: &PodStatus, state: Option<&ContainerState>, kind: EndKind) -> End
         Some(terminated) => ended(terminated, kind),
         // No container ever ran: the node refused the pod, or somebody evicted it. Then the pod itself says why.
         None => End {
-            kind,
+            // What a kubelet says for which there is no room (`OutOfcpu`): it was not started, and may be elsewhere.
+            kind: if status.reason.as_deref().is_some_and(|reason| reason.starts_with("OutOf")) {
+                EndKind::Refused
+            } else {
+                kind
+            },
             exit_code: (kind == EndKind::Succeeded).then_some(0),
             signal: None,
             reason: status.reason.clone(),

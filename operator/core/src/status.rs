@@ -4,18 +4,18 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use vk_cmd_crds::{Attempt, AttemptState, CmdJobStatus, ConditionType, Reason, State};
 
-use crate::attempts::{self, whole_seconds};
-use crate::plan::{Plan, Verdict};
+use crate::attempts::{self, KEPT, whole_seconds};
+use crate::plan::{Plan, Tally, Verdict};
 use crate::seen::PodSeen;
-use crate::validate::{Invalid, ValidJob};
+use crate::validate::{Completions, Invalid, ValidJob};
 
-/// What has become of [`crate::Step::CreatePod`].
+/// What has become of one of a plan's starts.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Creation {
-    /// It was not among the steps.
-    NotAsked,
+pub enum Outcome {
     /// The pod is there, made now or before.
-    Made(PodSeen),
+    Made(Box<PodSeen>),
+    /// No node can take it now.
+    NotPlaced(Reason, String),
     /// A pod of that name is there and belongs to somebody else.
     NameTaken(String),
     /// The API server does not take it now (quota, policy, admission); what it said.
@@ -31,41 +31,62 @@ struct Say {
     message: String,
 }
 
-/// The status after a plan was carried out.
+/// The status after a plan was carried out, with what became of its starts.
 pub fn status(
     job: &ValidJob<'_>,
     recorded: &CmdJobStatus,
     plan: &Plan,
-    creation: &Creation,
+    outcomes: &[Outcome],
     now: Timestamp,
 ) -> CmdJobStatus {
     if plan.verdict == Verdict::Finished {
-        return CmdJobStatus { observed_generation: job.generation, ..recorded.clone() };
+        return CmdJobStatus { observed_generation: job.generation, terminating: 0, ..recorded.clone() };
     }
-    let mut attempts = plan.attempts.clone();
-    if let (Verdict::Starting(number), Creation::Made(pod)) = (&plan.verdict, creation) {
-        attempts.push(attempts::made(*number, pod, &job.target, now));
-    }
-    let say = say(&plan.verdict, creation, &attempts);
+    let made: Vec<&PodSeen> = outcomes
+        .iter()
+        .filter_map(|outcome| if let Outcome::Made(pod) = outcome { Some(&**pod) } else { None })
+        .collect();
+    let shown = with(&plan.attempts, &made);
+    let tally =
+        Tally { active: plan.tally.active.saturating_add(u32::try_from(made.len()).unwrap_or(u32::MAX)), ..plan.tally };
+    let say = say(job, plan, outcomes, &shown, tally);
     let now = Time(whole_seconds(now));
     let finished = matches!(say.state, State::Complete | State::Failed);
-    let ended = attempts.iter().rev().find(|a| a.state.is_final() && a.state != AttemptState::Stopped);
-    CmdJobStatus {
+    let ended = last_ended(&shown);
+    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    let mut status = CmdJobStatus {
         observed_generation: job.generation,
         state: Some(say.state),
         reason: Some(say.reason.to_string()),
         exit_code: ended.and_then(|attempt| attempt.exit_code),
         conditions: conditions(recorded, &plan.verdict, &say, job.generation, &now),
-        active: count(&attempts, |a| !a.state.is_final()),
-        ready: count(&attempts, |a| a.state == AttemptState::Running),
-        succeeded: count(&attempts, |a| a.state == AttemptState::Succeeded),
-        failed: i32::try_from(attempts::failures(recorded, &attempts)).unwrap_or(i32::MAX),
+        active: count(tally.active),
+        ready: count(tally.ready),
+        terminating: count(tally.terminating),
         start_time: plan.start_time.map(Time),
         completion_time: (say.state == State::Complete).then(|| now.clone()),
         duration: finished.then(|| ended.and_then(duration)).flatten(),
-        attempts: attempts::kept(&attempts),
+        attempts: shown,
+        nodes: plan.nodes.clone(),
         message: Some(say.message),
-    }
+        ..CmdJobStatus::default()
+    };
+    plan.counted.write(job, &mut status);
+    status
+}
+
+/// The shown attempts, with those whose pods have been made just now, as far as there is room for them.
+fn with(shown: &[Attempt], made: &[&PodSeen]) -> Vec<Attempt> {
+    let open = shown.iter().filter(|attempt| !attempt.state.is_final()).count();
+    let mut all = shown.to_vec();
+    all.extend(made.iter().take(KEPT.saturating_sub(open)).map(|pod| attempts::open(pod, None)));
+    all.sort_by_key(|attempt| (attempt.index, attempt.attempt));
+    all
+}
+
+fn last_ended(attempts: &[Attempt]) -> Option<&Attempt> {
+    let ended = attempts.iter().filter(|a| a.state.is_final() && a.state != AttemptState::Stopped);
+    ended.max_by_key(|attempt| (attempt.finished_at.clone(), attempt.index, attempt.attempt))
 }
 
 /// The status of a CmdJob that cannot be acted on as it is.
@@ -79,7 +100,7 @@ pub fn invalid(recorded: &CmdJobStatus, generation: Option<i64>, problems: &Inva
         observed_generation: generation,
         state: Some(say.state),
         reason: Some(say.reason.to_string()),
-        conditions: merge(recorded, wanted, &say, generation, &Time(whole_seconds(now))),
+        conditions: merge(recorded, wanted, (&say, None), generation, &Time(whole_seconds(now))),
         message: Some(say.message),
         ..recorded.clone()
     }
@@ -100,57 +121,95 @@ pub fn find(recorded: &CmdJobStatus, kind: ConditionType) -> Option<&Condition> 
     recorded.conditions.iter().find(|condition| condition.type_ == name)
 }
 
-fn say(verdict: &Verdict, creation: &Creation, attempts: &[Attempt]) -> Say {
+fn say(job: &ValidJob<'_>, plan: &Plan, outcomes: &[Outcome], shown: &[Attempt], tally: Tally) -> Say {
     let of = |state, reason, message: &str| Say { state, reason, message: message.to_owned() };
-    match verdict {
+    let leaving = |reason: Reason, message: &str| match &plan.unheard {
+        Some(unheard) => Say { state: State::Terminating, reason, message: format!("{message}; {unheard}") },
+        None => of(State::Terminating, reason, message),
+    };
+    match &plan.verdict {
         Verdict::Waiting(reason, message) => of(State::Waiting, *reason, message),
-        Verdict::Starting(_) => match creation {
-            Creation::Made(_) => active(attempts, None),
-            Creation::NameTaken(name) => {
-                let what = "exists that does not belong to this CmdJob: delete it";
-                of(State::Waiting, Reason::NameTaken, &format!("a pod {name} {what} (kubectl delete pod {name})"))
-            }
-            Creation::Refused(why) => of(
-                State::Waiting,
-                Reason::PodRefused,
-                &format!("the API server refuses the pod and is asked again: {why}"),
-            ),
-            Creation::Rejected(why) => {
-                of(State::Invalid, Reason::Invalid, &format!("no valid pod can be made from this CmdJob: {why}"))
-            }
-            Creation::NotAsked => of(State::Waiting, Reason::Recording, "the pod is about to be made"),
-        },
-        Verdict::Active(obstacle) => active(attempts, obstacle.as_deref()),
-        Verdict::Terminating(reason, message) | Verdict::Failing(reason, message) => {
-            of(State::Terminating, *reason, message)
-        }
+        Verdict::Active => active(job, plan, outcomes, shown, tally),
+        Verdict::Terminating(reason, message)
+        | Verdict::Failing(reason, message)
+        | Verdict::Succeeding(reason, message) => leaving(*reason, message),
         Verdict::Suspended => {
             of(State::Suspended, Reason::JobSuspended, "spec.suspend is true; set it to false to start the job")
         }
-        Verdict::Complete(message) => of(State::Complete, Reason::CompletionsReached, message),
+        Verdict::Complete(reason, message) => of(State::Complete, *reason, message),
         Verdict::Failed(reason, message) => of(State::Failed, *reason, message),
         // `status` has returned before.
         Verdict::Finished => of(State::Complete, Reason::CompletionsReached, ""),
     }
 }
 
-fn active(attempts: &[Attempt], obstacle: Option<&str>) -> Say {
-    let Some(alive) = attempts.iter().rev().find(|a| !a.state.is_final()) else {
-        // The pod was there already and has ended, too: what follows from that is decided at the next look.
-        let message = "the end of the last attempt is being written down".to_owned();
-        return Say { state: State::Waiting, reason: Reason::Recording, message };
+/// Pods are there, or should be.
+fn active(job: &ValidJob<'_>, plan: &Plan, outcomes: &[Outcome], shown: &[Attempt], tally: Tally) -> Say {
+    let missing = outcomes.iter().find_map(not_made);
+    if tally.active == 0 && tally.terminating == 0 {
+        return missing.unwrap_or_else(|| Say {
+            state: State::Waiting,
+            reason: Reason::Recording,
+            message: "what has ended is being written down".to_owned(),
+        });
+    }
+    let running = shown.iter().find(|attempt| attempt.state == AttemptState::Running);
+    let (state, reason) = match running {
+        Some(_) => (State::Running, Reason::ProcessRunning),
+        None => (State::Pending, Reason::PodPending),
     };
-    let Attempt { pod, node, .. } = alive;
-    let (state, reason, fact) = if alive.state == AttemptState::Running {
-        (State::Running, Reason::ProcessRunning, format!("the process runs on {node}"))
-    } else {
-        (State::Pending, Reason::PodPending, format!("pod {pod} is made; {node} has not started its process yet"))
+    let fact = match (running, shown.iter().find(|attempt| !attempt.state.is_final())) {
+        _ if job.completions != Completions::Of(1) => progress(plan, tally),
+        (Some(Attempt { node, .. }), _) => format!("the process runs on {node}"),
+        (None, Some(Attempt { pod, node, .. })) => {
+            format!("pod {pod} is made; {node} has not started its process yet")
+        }
+        (None, None) => progress(plan, tally),
     };
-    let message = match obstacle {
-        Some(obstacle) => format!("{fact}: {obstacle}"),
-        None => fact,
-    };
+    if let Some(unheard) = &plan.unheard {
+        return Say { state, reason: Reason::NodeUnreachable, message: unheard.clone() };
+    }
+    let more = plan.obstacle.clone().or_else(|| missing.map(|say| say.message));
+    let message = more.map_or_else(|| fact.clone(), |more| format!("{fact}: {more}"));
     Say { state, reason, message }
+}
+
+/// How far a job of several attempts is.
+fn progress(plan: &Plan, tally: Tally) -> String {
+    let counted = &plan.counted;
+    let parts = [
+        (counted.succeeded, "succeeded"),
+        (tally.active, "active"),
+        (tally.terminating, "being ended"),
+        (counted.failures, "failed"),
+    ];
+    let parts: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+    parts.join(", ")
+}
+
+/// Why a pod is not there.
+fn not_made(outcome: &Outcome) -> Option<Say> {
+    Some(match outcome {
+        Outcome::Made(_) => return None,
+        Outcome::NotPlaced(reason, why) => Say { state: State::Waiting, reason: *reason, message: why.clone() },
+        Outcome::NameTaken(name) => Say {
+            state: State::Waiting,
+            reason: Reason::NameTaken,
+            message: format!(
+                "a pod {name} exists that does not belong to this CmdJob: delete it (kubectl delete pod {name})"
+            ),
+        },
+        Outcome::Refused(why) => Say {
+            state: State::Waiting,
+            reason: Reason::PodRefused,
+            message: format!("the API server refuses the pod and is asked again: {why}"),
+        },
+        Outcome::Rejected(why) => Say {
+            state: State::Invalid,
+            reason: Reason::Invalid,
+            message: format!("no valid pod can be made from this CmdJob: {why}"),
+        },
+    })
 }
 
 /// How long an attempt ran, e.g. "1h 5m 3s".
@@ -158,10 +217,6 @@ fn duration(attempt: &Attempt) -> Option<String> {
     let (start, end) = (attempt.started_at.as_ref()?.0, attempt.finished_at.as_ref()?.0);
     let length = end.duration_since(start);
     (!length.is_negative()).then(|| format!("{length:#}"))
-}
-
-fn count(attempts: &[Attempt], which: impl Fn(&Attempt) -> bool) -> i32 {
-    i32::try_from(attempts.iter().filter(|attempt| which(attempt)).count()).unwrap_or(i32::MAX)
 }
 
 /// The conditions of a state. Of kstatus's two, each is there only while it is true.
@@ -181,15 +236,17 @@ fn conditions(
             vec![(ConditionType::Reconciling, true)]
         }
     };
-    let failing = matches!(verdict, Verdict::Failing(..));
-    if failing || (say.state == State::Failed && find(recorded, ConditionType::FailureTarget).is_some()) {
-        wanted.push((ConditionType::FailureTarget, true));
+    // As in Job: what was decided stays beside what has come of it.
+    match verdict {
+        Verdict::Failing(..) | Verdict::Failed(..) => wanted.push((ConditionType::FailureTarget, true)),
+        Verdict::Succeeding(..) | Verdict::Complete(..) => wanted.push((ConditionType::SuccessCriteriaMet, true)),
+        Verdict::Finished | Verdict::Waiting(..) | Verdict::Active | Verdict::Terminating(..) | Verdict::Suspended => {}
     }
     // As in Job: once suspended, the condition stays and turns false.
     if say.state != State::Suspended && find(recorded, ConditionType::Suspended).is_some() {
         wanted.push((ConditionType::Suspended, false));
     }
-    merge(recorded, wanted, say, generation, now)
+    merge(recorded, wanted, (say, verdict.decided()), generation, now)
 }
 
 /// Builds conditions. One that keeps its status keeps the time of its last transition, and if it is about something else
@@ -197,7 +254,7 @@ fn conditions(
 fn merge(
     recorded: &CmdJobStatus,
     wanted: Vec<(ConditionType, bool)>,
-    say: &Say,
+    (say, decided): (&Say, Option<(Reason, &str)>),
     generation: Option<i64>,
     now: &Time,
 ) -> Vec<Condition> {
@@ -205,6 +262,9 @@ fn merge(
         let before = find(recorded, kind).filter(|condition| (condition.status == "True") == yes);
         let (reason, message) = match (kind, yes) {
             (ConditionType::Suspended, false) => (Reason::JobResumed, "spec.suspend is false"),
+            (ConditionType::FailureTarget | ConditionType::SuccessCriteriaMet, _) => {
+                decided.unwrap_or((say.reason, &*say.message))
+            }
             _ => (say.reason, &*say.message),
         };
         Condition {

@@ -1,6 +1,10 @@
 //! How things are called in messages.
 
+use vk_cmd_crds::labels;
 use vk_cmd_crds::{Attempt, AttemptState};
+
+use crate::seen::PodSeen;
+use crate::validate::{Completions, Target, ValidJob};
 
 /// The name of a signal by its number on Linux (signal(7); the numbers are those of x86 and ARM).
 pub(crate) fn signal(number: i32) -> String {
@@ -33,9 +37,28 @@ pub(crate) fn signal(number: i32) -> String {
     name.to_owned()
 }
 
+/// Whether an attempt has failed.
+pub(crate) fn is_failure(attempt: &Attempt) -> bool {
+    matches!(attempt.state, AttemptState::Failed | AttemptState::Unknown)
+}
+
+/// Which attempt a pod is: "attempt 0 on vk-x", "attempt 0 at index 3 on vk-x".
+pub(crate) fn attempt(job: &ValidJob<'_>, pod: &PodSeen) -> String {
+    which(job, pod.index, pod.attempt, &pod.node)
+}
+
+fn which(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> String {
+    match job.completions {
+        Completions::Of(1) => format!("attempt {attempt} on {node}"),
+        Completions::Of(_) | Completions::Any | Completions::EveryNode => {
+            format!("attempt {attempt} at index {index} on {node}")
+        }
+    }
+}
+
 /// How an attempt ended, as a clause: "attempt 0 on vk-x ended with exit code 5".
-pub(crate) fn ending(attempt: &Attempt) -> String {
-    let Attempt { attempt: number, node, .. } = attempt;
+pub(crate) fn ending(job: &ValidJob<'_>, attempt: &Attempt) -> String {
+    let who = which(job, attempt.index.cast_unsigned(), attempt.attempt.cast_unsigned(), &attempt.node);
     let how = match (attempt.state, attempt.exit_code, attempt.signal.as_deref()) {
         (AttemptState::Unknown, _, _) => "ended in a way that nobody knows".to_owned(),
         (_, Some(code), Some(signal)) => format!("was killed by {signal} (exit code {code})"),
@@ -49,5 +72,28 @@ pub(crate) fn ending(attempt: &Attempt) -> String {
         (Some(word), None) | (None, Some(word)) => format!(" ({word})"),
         (None, None) => String::new(),
     };
-    format!("attempt {number} on {node} {how}{why}")
+    format!("{who} {how}{why}")
+}
+
+/// That no node is meant by a target.
+pub(crate) fn no_nodes(target: &Target<'_>) -> String {
+    match target {
+        Target::Node(node) => format!(
+            "no vk-cmd node has the name {node}: start it at the site with \"vk-node run --node-name {node}\"; if the name is \
+             wrong, make a new CmdJob with another spec.target.node (kubectl get nodes -l type=virtual-kubelet lists them)"
+        ),
+        Target::Fleet(fleet) => format!(
+            "no vk-cmd node belongs to the fleet {fleet}: start one with the label {}={fleet} (kubectl get nodes -L {} lists \
+             what there is)",
+            labels::FLEET,
+            labels::FLEET
+        ),
+        Target::Labels(wanted) => {
+            let wanted: Vec<String> = wanted.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            format!(
+                "no vk-cmd node has the labels {} (kubectl get nodes -l type=virtual-kubelet --show-labels lists what there is)",
+                wanted.join(",")
+            )
+        }
+    }
 }

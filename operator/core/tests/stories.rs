@@ -17,7 +17,8 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use vk_cmd_crds::CmdJobStatus;
-use vk_operator_core::{NodeSeen, Step};
+use vk_operator_core::Step;
+use vk_operator_core::place::NodeState;
 use world::{Crash, Eyes, World};
 
 /// A story in the making.
@@ -44,12 +45,20 @@ impl Story {
             let plan = self.world.look(Eyes::Open, Crash::Never);
             for step in plan.iter().flat_map(|plan| &plan.steps) {
                 let step = match step {
-                    Step::CreatePod { .. } if self.world.made.len() > made => "create the pod",
-                    Step::CreatePod { .. } => "create the pod, which is there already",
+                    Step::HoldJob => "hold the CmdJob",
                     Step::DeletePod { .. } => "delete the pod",
+                    Step::ReleasePod { .. } => "let the pod go",
                     Step::DeleteJob => "delete the CmdJob",
+                    Step::ReleaseJob => "let the CmdJob go",
                 };
                 writeln!(self.text, "    {step}").unwrap();
+            }
+            for name in &self.world.made[made..] {
+                writeln!(self.text, "    create the pod {name}").unwrap();
+            }
+            let wanted = plan.iter().map(|plan| plan.starts.len()).sum::<usize>();
+            if let Some(there) = wanted.checked_sub(self.world.made.len() - made).filter(|n| *n > 0) {
+                writeln!(self.text, "    want {there} more, which cannot be made or are there already").unwrap();
             }
             if self.world.writes == writes {
                 if let Some(pause) = plan.and_then(|plan| plan.look_again) {
@@ -78,11 +87,24 @@ impl Story {
         let counts = [
             ("active", status.active),
             ("ready", status.ready),
+            ("terminating", status.terminating),
             ("succeeded", status.succeeded),
             ("failed", status.failed),
         ];
         let counts: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{what} {n}")).collect();
         writeln!(self.text, "        {}; {}", conditions.join(" "), counts.join(", ")).unwrap();
+        let ledger = [
+            ("completed", status.completed_indexes.unwrap_or_default()),
+            ("failed", status.failed_indexes.unwrap_or_default()),
+            ("done", status.ledger.done),
+            ("tries", status.ledger.tries),
+            ("stopping", status.ledger.stopping),
+        ];
+        let ledger: Vec<_> =
+            ledger.iter().filter(|(_, set)| !set.is_empty()).map(|(what, set)| format!("{what} {set}")).collect();
+        if !ledger.is_empty() {
+            writeln!(self.text, "        {}", ledger.join("; ")).unwrap();
+        }
         for attempt in &status.attempts {
             writeln!(
                 self.text,
@@ -161,10 +183,12 @@ fn is_tried_again_with_pauses() {
 #[test]
 fn waits_for_its_node() {
     Story::new(SCRIPT)
-        .then("created; there is no such node", |w| w.node = NodeSeen::Missing)
-        .then("the node registers, not ready yet", |w| w.node = NodeSeen::NotReady(Some("starting".into())))
-        .then("the node is cordoned", |w| w.node = NodeSeen::Cordoned)
-        .then("the node is ready", |w| w.node = NodeSeen::Ready)
+        .then("created; there is no such node", |w| w.node(None))
+        .then("the node registers, not ready yet", |w| {
+            w.node(Some(NodeState::NotReady { why: Some("starting".into()), since: None }))
+        })
+        .then("the node is cordoned", |w| w.node(Some(NodeState::Cordoned)))
+        .then("the node is ready", |w| w.node(Some(NodeState::Ready)))
         .is("waits_for_its_node");
 }
 
@@ -214,7 +238,7 @@ fn runs_into_its_deadline() {
 #[test]
 fn runs_into_its_deadline_while_waiting() {
     Story::new("  script: sleep 1000\n  activeDeadlineSeconds: 60\n")
-        .then("created; there is no such node", |w| w.node = NodeSeen::Missing)
+        .then("created; there is no such node", |w| w.node(None))
         .then("a minute later", |w| w.pass(60))
         .is("runs_into_its_deadline_while_waiting");
 }
@@ -269,10 +293,8 @@ fn is_deleted_when_its_time_is_over() {
 fn is_being_deleted() {
     Story::new(SCRIPT)
         .then("created", nothing)
-        .then("deleted, with its pods first", |w| {
-            let now = w.now;
-            w.edit(|job| job.metadata.deletion_timestamp = Some(now.into()));
-        })
+        .then("deleted", World::delete_job)
+        .then("the node has ended the process", World::node_ends_and_lets_go)
         .is("is_being_deleted");
 }
 
@@ -322,4 +344,116 @@ fn is_not_valid() {
     Story::new("  command: [echo, \"a\\0b\"]\n  env: [{name: \"A=B\"}]\n  workingDir: here\n  backoffLimit: -1\n")
         .then("created (before the API server had rules)", nothing)
         .is("is_not_valid");
+}
+
+const MANY: &str = "  script: exit $JOB_COMPLETION_INDEX\n  completions: 4\n  parallelism: 2\n";
+
+/// The processes of some indexes end.
+fn ends(ends: &'static [(u32, i32)]) -> impl FnOnce(&mut World) {
+    move |w| {
+        w.node_starts();
+        for (index, code) in ends {
+            w.index_ends(*index, *code);
+        }
+    }
+}
+
+#[test]
+fn several_at_a_time() {
+    Story::new(MANY)
+        .then("created", nothing)
+        .then("one ends with 0", ends(&[(1, 0)]))
+        .then("and two more", ends(&[(0, 0), (2, 0)]))
+        .then("fewer are wanted", |w| w.edit(|job| job.spec.parallelism = Some(0)))
+        .then("the node has ended it", World::node_ends_and_lets_go)
+        .then("more again", |w| w.edit(|job| job.spec.parallelism = Some(3)))
+        .then("the last one ends with 0", ends(&[(3, 0)]))
+        .is("several_at_a_time");
+}
+
+#[test]
+fn each_index_fails_alone() {
+    Story::new(&format!("{MANY}  completionMode: Indexed\n  backoffLimitPerIndex: 1\n"))
+        .then("created", nothing)
+        .then("0 succeeds, 1 fails", ends(&[(0, 0), (1, 1)]))
+        .then("2 and 3 succeed; 10 s later", |w| {
+            ends(&[(2, 0), (3, 0)])(w);
+            w.pass(10);
+        })
+        .then("1 fails again", ends(&[(1, 1)]))
+        .is("each_index_fails_alone");
+}
+
+#[test]
+fn too_many_indexes_fail() {
+    Story::new(&format!("{MANY}  completionMode: Indexed\n  backoffLimitPerIndex: 0\n  maxFailedIndexes: 0\n"))
+        .then("created", nothing)
+        .then("1 fails, 0 runs", ends(&[(1, 1)]))
+        .then("the node has ended it", World::node_ends_and_lets_go)
+        .is("too_many_indexes_fail");
+}
+
+#[test]
+fn enough_indexes_have_succeeded() {
+    Story::new(&format!("{MANY}  completionMode: Indexed\n  successPolicy: {{rules: [{{succeededIndexes: '1-3', succeededCount: 1}}]}}\n"))
+        .then("created", nothing)
+        .then("1 succeeds, 0 runs", ends(&[(1, 0)]))
+        .then("the node has ended it", World::node_ends_and_lets_go)
+        .is("enough_indexes_have_succeeded");
+}
+
+#[test]
+fn a_policy_fails_the_job() {
+    Story::new(
+        "  script: x\n  backoffLimit: 6\n  podFailurePolicy:\n    rules:\n    - {action: Ignore, onPodConditions: [{type: DisruptionTarget}]}\n    \
+         - {action: FailJob, onExitCodes: {operator: In, values: [42]}}\n",
+    )
+    .then("created", nothing)
+    .then("disrupted", |w| w.disrupted(137))
+    .then("10 s later", |w| w.pass(10))
+    .then("ends with 42", ends(&[(0, 42)]))
+    .is("a_policy_fails_the_job");
+}
+
+#[test]
+fn the_first_success_is_enough() {
+    Story::new("  script: x\n  parallelism: 2\n")
+        .then("created", nothing)
+        .then("one succeeds", ends(&[(1, 0)]))
+        .then("the other one fails", ends(&[(0, 1)]))
+        .is("the_first_success_is_enough");
+}
+
+#[test]
+fn its_node_goes_and_comes_back() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("the node is not heard from", |w| {
+            let since = Some(w.now);
+            w.node(Some(NodeState::NotReady { why: None, since }));
+        })
+        .then("and is deleted; Kubernetes gives the pod up", |w| {
+            w.node(None);
+            w.given_up();
+        })
+        .then("five minutes later it is back and tells the end", |w| {
+            w.pass(300);
+            w.node(Some(NodeState::Ready));
+            w.tells(7);
+        })
+        .is("its_node_goes_and_comes_back");
+}
+
+#[test]
+fn its_node_goes_for_ever() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("its node is deleted; Kubernetes gives the pod up", |w| {
+            w.node(None);
+            w.given_up();
+        })
+        .then("ten minutes later", |w| w.pass(600))
+        .is("its_node_goes_for_ever");
 }

@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
-    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus, Pod, PodStatus,
+    ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use vk_cmd_crds::{CmdJob, CmdJobStatus};
-use vk_operator_core::status::{self, Creation};
-use vk_operator_core::{NodeSeen, Plan, PodSeen, Seen, Sight, Step, attempts, patch, plan, pod, seen, validate};
+use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
+use vk_operator_core::place::{self, NodeSeen, NodeState, Nodes};
+use vk_operator_core::seen::Life;
+use vk_operator_core::status::{self, Outcome};
+use vk_operator_core::{Absence, Plan, PodSeen, Seen, Sight, Start, Step, patch, plan, pod, validate};
 
 /// Where the operator is stopped in the middle of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,10 +30,8 @@ pub enum Crash {
 pub enum Eyes {
     /// A cache that is up to date.
     Open,
-    /// A cache that has not heard of any pod yet; what is recorded is asked for by name, as it should be.
+    /// A cache that has not heard of any pod yet.
     Behind,
-    /// The same, and nobody asks: nothing must follow from that.
-    Shut,
 }
 
 /// The world.
@@ -43,12 +43,12 @@ pub struct World {
     pub job: Option<CmdJob>,
     /// Its pods as the API server has them, by name.
     pub pods: BTreeMap<String, Pod>,
-    /// The node.
-    pub node: NodeSeen,
+    /// The nodes.
+    pub nodes: Nodes,
     /// The names of all pods ever made.
     pub made: Vec<String>,
-    /// Exit codes of processes that have ended by themselves.
-    pub exits: Vec<i32>,
+    /// Of the processes that have ended by themselves: index and exit code.
+    pub exits: Vec<(u32, i32)>,
     /// How many writes of the status there were.
     pub writes: u32,
     next_uid: u32,
@@ -65,7 +65,7 @@ impl World {
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
             job: Some(serde_yaml_ng::from_str(&yaml).unwrap()),
             pods: BTreeMap::new(),
-            node: NodeSeen::Ready,
+            nodes: Nodes::from([("vk-a".to_owned(), NodeSeen { labels: BTreeMap::new(), state: NodeState::Ready })]),
             made: Vec::new(),
             exits: Vec::new(),
             writes: 0,
@@ -76,6 +76,18 @@ impl World {
     /// Lets time pass.
     pub fn pass(&mut self, seconds: i64) {
         self.now = self.now.checked_add(SignedDuration::from_secs(seconds)).unwrap();
+    }
+
+    /// How the node vk-a is; none: it is not there.
+    pub fn node(&mut self, state: Option<NodeState>) {
+        match state {
+            Some(state) => {
+                self.nodes.insert("vk-a".to_owned(), NodeSeen { labels: BTreeMap::new(), state });
+            }
+            None => {
+                self.nodes.remove("vk-a");
+            }
+        }
     }
 
     /// Changes the spec.
@@ -92,17 +104,19 @@ impl World {
     }
 
     /// What is seen.
-    fn observe(&self, job: &validate::ValidJob<'_>, recorded: &CmdJobStatus, eyes: Eyes) -> Seen {
-        let names =
-            recorded.attempts.iter().map(|a| a.attempt.cast_unsigned()).chain([attempts::next_number(recorded)]);
-        let sight = |number| self.pods.get(&pod::name(job, number)).map(|pod| Sight::of(pod, job.uid));
-        let mut pods: BTreeMap<u32, Sight> =
-            names.filter(|_| eyes == Eyes::Open).filter_map(|n| Some((n, sight(n)?))).collect();
-        let unproven = seen::unproven(recorded, &pods);
-        for number in unproven.into_iter().filter(|_| eyes != Eyes::Shut) {
-            pods.insert(number, sight(number).unwrap_or(Sight::Gone));
-        }
-        Seen { pods, node: self.node.clone() }
+    fn observe(&self, job: &validate::ValidJob<'_>, eyes: Eyes) -> Seen {
+        let ours = |pod: &Pod| match Sight::of(pod, job.uid) {
+            Sight::Ours(pod) => Some(((pod.index, pod.attempt), *pod)),
+            Sight::Foreign => None,
+        };
+        let pods: BTreeMap<_, _> = self.pods.values().filter(|_| eyes == Eyes::Open).filter_map(ours).collect();
+        let absent = |name: &str| match self.nodes.get(name).map(|node| &node.state) {
+            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
+            Some(_) => None,
+            None => Some(Absence::Gone),
+        };
+        let nodes = pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
+        Seen { pods, nodes, targets: place::targets(&job.target, &self.nodes), after: BTreeMap::new() }
     }
 
     /// One look of the operator, with the plan that it made. None if there is no CmdJob or it is not valid.
@@ -116,17 +130,27 @@ impl World {
                 return None;
             }
         };
-        let plan = plan(&valid, &recorded, &self.observe(&valid, &recorded, eyes), self.now);
-        let mut creation = Creation::NotAsked;
+        let plan = plan(&valid, &recorded, &self.observe(&valid, eyes), self.now);
         for step in &plan.steps {
             match step {
-                Step::CreatePod { pod, .. } => creation = self.create(pod, valid.uid),
+                Step::HoldJob => self.hold(),
                 Step::DeletePod { name, uid } => self.delete_pod(name, uid),
-                Step::DeleteJob => self.job = None,
+                Step::ReleasePod { name, .. } => self.release_pod(name),
+                Step::DeleteJob => self.delete_job(),
+                Step::ReleaseJob => self.release_job(),
             }
         }
+        let made = |start: &Start| match place::place(&valid, start, &self.nodes, &BTreeMap::new()) {
+            Ok(node) => Ok(pod::build(&valid, start.index, start.attempt, &node)),
+            Err((reason, why)) => Err(Outcome::NotPlaced(reason, why)),
+        };
+        let made: Vec<_> = plan.starts.iter().map(made).collect();
+        let outcomes: Vec<Outcome> = made
+            .into_iter()
+            .map(|made| made.map_or_else(|outcome| outcome, |pod| self.create(&pod, valid.uid)))
+            .collect();
         if crash == Crash::Never {
-            self.write(&recorded, status::status(&valid, &recorded, &plan, &creation, self.now));
+            self.write(&recorded, status::status(&valid, &recorded, &plan, &outcomes, self.now));
         }
         Some(plan)
     }
@@ -136,7 +160,9 @@ impl World {
         for _ in 0..20 {
             let writes = self.writes;
             let plan = self.look(Eyes::Open, Crash::Never);
+            let made = self.made.len();
             let idle = self.writes == writes && plan.as_ref().is_none_or(|plan| plan.steps.is_empty());
+            let idle = idle && self.made.len() == made;
             if idle || self.job.is_none() {
                 return plan.and_then(|plan| plan.look_again);
             }
@@ -146,19 +172,21 @@ impl World {
 
     fn write(&mut self, recorded: &CmdJobStatus, wanted: CmdJobStatus) {
         let Some(job) = &mut self.job else { return };
-        if patch::status(recorded, &wanted, "", None).unwrap().is_some() {
+        if let Some(patch) = patch::status(recorded, &wanted, "", None).unwrap() {
             self.writes += 1;
-            // Through JSON, as by the API server: times lose their fractions.
-            job.status = Some(serde_json::from_value(serde_json::to_value(wanted).unwrap()).unwrap());
+            // As by the API server: the patch is all that it is told, and times lose their fractions.
+            let mut stored = serde_json::to_value(job.status.take().unwrap_or_default()).unwrap();
+            merge(&mut stored, &patch["status"]);
+            job.status = Some(serde_json::from_value(stored).unwrap());
         }
     }
 
-    fn create(&mut self, pod: &Pod, job_uid: &str) -> Creation {
+    fn create(&mut self, pod: &Pod, job_uid: &str) -> Outcome {
         let name = pod.metadata.name.clone().unwrap();
         if let Some(there) = self.pods.get(&name) {
             return match Sight::of(there, job_uid) {
-                Sight::Ours(pod) => Creation::Made(pod),
-                Sight::Foreign | Sight::Gone => Creation::NameTaken(name),
+                Sight::Ours(pod) => Outcome::Made(pod),
+                Sight::Foreign => Outcome::NameTaken(name),
             };
         }
         let mut pod = pod.clone();
@@ -166,9 +194,15 @@ impl World {
         self.next_uid += 1;
         pod.status = Some(PodStatus { phase: Some("Pending".into()), ..PodStatus::default() });
         self.made.push(name.clone());
-        let seen = PodSeen::of(&pod);
+        let seen = PodSeen::of(&pod).unwrap();
         self.pods.insert(name, pod);
-        Creation::Made(seen)
+        Outcome::Made(Box::new(seen))
+    }
+
+    fn hold(&mut self) {
+        if let Some(job) = &mut self.job {
+            job.metadata.finalizers = Some(vec![labels::FINALIZER.to_owned()]);
+        }
     }
 
     fn delete_pod(&mut self, name: &str, uid: &str) {
@@ -176,6 +210,45 @@ impl World {
         if let Some(pod) = self.pods.get_mut(name).filter(|pod| pod.metadata.uid.as_deref() == Some(uid)) {
             pod.metadata.deletion_timestamp.get_or_insert(Time(now));
         }
+    }
+
+    fn release_pod(&mut self, name: &str) {
+        if let Some(pod) = self.pods.get_mut(name) {
+            pod.metadata.finalizers = None;
+        }
+        self.sweep();
+    }
+
+    /// The API server is told to delete the CmdJob.
+    pub fn delete_job(&mut self) {
+        let now = self.now;
+        if let Some(job) = &mut self.job {
+            job.metadata.deletion_timestamp.get_or_insert(now.into());
+            if job.metadata.finalizers.is_none() {
+                self.job = None;
+            }
+        }
+    }
+
+    fn release_job(&mut self) {
+        // The API server itself is asked before: a cache may be behind.
+        if self.pods.values().any(|pod| pod.metadata.finalizers.is_some()) {
+            return;
+        }
+        if self.job.take().is_some() {
+            // The garbage collector.
+            self.delete_pods();
+            self.sweep();
+        }
+    }
+
+    /// The API server removes what is deleted, let go by its node, and held by nobody.
+    fn sweep(&mut self) {
+        let stays = |pod: &Pod| {
+            let let_go = pod.metadata.deletion_grace_period_seconds == Some(0) || is_over(pod);
+            pod.metadata.deletion_timestamp.is_none() || !let_go || pod.metadata.finalizers.is_some()
+        };
+        self.pods.retain(|_, pod| stays(pod));
     }
 
     /// Somebody deletes every pod (gracefully).
@@ -188,8 +261,7 @@ impl World {
 
     /// The pods with a process, or with one to come.
     pub fn alive(&self) -> BTreeSet<String> {
-        let ended = |pod: &Pod| matches!(PodSeen::of(pod).life, seen::Life::Ended(_));
-        self.pods.iter().filter(|(_, pod)| !ended(pod)).map(|(name, _)| name.clone()).collect()
+        self.pods.iter().filter(|(_, pod)| !is_over(pod)).map(|(name, _)| name.clone()).collect()
     }
 
     /// The node starts what is to be started.
@@ -214,27 +286,103 @@ impl World {
         let now = Time(self.now);
         for name in self.alive() {
             let pod = self.pods.get_mut(&name).unwrap();
-            if matches!(PodSeen::of(pod).life, seen::Life::Running(_)) {
+            let seen = PodSeen::of(pod).unwrap();
+            if matches!(seen.life, Life::Running(_)) {
                 end(pod, exit_code, signal, reason, &now);
-                self.exits.push(exit_code);
+                self.exits.push((seen.index, exit_code));
             }
+        }
+    }
+
+    /// The process of one index ends.
+    pub fn index_ends(&mut self, index: u32, exit_code: i32) {
+        let now = Time(self.now);
+        let runs = |pod: &Pod| {
+            let seen = PodSeen::of(pod).unwrap();
+            seen.index == index && matches!(seen.life, Life::Running(_))
+        };
+        for pod in self.pods.values_mut().filter(|pod| runs(pod)) {
+            end(pod, exit_code, None, if exit_code == 0 { "Completed" } else { "Error" }, &now);
+            self.exits.push((index, exit_code));
+        }
+    }
+
+    /// The processes are ended by a disruption.
+    pub fn disrupted(&mut self, exit_code: i32) {
+        self.node_starts();
+        self.process_ends(exit_code);
+        self.condition("DisruptionTarget", "PreemptionByScheduler");
+    }
+
+    /// Kubernetes gives up the pods of a node that is gone, as its pod garbage collector does.
+    pub fn given_up(&mut self) {
+        for pod in self.pods.values_mut() {
+            pod.status.as_mut().unwrap().phase = Some("Failed".into());
+        }
+        self.condition("DisruptionTarget", "DeletionByPodGC");
+        self.delete_pods();
+    }
+
+    /// The node tells how processes ended whose pods had been given up.
+    pub fn tells(&mut self, exit_code: i32) {
+        let now = Time(self.now);
+        self.pods.values_mut().for_each(|pod| end(pod, exit_code, None, "Error", &now));
+    }
+
+    fn condition(&mut self, kind: &str, reason: &str) {
+        let condition = PodCondition {
+            type_: kind.into(),
+            status: "True".into(),
+            reason: Some(reason.into()),
+            last_transition_time: Some(Time(self.now)),
+            ..PodCondition::default()
+        };
+        for pod in self.pods.values_mut() {
+            pod.status.as_mut().unwrap().conditions.get_or_insert_default().push(condition.clone());
         }
     }
 
     /// The node ends what is to be ended, and lets go of the pods that are being deleted.
     pub fn node_ends_and_lets_go(&mut self) {
-        self.pods.retain(|_, pod| pod.metadata.deletion_timestamp.is_none());
+        self.node_ends();
+        for pod in self.pods.values_mut().filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            pod.metadata.deletion_grace_period_seconds = Some(0);
+        }
+        self.sweep();
     }
 
     /// The node ends what is to be ended, with TERM; the pod objects are still there.
     pub fn node_ends(&mut self) {
         let now = Time(self.now);
         for pod in self.pods.values_mut().filter(|pod| pod.metadata.deletion_timestamp.is_some()) {
-            if !matches!(PodSeen::of(pod).life, seen::Life::Ended(_)) {
+            if !is_over(pod) {
                 end(pod, 143, Some(15), "Error", &now);
             }
         }
     }
+}
+
+/// RFC 7396.
+fn merge(into: &mut serde_json::Value, patch: &serde_json::Value) {
+    let serde_json::Value::Object(changes) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = serde_json::json!({});
+    }
+    let fields = into.as_object_mut().unwrap();
+    for (key, change) in changes {
+        if change.is_null() {
+            fields.remove(key);
+        } else {
+            merge(fields.entry(key.clone()).or_insert(serde_json::Value::Null), change);
+        }
+    }
+}
+
+fn is_over(pod: &Pod) -> bool {
+    matches!(PodSeen::of(pod).unwrap().life, Life::Ended(_))
 }
 
 fn end(pod: &mut Pod, exit_code: i32, signal: Option<i32>, reason: &str, now: &Time) {
@@ -255,8 +403,14 @@ fn end(pod: &mut Pod, exit_code: i32, signal: Option<i32>, reason: &str, now: &T
 }
 
 fn set(pod: &mut Pod, phase: &str, state: ContainerState) {
+    let ready = PodCondition {
+        type_: "Ready".into(),
+        status: if phase == "Running" { "True" } else { "False" }.into(),
+        ..PodCondition::default()
+    };
     pod.status = Some(PodStatus {
         phase: Some(phase.to_owned()),
+        conditions: Some(vec![ready]),
         container_statuses: Some(vec![ContainerStatus {
             name: "main".into(),
             state: Some(state),

@@ -3,12 +3,17 @@
 //! The API server has checked most of it already (the CEL rules in `crds`). What is left is what CEL cannot see, and
 //! objects that were stored before a rule existed.
 
-use std::fmt;
+mod goal;
+mod problem;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
-use vk_cmd_crds::{CmdJob, NameError, NodeName, Resources, Volume, VolumeMount};
+use vk_cmd_crds::labels;
+use vk_cmd_crds::{After, CmdJob, OnUnknown, PodFailurePolicy, Resources, Volume, VolumeMount};
+
+pub use self::goal::{Completions, SuccessRule, Target};
+pub use self::problem::{Invalid, Problem};
 
 /// How many hexadecimal digits of a CmdJob's UID go into the names of its pods.
 pub const UID_DIGITS: usize = 10;
@@ -28,8 +33,12 @@ pub struct ValidJob<'a> {
     pub generation: Option<i64>,
     /// Whether the object is being deleted.
     pub deleting: bool,
-    /// The node to run on.
-    pub target: NodeName,
+    /// Whether the object has our finalizer.
+    pub held: bool,
+    /// All finalizers of the object.
+    pub finalizers: &'a [String],
+    /// Where to run.
+    pub target: Target<'a>,
     /// What to run.
     pub run: Run<'a>,
     /// Environment variables.
@@ -46,8 +55,30 @@ pub struct ValidJob<'a> {
     pub volumes: &'a [Volume],
     /// Where the image sees them.
     pub volume_mounts: &'a [VolumeMount],
+    /// How many successes are asked for.
+    pub completions: Completions,
+    /// How many attempts may be alive at a time.
+    pub parallelism: u32,
+    /// Whether each success has an index of its own that the user knows.
+    pub indexed: bool,
     /// How many failed attempts are followed by another one.
     pub backoff_limit: u32,
+    /// The same for each index, which then fails alone.
+    pub backoff_limit_per_index: Option<u32>,
+    /// With more failed indexes than this the job fails at once.
+    pub max_failed_indexes: Option<u32>,
+    /// What is done about failed attempts, by how they failed.
+    pub pod_failure_policy: Option<&'a PodFailurePolicy>,
+    /// When the job has succeeded though not every index has; none: when every one has.
+    pub success_policy: Vec<SuccessRule>,
+    /// What an unknown end means.
+    pub on_unknown: OnUnknown,
+    /// The longest that one attempt may take.
+    pub walltime: Option<SignedDuration>,
+    /// The jobs that it waits for.
+    pub after: &'a [After],
+    /// Which of two jobs of a namespace comes first: the one of the higher number.
+    pub priority: i32,
     /// How long the job may be active.
     pub deadline: Option<SignedDuration>,
     /// How long after its end it is deleted.
@@ -56,6 +87,13 @@ pub struct ValidJob<'a> {
     pub suspend: bool,
     /// The time between TERM and KILL, in seconds.
     pub grace_seconds: i64,
+}
+
+impl ValidJob<'_> {
+    /// Whether the status shows which indexes have succeeded.
+    pub fn shows_indexes(&self) -> bool {
+        self.indexed || self.completions == Completions::EveryNode
+    }
 }
 
 /// What to run.
@@ -82,81 +120,6 @@ pub enum Run<'a> {
     },
 }
 
-/// Everything that is wrong with a CmdJob; never empty.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Invalid(pub Vec<Problem>);
-
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.0.iter().enumerate() {
-            write!(f, "{}{problem}", if n == 0 { "" } else { "; " })?;
-        }
-        Ok(())
-    }
-}
-
-/// One thing that is wrong with a CmdJob.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Problem {
-    /// The object did not come from an API server.
-    #[error("metadata.{0} is missing: this object is not from an API server")]
-    Metadata(&'static str),
-    /// The UID is not a UUID.
-    #[error("metadata.uid {0:?} has fewer than {UID_DIGITS} hexadecimal digits")]
-    Uid(String),
-    /// No target.
-    #[error("spec.target is empty: name the node to run on, e.g. target: {{node: vk-perlmutter-01}}")]
-    NoTarget,
-    /// A target that is not a vk-node.
-    #[error("spec.target.node: {0}")]
-    Node(NameError),
-    /// Neither script nor command.
-    #[error("spec has nothing to run: set script or command")]
-    NothingToRun,
-    /// Both script and command.
-    #[error("spec has both script and command: set one of them")]
-    ScriptAndCommand,
-    /// Args without a command.
-    #[error("spec.args belong to spec.command: set it, or write the arguments into the script")]
-    ArgsWithoutCommand,
-    /// A shell for a command.
-    #[error("spec.shell belongs to spec.script: a command is run without a shell")]
-    ShellWithCommand,
-    /// A text that must not be empty is.
-    #[error("{0} is empty")]
-    Empty(&'static str),
-    /// A path that is not absolute.
-    #[error("{field} {path:?} is not an absolute path: it must begin with /")]
-    NotAbsolute {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        path: String,
-    },
-    /// A NUL character, which no argument of execve can hold.
-    #[error("{0} contains a NUL character, which no program can be given: take it out")]
-    Nul(String),
-    /// The name of an environment variable.
-    #[error("spec.env: {0:?} is no name of an environment variable: use printable ASCII characters other than '='")]
-    EnvName(String),
-    /// A mount without an image.
-    #[error("spec.volumeMounts belong to spec.image: a command on the host sees the host's files where they are")]
-    MountWithoutImage,
-    /// A mount of a volume that is not there.
-    #[error("spec.volumeMounts names the volume {0:?}, which is not among spec.volumes")]
-    NoVolume(String),
-    /// A number below its least value.
-    #[error("{field} is {value}: the least value is {least}")]
-    TooSmall {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: i64,
-        /// The least value allowed.
-        least: i64,
-    },
-}
-
 /// Reads a CmdJob, or says all that is wrong with it.
 pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     let mut problems = Problems(Vec::new());
@@ -166,7 +129,7 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     let name = problems.some(meta.name.as_deref(), Problem::Metadata("name"));
     let uid = problems.some(meta.uid.as_deref(), Problem::Metadata("uid"));
     let short_uid = uid.and_then(|uid| problems.ok(short_uid(uid)));
-    let target = problems.ok(target(spec.target.node.as_deref()));
+    let goal = goal::read(spec, &mut problems);
     let run = run(job, &mut problems);
 
     let env = spec.env.as_deref().unwrap_or_default();
@@ -184,7 +147,6 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
 
     image(job, &mut problems);
 
-    problems.least("spec.backoffLimit", spec.backoff_limit.into(), 0);
     // A pod with 0 is removed by the API server at once, before its node has ended the process.
     problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 1);
     if let Some(seconds) = spec.active_deadline_seconds {
@@ -193,12 +155,9 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     if let Some(seconds) = spec.ttl_seconds_after_finished {
         problems.least("spec.ttlSecondsAfterFinished", seconds.into(), 0);
     }
-    let backoff_limit = u32::try_from(spec.backoff_limit).ok();
 
-    match (namespace, name, uid, short_uid, target, run, backoff_limit) {
-        (Some(namespace), Some(name), Some(uid), Some(short_uid), Some(target), Some(run), Some(backoff_limit))
-            if problems.0.is_empty() =>
-        {
+    match (namespace, name, uid, short_uid, goal, run) {
+        (Some(namespace), Some(name), Some(uid), Some(short_uid), Some(goal), Some(run)) if problems.0.is_empty() => {
             Ok(ValidJob {
                 namespace,
                 name,
@@ -206,7 +165,9 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 short_uid,
                 generation: meta.generation,
                 deleting: meta.deletion_timestamp.is_some(),
-                target,
+                finalizers: meta.finalizers.as_deref().unwrap_or_default(),
+                held: meta.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER),
+                target: goal.target,
                 run,
                 env,
                 env_from: spec.env_from.as_deref().unwrap_or_default(),
@@ -215,7 +176,18 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 resources: spec.resources.as_ref(),
                 volumes: spec.volumes.as_deref().unwrap_or_default(),
                 volume_mounts: spec.volume_mounts.as_deref().unwrap_or_default(),
-                backoff_limit,
+                completions: goal.completions,
+                parallelism: goal.parallelism,
+                indexed: goal.indexed,
+                backoff_limit: goal.backoff_limit,
+                backoff_limit_per_index: goal.backoff_limit_per_index,
+                max_failed_indexes: goal.max_failed_indexes,
+                pod_failure_policy: spec.pod_failure_policy.as_ref(),
+                success_policy: goal.success_policy,
+                on_unknown: spec.on_unknown,
+                walltime: spec.walltime_seconds.map(SignedDuration::from_secs),
+                after: spec.after.as_deref().unwrap_or_default(),
+                priority: spec.priority,
                 deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
                 ttl: spec.ttl_seconds_after_finished.map(|s| SignedDuration::from_secs(s.into())),
                 suspend: spec.suspend,
@@ -230,6 +202,10 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
 struct Problems(Vec<Problem>);
 
 impl Problems {
+    fn say(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
     fn some<T>(&mut self, value: Option<T>, problem: Problem) -> Option<T> {
         if value.is_none() {
             self.0.push(problem);
@@ -265,10 +241,6 @@ fn short_uid(uid: &str) -> Result<String, Problem> {
     let digits: String =
         uid.chars().filter(char::is_ascii_hexdigit).take(UID_DIGITS).map(|c| c.to_ascii_lowercase()).collect();
     if digits.len() == UID_DIGITS { Ok(digits) } else { Err(Problem::Uid(uid.to_owned())) }
-}
-
-fn target(node: Option<&str>) -> Result<NodeName, Problem> {
-    NodeName::parse(node.ok_or(Problem::NoTarget)?).map_err(Problem::Node)
 }
 
 fn run<'a>(job: &'a CmdJob, problems: &mut Problems) -> Option<Run<'a>> {
