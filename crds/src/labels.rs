@@ -64,6 +64,11 @@ pub const JIRIAF_WALLTIME: &str = "jiriaf.walltime";
 /// Node label of the system that vk-cmd replaces: how long the node is there from now on, in seconds.
 pub const JIRIAF_ALIVETIME: &str = "jiriaf.alivetime";
 
+/// Node annotation: when the node ends (RFC 3339), where that is known. Nothing is sent there that takes longer.
+pub const ENDS_AT: &str = "vk-cmd.io/ends-at";
+/// Node annotation: which namespaces its site takes pods of, as JSON, `{"allow": [PATTERN…], "deny": [PATTERN…]}`; without it, all.
+pub const NAMESPACES: &str = "vk-cmd.io/namespaces";
+
 /// Key of the taint on every vk-node: pods that know nothing of vk-cmd stay away.
 pub const TAINT_KEY: &str = "virtual-kubelet.io/provider";
 /// Value of the taint [`TAINT_KEY`].

@@ -11,6 +11,7 @@ pub mod image;
 pub mod labels;
 pub mod names;
 pub mod policy;
+pub mod quantity;
 pub mod reason;
 pub mod status;
 

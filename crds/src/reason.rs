@@ -39,7 +39,8 @@ pub enum ConditionType {
 /// | `Dependency` | Waiting | another CmdJob that `spec.after` names is not there yet, or not finished |
 /// | `DependencyCycle` | Waiting | the job waits for itself, by way of others |
 /// | `NoNodes` | Waiting | there is no vk-node in the fleet or of the labels that the target names |
-/// | `NoRoom` | Waiting | no node has what the job asks for free now; the message says what is lacking where |
+/// | `NoRoom` | Waiting | what the job asks for is in use by others: it waits for its turn; the message says what is lacking where |
+/// | `NoNodeFits` | Waiting | there are nodes that are meant, and none can take the job as it is; the message says why not |
 /// | `NoParallelism` | Waiting | `spec.parallelism` is 0 |
 /// | `PodPending` | Pending | the pod is made; the node has not started its process yet |
 /// | `ProcessRunning` | Running | the process runs |
@@ -75,6 +76,7 @@ pub enum Reason {
     DependencyCycle,
     NoNodes,
     NoRoom,
+    NoNodeFits,
     NoParallelism,
     PodPending,
     ProcessRunning,

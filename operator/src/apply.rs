@@ -4,15 +4,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client};
-use vk_cmd_crds::{CmdJob, Reason, labels};
+use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::floor::Placed;
 use vk_operator_core::status::Outcome;
 use vk_operator_core::{Sight, Start, Step, ValidJob, patch, pod};
 
 use crate::api::{CallError, FIELD_MANAGER, call};
 use crate::cache::Caches;
-
-/// The node that was found for an attempt, or why there is none.
-pub type Placed = Result<String, (Reason, String)>;
 
 /// How many pods are asked for at a time.
 const PAGE: u32 = 500;

@@ -6,15 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use vk_cmd_crds::names::NODE_PREFIX;
 use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::floor::Floor;
 use vk_operator_core::place::{NodeSeen, Nodes};
 use vk_operator_core::pods::{Owner, Pods};
 use vk_operator_core::{backoff, status};
@@ -24,50 +28,36 @@ use crate::memory::Memory;
 /// A CmdJob, or the metadata of one that cannot be read: such an object must not stop the others.
 pub type MaybeJob = DeserializeGuard<CmdJob>;
 
+/// Pods that take up room on a node.
+const OPEN: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
+
 /// What the watches have seen.
 #[derive(Clone)]
 pub struct Caches {
     /// All CmdJobs.
     pub jobs: Store<MaybeJob>,
-    /// The pods of CmdJobs.
-    pods: Arc<Filled<Pods>>,
-    /// The vk-nodes.
-    nodes: Arc<Filled<Nodes>>,
+    /// The pods and the nodes, and what is to go where.
+    floor: Arc<Mutex<Floor>>,
+    filled: watch::Sender<Filled>,
+    /// Names jobs that are to be looked at, besides those that the watches name.
+    named: mpsc::UnboundedSender<ObjectRef<MaybeJob>>,
 }
 
-/// Something that a watch fills: not to be believed before it has been filled once.
-struct Filled<T> {
-    now: Mutex<T>,
-    once: watch::Sender<bool>,
-}
-
-impl<T: Default> Filled<T> {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { now: Mutex::default(), once: watch::Sender::default() })
-    }
-
-    fn with<R>(&self, look: impl FnOnce(&mut T) -> R) -> R {
-        // A panic elsewhere does not spoil a map.
-        look(&mut self.now.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn replace(&self, all: T) {
-        self.with(|now| *now = all);
-        self.once.send_replace(true);
-    }
-
-    async fn filled(&self) {
-        // The sender lives as long as this.
-        let _ = self.once.subscribe().wait_for(|filled| *filled).await;
-    }
+/// Which parts of the floor have been filled once: what has not is not to be believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Filled {
+    pods: bool,
+    strangers: bool,
+    nodes: bool,
 }
 
 impl Caches {
-    /// Waits until each of the three has been filled once. False if the watches have ended.
+    /// Waits until all have been filled once. False if the watches have ended.
     pub async fn filled(&self) -> bool {
+        let all = |filled: &Filled| filled.pods && filled.strangers && filled.nodes;
         let jobs = self.jobs.wait_until_ready().await.is_ok();
-        self.pods.filled().await;
-        self.nodes.filled().await;
+        // The sender lives as long as this.
+        let _ = self.filled.subscribe().wait_for(all).await;
         jobs
     }
 
@@ -81,19 +71,33 @@ impl Caches {
         self.jobs.get(&ObjectRef::new(name).within(namespace))
     }
 
-    /// Looks at the pods.
-    pub fn pods<R>(&self, look: impl FnOnce(&Pods) -> R) -> R {
-        self.pods.with(|pods| look(pods))
+    /// Looks at the pods and the nodes.
+    pub fn floor<R>(&self, look: impl FnOnce(&Floor) -> R) -> R {
+        self.with(|floor| look(floor))
+    }
+
+    /// Does something on the floor, and has the jobs looked at to which it matters.
+    pub fn act<R>(&self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
+        let (result, named) = self.with(act);
+        for owner in named {
+            // Nobody listens any more when the operator ends.
+            let _ = self.named.send(reference(owner));
+        }
+        result
     }
 
     /// Notes a pod that was made just now, which the watch will tell of soon.
     pub fn made(&self, pod: &Pod) {
-        self.pods.with(|pods| pods.put(pod));
+        self.act(|floor| ((), floor.put_pod(pod, Timestamp::now())));
     }
 
-    /// Looks at the nodes.
-    pub fn nodes<R>(&self, look: impl FnOnce(&Nodes) -> R) -> R {
-        self.nodes.with(|nodes| look(nodes))
+    fn with<R>(&self, act: impl FnOnce(&mut Floor) -> R) -> R {
+        // A panic elsewhere does not spoil it.
+        act(&mut self.floor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn fill(&self, part: impl FnOnce(&mut Filled)) {
+        self.filled.send_modify(part);
     }
 
     fn all(&self) -> Vec<ObjectRef<MaybeJob>> {
@@ -102,13 +106,46 @@ impl Caches {
 
     /// The CmdJobs to which it matters how a node is: those that may go there, and those that have something there.
     fn concerned(&self, name: &str, labels: &BTreeMap<String, String>) -> Vec<ObjectRef<MaybeJob>> {
-        let there: BTreeSet<String> = self.pods(|pods| pods.jobs_on(name)).into_iter().collect();
+        let there: BTreeSet<String> = self.floor(|floor| floor.pods().jobs_on(name)).into_iter().collect();
         let waits = |job: &CmdJob| {
             let finished = job.status.as_ref().is_some_and(|status| status::finished_at(status).is_some());
             !finished && (may_go(job, name, labels) || job.metadata.uid.as_ref().is_some_and(|uid| there.contains(uid)))
         };
         let jobs = self.jobs.state();
         jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).map(|job| ObjectRef::from_obj(&**job)).collect()
+    }
+
+    /// A node as it is now. Nodes say often that they are alive; only what bears on a decision is news.
+    fn node(&self, name: &str, now: Option<NodeSeen>, node: &Node) -> Vec<ObjectRef<MaybeJob>> {
+        let (is_news, named) = self.with(|floor| floor.put_node(name, now, Timestamp::now()));
+        let mut all = references(named);
+        if is_news {
+            all.extend(self.concerned(name, node.labels()));
+        }
+        all
+    }
+
+    /// From now on all jobs are known, and each gets room when it is its turn.
+    pub fn settle(&self) {
+        let all = || self.jobs.state().iter().filter_map(|job| job.meta().uid.clone()).collect();
+        self.with(|floor| floor.settle(all));
+    }
+
+    /// A job wants no room, or not now.
+    pub fn withdraw(&self, uid: Option<&str>) {
+        if let Some(uid) = uid {
+            self.act(|floor| ((), floor.withdraw(uid, Timestamp::now())));
+        }
+    }
+
+    /// A job is gone.
+    fn forget(&self, uid: &str) {
+        let now = Timestamp::now();
+        self.act(|floor| {
+            let mut named = floor.looked(uid, now);
+            named.extend(floor.withdraw(uid, now));
+            ((), named)
+        });
     }
 
     /// The CmdJobs of a namespace that wait for one of them.
@@ -132,7 +169,7 @@ fn may_go(job: &CmdJob, name: &str, labels: &BTreeMap<String, String>) -> bool {
         || target.node_selector.as_ref().is_some_and(|wanted| wanted.iter().all(|(k, v)| labels.get(k) == Some(v)))
 }
 
-/// Starts the three watches. The stream names the CmdJobs to look at, and must be polled for the caches to be filled.
+/// Starts the watches. The stream names the CmdJobs to look at, and must be polled for the caches to be filled.
 ///
 /// When a watch had to list everything anew, all CmdJobs are named, and only after the cache holds the new list: an object
 /// that vanished in between has no event of its own.
@@ -141,89 +178,147 @@ pub fn watch(
     memory: Arc<Memory>,
 ) -> (Caches, impl Stream<Item = Result<ObjectRef<MaybeJob>, watcher::Error>> + Send + use<>) {
     let (jobs, jobs_writer) = reflector::store();
-    let caches = Caches { jobs, pods: Filled::new(), nodes: Filled::new() };
-
-    let of_jobs = {
-        let caches = caches.clone();
-        watcher(Api::<MaybeJob>::all(client.clone()), watcher::Config::default())
-            .backoff(Pause::default())
-            .modify(slim_job)
-            .reflect(jobs_writer)
-            .map_ok(move |event| match event {
-                Event::Apply(job) => {
-                    let mut all = caches.after(job.namespace().as_deref(), &job.name_any());
-                    all.push(ObjectRef::from_obj(&job));
-                    all
-                }
-                Event::Delete(job) => {
-                    memory.gone(&job.namespace().unwrap_or_default(), &job.name_any());
-                    caches.after(job.namespace().as_deref(), &job.name_any())
-                }
-                Event::InitDone => caches.all(),
-                Event::Init | Event::InitApply(_) => Vec::new(),
-            })
-    };
-    let of_pods = {
-        let caches = caches.clone();
-        let mut new = Pods::default();
-        watcher(Api::<Pod>::all(client.clone()), watcher::Config::default().labels(labels::JOB))
-            .backoff(Pause::default())
-            .map_ok(move |event| match event {
-                Event::Apply(pod) => caches.pods.with(|pods| pods.put(&pod)).map(named).into_iter().collect(),
-                Event::Delete(pod) => caches.pods.with(|pods| pods.remove(&pod)).map(named).into_iter().collect(),
-                Event::Init => {
-                    new = Pods::default();
-                    Vec::new()
-                }
-                Event::InitApply(pod) => {
-                    new.put(&pod);
-                    Vec::new()
-                }
-                Event::InitDone => {
-                    caches.pods.replace(std::mem::take(&mut new));
-                    caches.all()
-                }
-            })
-    };
-    let of_nodes = {
-        let caches = caches.clone();
-        let selector = format!("{}={}", labels::NODE_TYPE, labels::NODE_TYPE_VALUE);
-        let mut new = Nodes::default();
-        watcher(Api::<Node>::all(client.clone()), watcher::Config::default().labels(&selector))
-            .backoff(Pause::default())
-            .map_ok(move |event| match event {
-                // Nodes say often that they are alive; only what bears on a decision is news.
-                Event::Apply(node) => {
-                    let (name, now) = (node.name_any(), NodeSeen::of(&node));
-                    let before = caches.nodes.with(|nodes| nodes.insert(name.clone(), now.clone()));
-                    if before.as_ref() == Some(&now) { Vec::new() } else { caches.concerned(&name, &now.labels) }
-                }
-                Event::Delete(node) => {
-                    caches.nodes.with(|nodes| nodes.remove(&node.name_any()));
-                    caches.concerned(&node.name_any(), &NodeSeen::of(&node).labels)
-                }
-                Event::Init => {
-                    new.clear();
-                    Vec::new()
-                }
-                Event::InitApply(node) => {
-                    new.insert(node.name_any(), NodeSeen::of(&node));
-                    Vec::new()
-                }
-                Event::InitDone => {
-                    caches.nodes.replace(std::mem::take(&mut new));
-                    caches.all()
-                }
-            })
-    };
-
-    let changes = stream::select_all([of_jobs.boxed(), of_pods.boxed(), of_nodes.boxed()]);
-    let jobs = changes.map_ok(|jobs| stream::iter(jobs).map(Ok)).try_flatten();
-    (caches, jobs)
+    let (named, more) = mpsc::unbounded_channel();
+    let caches = Caches { jobs, floor: Arc::default(), filled: watch::Sender::default(), named };
+    let watches = stream::select_all([
+        of_jobs(client, caches.clone(), memory, jobs_writer).boxed(),
+        of_pods(client, caches.clone()).boxed(),
+        of_strangers(client, caches.clone()).boxed(),
+        of_nodes(client, caches.clone()).boxed(),
+    ]);
+    let by_watches = watches.map_ok(|jobs| stream::iter(jobs).map(Ok)).try_flatten();
+    let more = stream::unfold(more, async |mut more| more.recv().await.map(|job| (Ok(job), more)));
+    (caches, stream::select(by_watches, more))
 }
 
-fn named(owner: Owner) -> ObjectRef<MaybeJob> {
+/// Jobs to look at, as a watch names them.
+type Named = Result<Vec<ObjectRef<MaybeJob>>, watcher::Error>;
+
+fn of_jobs(
+    client: &Client,
+    caches: Caches,
+    memory: Arc<Memory>,
+    writer: Writer<MaybeJob>,
+) -> impl Stream<Item = Named> + Send + use<> {
+    watcher(Api::<MaybeJob>::all(client.clone()), watcher::Config::default())
+        .backoff(Pause::default())
+        .modify(slim_job)
+        .reflect(writer)
+        .map_ok(move |event| match event {
+            Event::Apply(job) => {
+                let mut all = caches.after(job.namespace().as_deref(), &job.name_any());
+                all.push(ObjectRef::from_obj(&job));
+                all
+            }
+            Event::Delete(job) => {
+                memory.gone(&job.namespace().unwrap_or_default(), &job.name_any());
+                if let Some(uid) = &job.meta().uid {
+                    caches.forget(uid);
+                }
+                caches.after(job.namespace().as_deref(), &job.name_any())
+            }
+            Event::InitDone => caches.all(),
+            Event::Init | Event::InitApply(_) => Vec::new(),
+        })
+}
+
+/// The pods of CmdJobs.
+fn of_pods(client: &Client, caches: Caches) -> impl Stream<Item = Named> + Send + use<> {
+    let mut new = Pods::default();
+    watcher(Api::<Pod>::all(client.clone()), watcher::Config::default().labels(labels::JOB))
+        .backoff(Pause::default())
+        .map_ok(move |event| match event {
+            Event::Apply(pod) => references(caches.with(|floor| floor.put_pod(&pod, Timestamp::now()))),
+            Event::Delete(pod) => references(caches.with(|floor| floor.remove_pod(&pod, Timestamp::now()))),
+            Event::Init => {
+                new = Pods::default();
+                Vec::new()
+            }
+            Event::InitApply(pod) => {
+                new.put(&pod);
+                Vec::new()
+            }
+            Event::InitDone => {
+                caches.with(|floor| floor.replace_pods(std::mem::take(&mut new)));
+                caches.fill(|filled| filled.pods = true);
+                caches.all()
+            }
+        })
+}
+
+/// All other pods that take up room on a vk-node. There is no way to ask for these alone, so that all pods of the cluster that
+/// have a node are heard of, as a scheduler hears of them, and what is elsewhere is dropped at once.
+fn of_strangers(client: &Client, caches: Caches) -> impl Stream<Item = Named> + Send + use<> {
+    let mut new = Vec::<Pod>::new();
+    let strangers = watcher::Config::default().labels(&format!("!{}", labels::JOB)).fields(OPEN);
+    watcher(Api::<Pod>::all(client.clone()), strangers).backoff(Pause::default()).modify(slim_pod).map_ok(
+        move |event| match event {
+            Event::Apply(pod) if is_on_vk_node(&pod) => {
+                references(caches.with(|floor| floor.put_stranger(&pod, Timestamp::now())))
+            }
+            Event::Delete(pod) if is_on_vk_node(&pod) => {
+                references(caches.with(|floor| floor.remove_stranger(&pod.uid().unwrap_or_default(), Timestamp::now())))
+            }
+            Event::InitApply(pod) if is_on_vk_node(&pod) => {
+                new.push(pod);
+                Vec::new()
+            }
+            Event::Apply(_) | Event::Delete(_) | Event::InitApply(_) => Vec::new(),
+            Event::Init => {
+                new.clear();
+                Vec::new()
+            }
+            Event::InitDone => {
+                let all = std::mem::take(&mut new);
+                let named = references(caches.with(|floor| floor.replace_strangers(&all, Timestamp::now())));
+                caches.fill(|filled| filled.strangers = true);
+                named
+            }
+        },
+    )
+}
+
+fn of_nodes(client: &Client, caches: Caches) -> impl Stream<Item = Named> + Send + use<> {
+    let selector = format!("{}={}", labels::NODE_TYPE, labels::NODE_TYPE_VALUE);
+    let mut new = Nodes::default();
+    watcher(Api::<Node>::all(client.clone()), watcher::Config::default().labels(&selector))
+        .backoff(Pause::default())
+        .map_ok(move |event| match event {
+            Event::Apply(node) => caches.node(&node.name_any(), Some(NodeSeen::of(&node)), &node),
+            Event::Delete(node) => caches.node(&node.name_any(), None, &node),
+            Event::Init => {
+                new.clear();
+                Vec::new()
+            }
+            Event::InitApply(node) => {
+                new.insert(node.name_any(), NodeSeen::of(&node));
+                Vec::new()
+            }
+            Event::InitDone => {
+                caches.with(|floor| floor.replace_nodes(std::mem::take(&mut new)));
+                caches.fill(|filled| filled.nodes = true);
+                caches.all()
+            }
+        })
+}
+
+fn reference(owner: Owner) -> ObjectRef<MaybeJob> {
     ObjectRef::new(&owner.name).within(&owner.namespace)
+}
+
+fn references(owners: Vec<Owner>) -> Vec<ObjectRef<MaybeJob>> {
+    owners.into_iter().map(reference).collect()
+}
+
+fn is_on_vk_node(pod: &Pod) -> bool {
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+    node.is_some_and(|node| node.starts_with(NODE_PREFIX))
+}
+
+/// Drops what nobody reads of a pod that is not ours.
+fn slim_pod(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    pod.status = None;
 }
 
 /// Drops what nobody reads from a CmdJob in the cache.

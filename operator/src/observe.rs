@@ -11,16 +11,16 @@ use crate::cache::Caches;
 
 /// Looks at the job's pods, the nodes that they are on, and the jobs that it waits for.
 pub fn observe(caches: &Caches, job: &ValidJob<'_>) -> Seen {
-    let pods = caches.pods(|pods| pods.of_job(job.uid));
-    let (nodes, targets) = caches.nodes(|known| {
-        let absent = |name: &str| match known.get(name).map(|node| &node.state) {
+    let (pods, nodes, targets) = caches.floor(|floor| {
+        let pods = floor.pods().of_job(job.uid);
+        let absent = |name: &str| match floor.nodes().get(name).map(|node| &node.state) {
             Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
-            Some(NodeState::Ready | NodeState::Cordoned) => None,
+            Some(NodeState::Ready | NodeState::Cordoned | NodeState::Tainted(_)) => None,
             None => Some(Absence::Gone),
         };
         let nodes: BTreeMap<_, _> =
             pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
-        (nodes, place::targets(&job.target, known))
+        (pods, nodes, place::targets(&job.target, floor.nodes()))
     });
     let after = dependencies::all(job.name, job.after, &|name| {
         let cached = caches.job(job.namespace, name)?;

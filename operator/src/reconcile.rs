@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use tracing::warn;
 use vk_cmd_crds::CmdJob;
+use vk_operator_core::floor::{Placed, Rank};
+use vk_operator_core::place::Demand;
+use vk_operator_core::pods::Owner;
 use vk_operator_core::status::{self, Outcome};
-use vk_operator_core::{Invalid, Plan, Start, ValidJob, patch, place, plan, validate};
+use vk_operator_core::{Invalid, Plan, Start, ValidJob, patch, plan, validate};
 
 use crate::api::CallError;
-use crate::apply::{self, Placed};
+use crate::apply;
 use crate::cache::{Caches, MaybeJob};
 use crate::memory::Memory;
 use crate::observe::observe;
@@ -60,66 +63,78 @@ impl ReconcileError {
 
 /// Looks at one CmdJob and does what there is to do.
 pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let Context { client, caches, memory } = &*context;
+    let caches = &context.caches;
+    if !caches.filled().await {
+        return Err(ReconcileError::NoCaches);
+    }
+    caches.settle();
+    let done = look(&job, &context).await;
+    if let Some(uid) = &job.meta().uid {
+        caches.act(|floor| ((), floor.looked(uid, Timestamp::now())));
+    }
+    done
+}
+
+async fn look(job: &MaybeJob, context: &Context) -> Result<Action, ReconcileError> {
+    let Context { client, caches, memory } = context;
     let cached = match &job.0 {
         Ok(cached) => cached,
         Err(unreadable) => {
+            caches.withdraw(unreadable.metadata.uid.as_deref());
             report_unreadable(client, unreadable).await?;
             warn!(job = %job.name_any(), "cannot be read, and is left alone until it is changed: {unreadable}");
             return Ok(Action::await_change());
         }
     };
-    if !caches.filled().await {
-        return Err(ReconcileError::NoCaches);
-    }
     let newer = memory.newer(cached);
     let job = newer.as_deref().unwrap_or(cached);
     let recorded = job.status.clone().unwrap_or_default();
 
     if job.spec.managed_by.is_some() {
         // Somebody else's to run, status and all.
+        caches.withdraw(job.metadata.uid.as_deref());
         return Ok(Action::await_change());
     }
     let valid = match validate(job) {
         Ok(valid) => valid,
-        Err(problems) => return reject(&context, job, &problems).await,
+        Err(problems) => return reject(context, job, &problems).await,
     };
     let seen = observe(caches, &valid);
     let plan = plan(&valid, &recorded, &seen, Timestamp::now());
     apply::steps(client, &valid, job.metadata.resource_version.as_deref(), &plan.steps).await?;
-    let outcomes = apply::starts(client, caches, &valid, &placed(caches, &valid, &plan)).await?;
+    let Some(placed) = placed(caches, &valid, &plan) else {
+        // It is named again when the other jobs have been looked at, too.
+        return Ok(Action::await_change());
+    };
+    let outcomes = apply::starts(client, caches, &valid, &placed).await?;
     let status = status::status(&valid, &recorded, &plan, &outcomes, Timestamp::now());
     let wait = match patch::is_urgent(&recorded, &status) || status == recorded {
         true => None,
         false => SOFT.checked_sub(memory.unwritten(job)).filter(|wait| !wait.is_zero()),
     };
     if wait.is_none() {
-        remember(&context, report(client, job, &status).await?);
+        remember(context, report(client, job, &status).await?);
         memory.written(job);
     }
 
-    must_be_made(&outcomes, memory, job)?;
+    must_be_made(&outcomes, context, job)?;
     Ok(next(&plan, wait))
 }
 
-/// Finds a node for each start.
-fn placed(caches: &Caches, job: &ValidJob<'_>, plan: &Plan) -> Vec<(Start, Placed)> {
-    let mut load = caches.pods(|pods| pods.load().clone());
-    caches.nodes(|nodes| {
-        let place = |start: &Start| {
-            let placed = place::place(job, start, nodes, &load);
-            if let Ok(node) = &placed {
-                let count = load.entry(node.clone()).or_default();
-                *count = count.saturating_add(1);
-            }
-            (start.clone(), placed)
-        };
-        plan.starts.iter().map(place).collect()
-    })
+/// Finds a node for each start, as far as it is the job's turn. None: it is too early to say.
+fn placed(caches: &Caches, job: &ValidJob<'_>, plan: &Plan) -> Option<Vec<(Start, Placed)>> {
+    let now = Timestamp::now();
+    let owner = Owner { namespace: job.namespace.to_owned(), name: job.name.to_owned(), uid: job.uid.to_owned() };
+    let rank = Rank::new(job.priority, job.created.unwrap_or(now), &owner);
+    let wanted: Vec<(Start, Demand)> =
+        plan.starts.iter().map(|start| (start.clone(), Demand::of(job, start))).collect();
+    let placed = caches.act(|floor| floor.ask(&owner, &rank, &wanted, now))?;
+    Some(plan.starts.iter().cloned().zip(placed).collect())
 }
 
 /// Says what is wrong with the CmdJob. It is looked at again when it has changed.
 async fn reject(context: &Context, job: &CmdJob, problems: &Invalid) -> Result<Action, ReconcileError> {
+    context.caches.withdraw(job.metadata.uid.as_deref());
     let recorded = job.status.clone().unwrap_or_default();
     let status = status::invalid(&recorded, job.metadata.generation, problems, Timestamp::now());
     remember(context, report(&context.client, job, &status).await?);
@@ -135,16 +150,19 @@ fn remember(context: &Context, answer: Option<CmdJob>) {
 }
 
 /// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses.
-fn must_be_made(outcomes: &[Outcome], memory: &Memory, job: &CmdJob) -> Result<(), ReconcileError> {
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Refused(why) => return Err(ReconcileError::NotMade(why.clone())),
-            Outcome::NameTaken(name) => return Err(ReconcileError::NotMade(format!("the name {name} is taken"))),
-            Outcome::Made(_) | Outcome::NotPlaced(..) | Outcome::Rejected(_) => {}
-        }
-    }
-    memory.succeeded(job);
-    Ok(())
+/// Meanwhile it keeps no room from others.
+fn must_be_made(outcomes: &[Outcome], context: &Context, job: &CmdJob) -> Result<(), ReconcileError> {
+    let why = outcomes.iter().find_map(|outcome| match outcome {
+        Outcome::Refused(why) => Some(why.clone()),
+        Outcome::NameTaken(name) => Some(format!("the name {name} is taken")),
+        Outcome::Made(_) | Outcome::NotPlaced(..) | Outcome::Rejected(_) => None,
+    });
+    let Some(why) = why else {
+        context.memory.succeeded(job);
+        return Ok(());
+    };
+    context.caches.withdraw(job.metadata.uid.as_deref());
+    Err(ReconcileError::NotMade(why))
 }
 
 /// When to look again though nothing has changed.

@@ -43,7 +43,7 @@ pub async fn run(client: Client, caches: Caches) {
 fn strays(caches: &Caches) -> Vec<(Owner, PodSeen)> {
     let jobs = caches.jobs.state();
     let known: HashSet<&str> = jobs.iter().filter_map(|job| uid(job)).collect();
-    caches.pods(|pods| pods.strays(|owner| known.contains(owner.uid.as_str())))
+    caches.floor(|floor| floor.pods().strays(|owner| known.contains(owner.uid.as_str())))
 }
 
 fn uid(job: &MaybeJob) -> Option<&str> {

@@ -1,5 +1,5 @@
-//! The pods of all jobs, as a watch tells of them: by job, and how many are open on each node. Kept as [`PodSeen`], which is a
-//! fraction of a pod: there may be a hundred thousand of them.
+//! The pods of all jobs, as a watch tells of them, by job. Kept as [`PodSeen`], which is a fraction of a pod: there may be a
+//! hundred thousand of them.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,7 +18,17 @@ pub struct Pods {
     by_job: HashMap<String, (Owner, PodsOfJob)>,
     /// Pods that were made for a job and have been taken from it (`kubectl delete --cascade=orphan`), by UID.
     orphans: HashMap<String, (Owner, PodSeen)>,
-    open_on: BTreeMap<String, u32>,
+}
+
+/// How it is with one pod of a job, before and after something was heard of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Whose it is.
+    pub owner: Owner,
+    /// Before; none: it was not known.
+    pub before: Option<PodSeen>,
+    /// After; none: it is gone, or the job's no longer.
+    pub after: Option<PodSeen>,
 }
 
 /// The job that a pod belongs to.
@@ -50,50 +60,38 @@ impl Owner {
 }
 
 impl Pods {
-    /// A pod as it is now. Says whose it is.
-    pub fn put(&mut self, pod: &Pod) -> Option<Owner> {
+    /// A pod as it is now. None, if it is not that of a job.
+    pub fn put(&mut self, pod: &Pod) -> Option<Change> {
         let seen = PodSeen::of(pod)?;
         let Some(owner) = Owner::of(pod) else {
             let former = Owner::former(pod)?;
-            self.take(&former.uid, &seen);
+            let before = self.take(&former.uid, &seen);
             self.orphans.insert(seen.uid.clone(), (former.clone(), seen));
-            return Some(former);
+            return Some(Change { owner: former, before, after: None });
         };
-        if is_open(&seen) {
-            self.weigh(&seen.node, 1);
-        }
-        let key = (seen.index, seen.attempt);
         let (_, pods) = self.by_job.entry(owner.uid.clone()).or_insert_with(|| (owner.clone(), PodsOfJob::new()));
-        if let Some(before) = pods.insert(key, seen)
-            && is_open(&before)
-        {
-            self.weigh(&before.node, -1);
-        }
-        Some(owner)
+        let before = pods.insert((seen.index, seen.attempt), seen.clone());
+        Some(Change { owner, before, after: Some(seen) })
     }
 
-    /// A pod that is gone. Says whose it was.
-    pub fn remove(&mut self, pod: &Pod) -> Option<Owner> {
+    /// A pod that is gone. None, if it was not that of a job.
+    pub fn remove(&mut self, pod: &Pod) -> Option<Change> {
         let gone = PodSeen::of(pod)?;
         self.orphans.remove(&gone.uid);
         let owner = Owner::of(pod).or_else(|| Owner::former(pod))?;
-        self.take(&owner.uid, &gone);
-        Some(owner)
+        let before = self.take(&owner.uid, &gone);
+        Some(Change { owner, before, after: None })
     }
 
-    fn take(&mut self, job: &str, pod: &PodSeen) {
-        let Some((_, pods)) = self.by_job.get_mut(job) else { return };
+    fn take(&mut self, job: &str, pod: &PodSeen) -> Option<PodSeen> {
+        let (_, pods) = self.by_job.get_mut(job)?;
         // Another pod may have its name already.
-        if pods.get(&(pod.index, pod.attempt)).is_none_or(|known| known.uid != pod.uid) {
-            return;
-        }
-        let known = pods.remove(&(pod.index, pod.attempt));
+        let is_it = pods.get(&(pod.index, pod.attempt)).is_some_and(|known| known.uid == pod.uid);
+        let known = is_it.then(|| pods.remove(&(pod.index, pod.attempt))).flatten();
         if pods.is_empty() {
             self.by_job.remove(job);
         }
-        if let Some(known) = known.filter(is_open) {
-            self.weigh(&known.node, -1);
-        }
+        known
     }
 
     /// The pods of the job with this UID.
@@ -101,9 +99,14 @@ impl Pods {
         self.by_job.get(uid).map(|(_, pods)| pods.clone()).unwrap_or_default()
     }
 
-    /// How many pods of jobs are open on each node.
-    pub fn load(&self) -> &BTreeMap<String, u32> {
-        &self.open_on
+    /// Whether a job has the pod of this index and attempt.
+    pub fn has(&self, job: &str, key: (u32, u32)) -> bool {
+        self.by_job.get(job).is_some_and(|(_, pods)| pods.contains_key(&key))
+    }
+
+    /// All of them, with whose they are.
+    pub fn iter(&self) -> impl Iterator<Item = (&Owner, &PodSeen)> {
+        self.by_job.values().flat_map(|(owner, pods)| pods.values().map(move |pod| (owner, pod)))
     }
 
     /// The UIDs of the jobs that have pods which are open on a node.
@@ -120,16 +123,9 @@ impl Pods {
         let all = pods.chain(orphans);
         all.filter(|(_, pod)| pod.deleting && pod.held).map(|(owner, pod)| (owner.clone(), pod.clone())).collect()
     }
-
-    fn weigh(&mut self, node: &str, change: i32) {
-        let count = self.open_on.entry(node.to_owned()).or_default();
-        *count = count.saturating_add_signed(change);
-        if *count == 0 {
-            self.open_on.remove(node);
-        }
-    }
 }
 
-fn is_open(pod: &PodSeen) -> bool {
+/// Whether it takes up room on its node.
+pub fn is_open(pod: &PodSeen) -> bool {
     !matches!(pod.life, Life::Ended(_))
 }

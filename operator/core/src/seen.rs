@@ -8,6 +8,8 @@ use k8s_openapi::api::core::v1::{
 };
 use vk_cmd_crds::labels;
 
+use crate::place::Amounts;
+
 /// Everything seen that bears on one CmdJob.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
@@ -68,6 +70,8 @@ pub struct PodSeen {
     pub attempt: u32,
     /// The node that it was sent to.
     pub node: String,
+    /// What it takes there.
+    pub amounts: Amounts,
     /// Whether it is being deleted. It is not gone before it is gone.
     pub deleting: bool,
     /// Whether it stays until it has been counted ([`vk_cmd_crds::labels::FINALIZER`]).
@@ -137,6 +141,7 @@ impl PodSeen {
             index: number(labels::INDEX)?,
             attempt: number(labels::ATTEMPT)?,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
+            amounts: Amounts::of_pod(pod),
             deleting: meta.deletion_timestamp.is_some(),
             held: finalizers.iter().any(|finalizer| finalizer == labels::FINALIZER),
             conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),

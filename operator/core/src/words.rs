@@ -1,5 +1,7 @@
 //! How things are called in messages.
 
+use std::collections::BTreeMap;
+
 use vk_cmd_crds::labels;
 use vk_cmd_crds::{Attempt, AttemptState};
 
@@ -78,22 +80,35 @@ pub(crate) fn ending(job: &ValidJob<'_>, attempt: &Attempt) -> String {
 /// That no node is meant by a target.
 pub(crate) fn no_nodes(target: &Target<'_>) -> String {
     match target {
-        Target::Node(node) => format!(
-            "no vk-cmd node has the name {node}: start it at the site with \"vk-node run --node-name {node}\"; if the name is \
-             wrong, make a new CmdJob with another spec.target.node (kubectl get nodes -l type=virtual-kubelet lists them)"
-        ),
-        Target::Fleet(fleet) => format!(
-            "no vk-cmd node belongs to the fleet {fleet}: start one with the label {}={fleet} (kubectl get nodes -L {} lists \
-             what there is)",
-            labels::FLEET,
-            labels::FLEET
-        ),
-        Target::Labels(wanted) => {
-            let wanted: Vec<String> = wanted.iter().map(|(key, value)| format!("{key}={value}")).collect();
-            format!(
-                "no vk-cmd node has the labels {} (kubectl get nodes -l type=virtual-kubelet --show-labels lists what there is)",
-                wanted.join(",")
-            )
-        }
+        Target::Node(node) => no_node(node.as_str()),
+        Target::Fleet(fleet) => no_fleet(fleet),
+        Target::Labels(wanted) => no_labels(wanted),
     }
+}
+
+/// That there is no node of this name.
+pub(crate) fn no_node(node: &str) -> String {
+    format!(
+        "no vk-cmd node has the name {node}: start it at the site with \"vk-node run --node-name {node}\"; if the name is wrong, \
+         make a new CmdJob with another spec.target.node (kubectl get nodes -l type=virtual-kubelet lists them)"
+    )
+}
+
+/// That there is no node of this fleet.
+pub(crate) fn no_fleet(fleet: &str) -> String {
+    format!(
+        "no vk-cmd node belongs to the fleet {fleet}: start one with the label {}={fleet} (kubectl get nodes -L {} lists what \
+         there is)",
+        labels::FLEET,
+        labels::FLEET
+    )
+}
+
+/// That there is no node of these labels.
+pub(crate) fn no_labels(wanted: &BTreeMap<String, String>) -> String {
+    let wanted: Vec<String> = wanted.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    format!(
+        "no vk-cmd node has the labels {} (kubectl get nodes -l type=virtual-kubelet --show-labels lists what there is)",
+        wanted.join(",")
+    )
 }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, ResourceFieldSelector};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use crate::facts::NodeFacts;
-use crate::quantity::{InvalidQuantity, thousandths, units};
+use vk_cmd_crds::quantity::{InvalidQuantity, thousandths, units};
 
 /// Why something of a pod cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Container, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use vk_task::{Origin, Stats, TaskView};
 
-use crate::quantity::{sum_text, units};
+use vk_cmd_crds::quantity::{sum_text, units};
 
 /// The resource.
 pub(crate) const EPHEMERAL_STORAGE: &str = "ephemeral-storage";

@@ -30,7 +30,6 @@ pub mod life;
 mod look;
 pub mod node;
 pub mod probe;
-mod quantity;
 mod runs;
 pub mod services;
 pub mod sources;

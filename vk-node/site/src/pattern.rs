@@ -74,12 +74,42 @@ impl Rule {
         self.deny.first_match(text).is_none() && self.allow.as_ref().is_none_or(|a| a.first_match(text).is_some())
     }
 
+    /// The rule as a vk-node publishes it in an annotation: JSON, `{"allow": [PATTERN…], "deny": [PATTERN…]}`.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let texts = |patterns: &Patterns| patterns.0.iter().map(|p| p.text.clone()).collect();
+        let told = Told { allow: self.allow.as_ref().map(texts), deny: texts(&self.deny) };
+        serde_json::to_string(&told).unwrap_or_default()
+    }
+
+    /// Reads what [`Rule::to_json`] has written.
+    ///
+    /// # Errors
+    /// Why it is no rule, for people.
+    pub fn from_json(text: &str) -> Result<Self, String> {
+        let told: Told = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let patterns = |texts: Vec<String>| {
+            let all: Result<Vec<Pattern>, String> = texts.iter().map(|text| Pattern::new(text)).collect();
+            all.map(Patterns)
+        };
+        Ok(Self { allow: told.allow.map(patterns).transpose()?, deny: patterns(told.deny)? })
+    }
+
     /// Whether it allows everything.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.deny.0.is_empty()
             && self.allow.as_ref().is_none_or(|a| a.0.iter().any(|p| matches!(p.as_str(), "*" | "**")))
     }
+}
+
+/// A rule as it is told.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Told {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    allow: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    deny: Vec<String>,
 }
 
 #[cfg(test)]
@@ -102,6 +132,20 @@ mod tests {
     #[test]
     fn what_is_no_pattern_is_told() {
         assert!(Pattern::new("").is_err() && Pattern::new("[a").is_err() && Pattern::new("{a").is_err());
+    }
+
+    #[test]
+    fn a_rule_is_read_as_it_was_told() {
+        let of = |texts: &[&str]| Patterns(texts.iter().map(|t| Pattern::new(t).unwrap()).collect());
+        for (rule, text) in [
+            (Rule::default(), "{}"),
+            (Rule { allow: Some(Patterns::default()), deny: Patterns::default() }, r#"{"allow":[]}"#),
+            (Rule { allow: Some(of(&["a", "team-*"])), deny: of(&["b"]) }, r#"{"allow":["a","team-*"],"deny":["b"]}"#),
+        ] {
+            assert_eq!(rule.to_json(), text);
+            assert_eq!(Rule::from_json(text).as_ref(), Ok(&rule));
+        }
+        assert!(Rule::from_json(r#"{"allow":["[a"]}"#).is_err() && Rule::from_json("x").is_err());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod goal;
 mod problem;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels;
@@ -29,6 +29,8 @@ pub struct ValidJob<'a> {
     pub uid: &'a str,
     /// The first [`UID_DIGITS`] hexadecimal digits of the UID.
     pub short_uid: String,
+    /// When the object was made.
+    pub created: Option<Timestamp>,
     /// The generation of the spec.
     pub generation: Option<i64>,
     /// Whether the object is being deleted.
@@ -163,6 +165,7 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 name,
                 uid,
                 short_uid,
+                created: meta.creation_timestamp.as_ref().map(|time| time.0),
                 generation: meta.generation,
                 deleting: meta.deletion_timestamp.is_some(),
                 finalizers: meta.finalizers.as_deref().unwrap_or_default(),

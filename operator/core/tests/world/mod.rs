@@ -3,15 +3,18 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{
     ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStatus, Pod, PodCondition, PodStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
-use vk_operator_core::place::{self, NodeSeen, NodeState, Nodes};
+use vk_operator_core::floor::{Floor, Placed, Rank};
+use vk_operator_core::place::{self, Amounts, Demand, NodeSeen, NodeState, Nodes};
+use vk_operator_core::pods::Owner;
 use vk_operator_core::seen::Life;
 use vk_operator_core::status::{self, Outcome};
 use vk_operator_core::{Absence, Plan, PodSeen, Seen, Sight, Start, Step, patch, plan, pod, validate};
@@ -65,7 +68,7 @@ impl World {
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
             job: Some(serde_yaml_ng::from_str(&yaml).unwrap()),
             pods: BTreeMap::new(),
-            nodes: Nodes::from([("vk-a".to_owned(), NodeSeen { labels: BTreeMap::new(), state: NodeState::Ready })]),
+            nodes: Nodes::from([("vk-a".to_owned(), node_seen(NodeState::Ready))]),
             made: Vec::new(),
             exits: Vec::new(),
             writes: 0,
@@ -82,7 +85,7 @@ impl World {
     pub fn node(&mut self, state: Option<NodeState>) {
         match state {
             Some(state) => {
-                self.nodes.insert("vk-a".to_owned(), NodeSeen { labels: BTreeMap::new(), state });
+                self.nodes.insert("vk-a".to_owned(), node_seen(state));
             }
             None => {
                 self.nodes.remove("vk-a");
@@ -119,6 +122,20 @@ impl World {
         Seen { pods, nodes, targets: place::targets(&job.target, &self.nodes), after: BTreeMap::new() }
     }
 
+    /// Where the attempts are to go, by an operator that remembers nothing.
+    fn placed(&self, job: &validate::ValidJob<'_>, starts: &[Start]) -> Vec<Placed> {
+        let mut floor = Floor::default();
+        floor.replace_nodes(self.nodes.clone());
+        floor.settle(HashSet::new);
+        for pod in self.pods.values() {
+            floor.put_pod(pod, self.now);
+        }
+        let owner = Owner { namespace: job.namespace.into(), name: job.name.into(), uid: job.uid.into() };
+        let wanted: Vec<_> = starts.iter().map(|start| (start.clone(), Demand::of(job, start))).collect();
+        let (placed, _) = floor.ask(&owner, &Rank::new(0, self.now, &owner), &wanted, self.now);
+        placed.unwrap()
+    }
+
     /// One look of the operator, with the plan that it made. None if there is no CmdJob or it is not valid.
     pub fn look(&mut self, eyes: Eyes, crash: Crash) -> Option<Plan> {
         let job = self.job.clone()?;
@@ -140,11 +157,12 @@ impl World {
                 Step::ReleaseJob => self.release_job(),
             }
         }
-        let made = |start: &Start| match place::place(&valid, start, &self.nodes, &BTreeMap::new()) {
+        let made = |(start, placed): (&Start, Placed)| match placed {
             Ok(node) => Ok(pod::build(&valid, start.index, start.attempt, &node)),
             Err((reason, why)) => Err(Outcome::NotPlaced(reason, why)),
         };
-        let made: Vec<_> = plan.starts.iter().map(made).collect();
+        let placed = self.placed(&valid, &plan.starts);
+        let made: Vec<_> = plan.starts.iter().zip(placed).map(made).collect();
         let outcomes: Vec<Outcome> = made
             .into_iter()
             .map(|made| made.map_or_else(|outcome| outcome, |pod| self.create(&pod, valid.uid)))
@@ -418,4 +436,16 @@ fn set(pod: &mut Pod, phase: &str, state: ContainerState) {
         }]),
         ..PodStatus::default()
     });
+}
+
+/// A node with room for 110 pods.
+pub fn node_seen(state: NodeState) -> NodeSeen {
+    let pods = ("pods".to_owned(), Quantity("110".to_owned()));
+    NodeSeen {
+        labels: BTreeMap::new(),
+        state,
+        allocatable: Amounts::read([(&pods.0, &pods.1)]),
+        ends: None,
+        namespaces: vk_site::Rule::default(),
+    }
 }

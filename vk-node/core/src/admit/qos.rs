@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Container, PodSpec, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::quantity::thousandths;
+use vk_cmd_crds::quantity::thousandths;
 
 /// The class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use vk_task::{Gpus, Limits};
 
 use super::fields::Check;
 use crate::evict::EPHEMERAL_STORAGE;
-use crate::quantity::{InvalidQuantity, thousandths, units};
+use vk_cmd_crds::quantity::{InvalidQuantity, thousandths, units};
 
 /// The extended resource that NVIDIA's device plugin offers.
 const NVIDIA: &str = "nvidia.com/gpu";

@@ -9,8 +9,8 @@ use k8s_openapi::api::core::v1::{
 use vk_task::{DirName, FilePath, HostPathType};
 
 use super::fields::Check;
-use crate::quantity::units;
 use crate::sources::SourceRef;
+use vk_cmd_crds::quantity::units;
 
 /// A volume of a pod.
 #[derive(Clone, Debug, PartialEq)]

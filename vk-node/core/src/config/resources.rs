@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-use crate::quantity::{self, InvalidQuantity};
+use vk_cmd_crds::quantity::{self, InvalidQuantity};
 
 /// Amounts by the resource's name: processors in thousandths, all else in units (bytes, devices).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::summary::{
     ContainerStats, CpuStats, FsStats, MemoryStats, NodeStats, PodReference, PodStats, ProcessStats, RlimitStats,
     RuntimeStats, Summary, Time, VolumeStats,
 };
-use crate::quantity::units;
+use vk_cmd_crds::quantity::units;
 
 /// What a summary is made of.
 #[derive(Clone, Copy, Debug)]

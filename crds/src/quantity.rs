@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// Why a quantity is no number that can be used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidQuantity {
+pub enum InvalidQuantity {
     /// It does not follow the grammar.
     #[error("it is no quantity: write 2, 500m or 1Gi, say")]
     Malformed,
@@ -21,18 +21,18 @@ pub(crate) enum InvalidQuantity {
 }
 
 /// The quantity in units of one, rounded up: bytes, say.
-pub(crate) fn units(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
+pub fn units(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
     scaled(&quantity.0, 0)
 }
 
 /// The quantity in thousandths, rounded up: of a processor, say.
-pub(crate) fn thousandths(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
+pub fn thousandths(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
     scaled(&quantity.0, 3)
 }
 
 /// A sum of quantities, in units of one, as Kubernetes writes it: in the way of its `first` part, with the largest suffix
 /// that leaves it whole.
-pub(crate) fn sum_text(first: &Quantity, sum: u64) -> String {
+pub fn sum_text(first: &Quantity, sum: u64) -> String {
     let (step, suffixes) = match first.0.ends_with('i') {
         true => (1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
         false => (1000, ["k", "M", "G", "T", "P", "E"]),

@@ -1,0 +1,370 @@
+//! What is where, what may go where, and whose turn it is.
+//!
+//! ```text
+//!            ask                      a node has room                   pod is made
+//!  (job) ─────────► waits in a line ──────────────────► room is kept ───────────────► pod on its node
+//!                     ▲    │ withdraw, or asks for less      │ withdraw                │ ends, is gone
+//!                     │    ▼                                 ▼                         ▼
+//!                     └── (nothing) ◄──────────────────────────────────── the next one is looked at
+//! ```
+//!
+//! A job asks with each look for all that it wants to start, and gets what there is room for now. What it does not get
+//! waits in a line; when there is room, it is kept for the job, and the job is named, so that it is looked at and asks again.
+//! Nothing of this is stored: after a start of the operator all jobs are looked at once ([`Floor::settle`]) before the first
+//! gets anything, so that who asks first has no advantage.
+
+mod queue;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use vk_cmd_crds::Reason;
+
+use self::queue::Queue;
+pub use self::queue::Rank;
+use crate::place::{Amounts, Demand, NodeSeen, Nodes, why};
+use crate::plan::Start;
+use crate::pods::{Change, Owner, Pods, is_open};
+use crate::seen::PodSeen;
+
+/// The node that was found for an attempt, or why there is none.
+pub type Placed = Result<String, (Reason, String)>;
+
+/// What is where, what may go where, and whose turn it is.
+#[derive(Debug, Default)]
+pub struct Floor {
+    nodes: Nodes,
+    pods: Pods,
+    /// Pods on vk-nodes that are not those of jobs, by UID: their nodes, and what they take there.
+    strangers: HashMap<String, (String, Amounts)>,
+    /// What is in use or kept on each node.
+    used: BTreeMap<String, Amounts>,
+    /// What the jobs of each namespace use, or have kept for them.
+    parts: HashMap<String, Amounts>,
+    /// What all nodes have.
+    whole: Amounts,
+    queue: Queue,
+    /// Room that is kept for attempts whose pods are not there yet, by the UIDs of their jobs.
+    kept: HashMap<String, BTreeMap<(u32, u32), Kept>>,
+    beginning: Beginning,
+}
+
+/// Whether all jobs have been looked at since the operator's start.
+#[derive(Debug, Default)]
+enum Beginning {
+    /// Nobody has said yet which jobs there are.
+    #[default]
+    Unknown,
+    /// Those of these UIDs have not.
+    Looking(HashSet<String>),
+    /// They have.
+    Over,
+}
+
+#[derive(Clone, Debug)]
+struct Kept {
+    node: String,
+    demand: Demand,
+}
+
+impl Floor {
+    /// The nodes.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+
+    /// The pods of jobs.
+    pub fn pods(&self) -> &Pods {
+        &self.pods
+    }
+
+    /// How many jobs wait for room.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Nothing is given to anybody until these jobs have been looked at. Only the first call does anything.
+    pub fn settle(&mut self, jobs: impl FnOnce() -> HashSet<String>) {
+        if matches!(self.beginning, Beginning::Unknown) {
+            self.beginning = Beginning::Looking(jobs());
+            self.begin_if_all_are_looked_at();
+        }
+    }
+
+    /// A job has been looked at, or is gone. Names the jobs for which there is room now.
+    pub fn looked(&mut self, job: &str, now: Timestamp) -> Vec<Owner> {
+        let Beginning::Looking(unlooked) = &mut self.beginning else { return Vec::new() };
+        unlooked.remove(job);
+        self.begin_if_all_are_looked_at();
+        self.give(now)
+    }
+
+    fn begin_if_all_are_looked_at(&mut self) {
+        if matches!(&self.beginning, Beginning::Looking(unlooked) if unlooked.is_empty()) {
+            self.beginning = Beginning::Over;
+            self.queue.stir_all();
+        }
+    }
+
+    /// A job wants to make these attempts, and no others. None: it is too early to say, and the job will be named.
+    pub fn ask(
+        &mut self,
+        owner: &Owner,
+        rank: &Rank,
+        wanted: &[(Start, Demand)],
+        now: Timestamp,
+    ) -> (Option<Vec<Placed>>, Vec<Owner>) {
+        let mut kept = self.kept.remove(&owner.uid).unwrap_or_default();
+        let mut still = BTreeMap::new();
+        let mut waiting = BTreeMap::<Demand, VecDeque<Start>>::new();
+        for (start, demand) in wanted {
+            let key = (start.index, start.attempt);
+            let fits = kept.get(&key).is_some_and(|kept| kept.demand == *demand && self.stands(kept));
+            // What does not fit any more is given back below.
+            match fits.then(|| kept.remove(&key)).flatten() {
+                Some(kept) => drop(still.insert(key, kept)),
+                None => waiting.entry(demand.clone()).or_default().push_back(start.clone()),
+            }
+        }
+        if !still.is_empty() {
+            self.kept.insert(owner.uid.clone(), still);
+        }
+        self.queue.set(owner, rank, waiting);
+        kept.into_values().for_each(|kept| self.free(&kept));
+        let mut named = self.give(now);
+        named.retain(|named| named.uid != owner.uid);
+        if !matches!(self.beginning, Beginning::Over) && !wanted.is_empty() {
+            return (None, named);
+        }
+        let kept = self.kept.get(&owner.uid);
+        let mut reasons = BTreeMap::<&Demand, (Reason, String)>::new();
+        let placed =
+            wanted.iter().map(|(start, demand)| match kept.and_then(|kept| kept.get(&(start.index, start.attempt))) {
+                Some(kept) => Ok(kept.node.clone()),
+                None => Err(reasons.entry(demand).or_insert_with(|| why(demand, &self.nodes, &self.used, now)).clone()),
+            });
+        (Some(placed.collect()), named)
+    }
+
+    /// A job wants nothing any more. Names the jobs for which there is room now.
+    pub fn withdraw(&mut self, job: &str, now: Timestamp) -> Vec<Owner> {
+        self.queue.remove(job);
+        let kept = self.kept.remove(job).unwrap_or_default();
+        kept.into_values().for_each(|kept| self.free(&kept));
+        self.give(now)
+    }
+
+    /// A pod of a job as it is now. Names the jobs to look at: its own, and those for which there is room now.
+    pub fn put_pod(&mut self, pod: &Pod, now: Timestamp) -> Vec<Owner> {
+        match self.pods.put(pod) {
+            Some(change) => self.changed(change, now),
+            None => Vec::new(),
+        }
+    }
+
+    /// A pod of a job that is gone. Names as [`Floor::put_pod`].
+    pub fn remove_pod(&mut self, pod: &Pod, now: Timestamp) -> Vec<Owner> {
+        match self.pods.remove(pod) {
+            Some(change) => self.changed(change, now),
+            None => Vec::new(),
+        }
+    }
+
+    /// All pods of jobs, anew. All jobs are to be looked at.
+    pub fn replace_pods(&mut self, pods: Pods) {
+        self.pods = pods;
+        let made = |job: &str, key: (u32, u32)| self.pods.has(job, key);
+        for (job, kept) in &mut self.kept {
+            kept.retain(|key, _| !made(job, *key));
+        }
+        self.kept.retain(|_, kept| !kept.is_empty());
+        self.count_anew();
+    }
+
+    /// A pod on a vk-node that is not that of a job, as it is now; one that has ended is as one that is gone. Names the jobs
+    /// for which there is room now.
+    pub fn put_stranger(&mut self, pod: &Pod, now: Timestamp) -> Vec<Owner> {
+        let (Some(uid), Some(node)) = (&pod.metadata.uid, pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()))
+        else {
+            return Vec::new();
+        };
+        let amounts = Amounts::of_pod(pod);
+        self.use_node(node, &amounts);
+        if let Some((node, amounts)) = self.strangers.insert(uid.clone(), (node.clone(), amounts)) {
+            self.free_node(&node, &amounts);
+        }
+        self.give(now)
+    }
+
+    /// Such a pod that is gone.
+    pub fn remove_stranger(&mut self, uid: &str, now: Timestamp) -> Vec<Owner> {
+        if let Some((node, amounts)) = self.strangers.remove(uid) {
+            self.free_node(&node, &amounts);
+        }
+        self.give(now)
+    }
+
+    /// All such pods, anew. Names the jobs for which there is room now.
+    pub fn replace_strangers<'a>(&mut self, pods: impl IntoIterator<Item = &'a Pod>, now: Timestamp) -> Vec<Owner> {
+        self.strangers.clear();
+        self.count_anew();
+        pods.into_iter().flat_map(|pod| self.put_stranger(pod, now)).collect()
+    }
+
+    /// A node as it is now; none: it is gone. Whether that is news, and the jobs for which there is room now.
+    pub fn put_node(&mut self, name: &str, node: Option<NodeSeen>, now: Timestamp) -> (bool, Vec<Owner>) {
+        let before = match node {
+            Some(node) if self.nodes.get(name) == Some(&node) => return (false, Vec::new()),
+            Some(node) => self.nodes.insert(name.to_owned(), node),
+            None => self.nodes.remove(name),
+        };
+        if let Some(before) = before {
+            self.whole.take(&before.allocatable);
+        }
+        if let Some(now) = self.nodes.get(name) {
+            self.whole.add(&now.allocatable);
+        }
+        self.stir(name);
+        (true, self.give(now))
+    }
+
+    /// All nodes, anew. All jobs are to be looked at.
+    pub fn replace_nodes(&mut self, nodes: Nodes) {
+        self.nodes = nodes;
+        self.whole = Amounts::default();
+        self.nodes.values().for_each(|node| self.whole.add(&node.allocatable));
+        self.queue.stir_all();
+    }
+
+    /// What was heard of a pod of a job.
+    fn changed(&mut self, change: Change, now: Timestamp) -> Vec<Owner> {
+        let Change { owner, before, after } = change;
+        if let Some(pod) = after.as_ref().filter(|pod| is_open(pod)) {
+            self.use_pod(&owner, pod);
+        }
+        if let Some(pod) = &after {
+            // The room that was kept for it is taken now, by itself.
+            let kept = self.kept.get_mut(&owner.uid).and_then(|kept| kept.remove(&(pod.index, pod.attempt)));
+            if self.kept.get(&owner.uid).is_some_and(BTreeMap::is_empty) {
+                self.kept.remove(&owner.uid);
+            }
+            if let Some(kept) = kept {
+                self.free(&kept);
+            }
+        }
+        if let Some(pod) = before.filter(is_open) {
+            less(&mut self.parts, &owner.namespace, &pod.amounts);
+            self.free_node(&pod.node, &pod.amounts);
+        }
+        let mut named = self.give(now);
+        named.push(owner);
+        named
+    }
+
+    /// Gives room to those whose turn it is, as long as there is some. Names their jobs.
+    fn give(&mut self, now: Timestamp) -> Vec<Owner> {
+        let mut named = Vec::<Owner>::new();
+        if !matches!(self.beginning, Beginning::Over) {
+            return named;
+        }
+        let nothing = Amounts::default();
+        while let Some(demand) =
+            self.queue.first(|namespace| self.parts.get(namespace).unwrap_or(&nothing).part_of(&self.whole))
+        {
+            let Some(node) = demand.best(&self.nodes, &self.used, now).map(str::to_owned) else {
+                self.queue.stick(&demand);
+                continue;
+            };
+            let Some((owner, start)) = self.queue.pop(&demand) else { break };
+            more(&mut self.parts, &demand.namespace, &demand.amounts);
+            self.use_node(&node, &demand.amounts);
+            let kept = Kept { node, demand };
+            self.kept.entry(owner.uid.clone()).or_default().insert((start.index, start.attempt), kept);
+            if named.last() != Some(&owner) {
+                named.push(owner);
+            }
+        }
+        named
+    }
+
+    /// Whether room that was kept can still be used: its node is still one that takes it.
+    fn stands(&self, kept: &Kept) -> bool {
+        self.nodes.get(&kept.node).is_some_and(|node| {
+            kept.demand.target.means(&kept.node, &node.labels) && node.state == crate::place::NodeState::Ready
+        })
+    }
+
+    fn use_pod(&mut self, owner: &Owner, pod: &PodSeen) {
+        more(&mut self.parts, &owner.namespace, &pod.amounts);
+        self.use_node(&pod.node, &pod.amounts);
+    }
+
+    fn use_node(&mut self, node: &str, amounts: &Amounts) {
+        if let Some(used) = self.used.get_mut(node) {
+            used.add(amounts);
+        } else {
+            self.used.insert(node.to_owned(), amounts.clone());
+        }
+    }
+
+    fn free(&mut self, kept: &Kept) {
+        less(&mut self.parts, &kept.demand.namespace, &kept.demand.amounts);
+        self.free_node(&kept.node, &kept.demand.amounts);
+    }
+
+    fn free_node(&mut self, node: &str, amounts: &Amounts) {
+        if let Some(used) = self.used.get_mut(node) {
+            used.take(amounts);
+            if *used == Amounts::default() {
+                self.used.remove(node);
+            }
+        }
+        self.stir(node);
+    }
+
+    /// Those that this node may take now are looked at again.
+    fn stir(&mut self, name: &str) {
+        let Some(node) = self.nodes.get(name) else { return };
+        let nothing = Amounts::default();
+        let used = self.used.get(name).unwrap_or(&nothing);
+        // Time only takes away what a node can be used for, so that the end of the node can be left out here.
+        self.queue.stir(name, node, |demand| demand.fits(node, used, Timestamp::MIN).is_ok());
+    }
+
+    fn count_anew(&mut self) {
+        self.used.clear();
+        self.parts.clear();
+        let open = self.pods.iter().filter(|(_, pod)| is_open(pod));
+        let pods: Vec<(Owner, PodSeen)> = open.map(|(owner, pod)| (owner.clone(), pod.clone())).collect();
+        pods.iter().for_each(|(owner, pod)| self.use_pod(owner, pod));
+        let strangers: Vec<(String, Amounts)> = self.strangers.values().cloned().collect();
+        strangers.iter().for_each(|(node, amounts)| self.use_node(node, amounts));
+        let kept: Vec<Kept> = self.kept.values().flat_map(BTreeMap::values).cloned().collect();
+        for kept in &kept {
+            more(&mut self.parts, &kept.demand.namespace, &kept.demand.amounts);
+            self.use_node(&kept.node, &kept.demand.amounts);
+        }
+        self.queue.stir_all();
+    }
+}
+
+fn more(all: &mut HashMap<String, Amounts>, of: &str, amounts: &Amounts) {
+    if let Some(one) = all.get_mut(of) {
+        one.add(amounts);
+    } else {
+        all.insert(of.to_owned(), amounts.clone());
+    }
+}
+
+fn less(all: &mut HashMap<String, Amounts>, of: &str, amounts: &Amounts) {
+    if let Some(one) = all.get_mut(of) {
+        one.take(amounts);
+        if *one == Amounts::default() {
+            all.remove(of);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,366 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::place::{Meant, NodeState};
+
+const NOW: &str = "2026-01-02T03:04:05Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn amounts(text: &str) -> Amounts {
+    let quantities: BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity> =
+        serde_yaml_ng::from_str(&format!("{{{text}}}")).unwrap();
+    Amounts::read(&quantities)
+}
+
+fn node(allocatable: &str) -> NodeSeen {
+    NodeSeen {
+        labels: BTreeMap::from([(vk_cmd_crds::labels::FLEET.to_owned(), "f".to_owned())]),
+        state: NodeState::Ready,
+        allocatable: amounts(allocatable),
+        ends: None,
+        namespaces: vk_site::Rule::default(),
+    }
+}
+
+fn floor(nodes: &[(&str, &str)]) -> Floor {
+    let mut floor = Floor::default();
+    floor.replace_nodes(nodes.iter().map(|(name, has)| ((*name).to_owned(), node(has))).collect());
+    floor.settle(HashSet::new);
+    floor
+}
+
+fn owner(namespace: &str, name: &str) -> Owner {
+    Owner { namespace: namespace.into(), name: name.into(), uid: format!("{namespace}-{name}") }
+}
+
+fn demand(namespace: &str, asks: &str) -> Demand {
+    Demand {
+        namespace: namespace.into(),
+        target: Meant::Fleet("f".into()),
+        amounts: amounts(&format!("pods: 1{}{asks}", if asks.is_empty() { "" } else { ", " })),
+        walltime: None,
+    }
+}
+
+fn starts(count: u32) -> Vec<Start> {
+    (0..count).map(|index| Start { index, attempt: 0, node: None }).collect()
+}
+
+/// A job asks for so many attempts. Says where they go, or why not, and who else is named.
+fn ask(
+    floor: &mut Floor,
+    owner: &Owner,
+    priority: i32,
+    age: i64,
+    count: u32,
+    asks: &str,
+) -> (Vec<Placed>, Vec<String>) {
+    let created = now().checked_sub(jiff::SignedDuration::from_secs(age)).unwrap();
+    let demand = demand(&owner.namespace, asks);
+    let wanted: Vec<_> = starts(count).into_iter().map(|start| (start, demand.clone())).collect();
+    let (placed, named) = floor.ask(owner, &Rank::new(priority, created, owner), &wanted, now());
+    (placed.unwrap(), named.into_iter().map(|owner| owner.uid).collect())
+}
+
+fn count(placed: &[Placed]) -> usize {
+    placed.iter().filter(|placed| placed.is_ok()).count()
+}
+
+fn pod(owner: &Owner, index: u32, node: &str, phase: &str) -> Pod {
+    let yaml = format!(
+        "{{metadata: {{name: {name}-{index}, namespace: {namespace}, uid: {uid}-{index}, labels: {{vk-cmd.io/index: '{index}', \
+         vk-cmd.io/attempt: '0'}}, ownerReferences: [{{apiVersion: v, kind: CmdJob, name: {name}, uid: {uid}, controller: \
+         true}}]}}, spec: {{nodeName: {node}, containers: []}}, status: {{phase: {phase}}}}}",
+        name = owner.name,
+        namespace = owner.namespace,
+        uid = owner.uid
+    );
+    serde_yaml_ng::from_str(&yaml).unwrap()
+}
+
+#[test]
+fn what_has_room_goes_to_the_node_that_is_used_the_least() {
+    let mut floor = floor(&[("vk-a", "cpu: 4, pods: 10"), ("vk-b", "cpu: 8, pods: 10")]);
+    let (placed, _) = ask(&mut floor, &owner("n", "j"), 0, 0, 13, "cpu: 1");
+    let on = |node: &str| placed.iter().filter(|placed| placed.as_deref() == Ok(node)).count();
+    assert_eq!((on("vk-a"), on("vk-b"), count(&placed)), (4, 8, 12));
+    let (reason, why) = placed[12].clone().unwrap_err();
+    assert_eq!(reason, Reason::NoRoom);
+    assert_eq!(why, "none of 2 nodes takes it now: 2 have no room for 1 cpu at present");
+}
+
+#[test]
+fn asking_again_changes_nothing_and_what_is_not_wanted_goes_to_the_next() {
+    let mut floor = floor(&[("vk-a", "pods: 2")]);
+    let (first, second) = (owner("n", "first"), owner("n", "second"));
+    let placed = ask(&mut floor, &first, 0, 9, 3, "").0;
+    assert_eq!(count(&placed), 2);
+    assert_eq!(ask(&mut floor, &first, 0, 9, 3, ""), (placed, vec![]));
+    assert_eq!(count(&ask(&mut floor, &second, 0, 1, 1, "").0), 0);
+    assert_eq!(floor.waiting(), 2);
+    assert_eq!(ask(&mut floor, &first, 0, 9, 1, "").1, ["n-second"]);
+    assert_eq!(count(&ask(&mut floor, &second, 0, 1, 1, "").0), 1);
+    assert_eq!(floor.waiting(), 0);
+}
+
+#[test]
+fn the_room_of_a_pod_is_counted_once_and_given_on_when_it_ends() {
+    let mut floor = floor(&[("vk-a", "pods: 1")]);
+    let (first, second) = (owner("n", "first"), owner("n", "second"));
+    assert_eq!(count(&ask(&mut floor, &first, 0, 9, 1, "").0), 1);
+    assert_eq!(count(&ask(&mut floor, &second, 0, 1, 1, "").0), 0);
+    let named = |owners: Vec<Owner>| owners.into_iter().map(|owner| owner.name).collect::<Vec<_>>();
+    for phase in ["Pending", "Running"] {
+        assert_eq!(named(floor.put_pod(&pod(&first, 0, "vk-a", phase), now())), ["first"]);
+    }
+    assert_eq!(ask(&mut floor, &first, 0, 9, 0, "").1, Vec::<String>::new());
+    assert_eq!(named(floor.put_pod(&pod(&first, 0, "vk-a", "Succeeded"), now())), ["second", "first"]);
+    assert_eq!(count(&ask(&mut floor, &second, 0, 1, 1, "").0), 1);
+    assert_eq!(floor.used["vk-a"].get("pods"), 1);
+    assert_eq!(named(floor.withdraw(&second.uid, now())), Vec::<String>::new());
+    assert!(floor.used.is_empty() && floor.parts.is_empty() && floor.kept.is_empty());
+}
+
+#[test]
+fn the_higher_priority_comes_first_and_then_the_older_job() {
+    let mut floor = floor(&[("vk-a", "pods: 1")]);
+    let running = owner("n", "running");
+    ask(&mut floor, &running, 0, 9, 1, "");
+    floor.put_pod(&pod(&running, 0, "vk-a", "Running"), now());
+    for (name, priority, age) in [("young", 0, 1), ("old", 0, 5), ("urgent", 7, 0)] {
+        ask(&mut floor, &owner("n", name), priority, age, 1, "");
+    }
+    let mut order = Vec::new();
+    let mut before = running;
+    for _ in 0..3 {
+        let named = floor.put_pod(&pod(&before, 0, "vk-a", "Failed"), now());
+        before = named[0].clone();
+        order.push(before.name.clone());
+        floor.put_pod(&pod(&before, 0, "vk-a", "Running"), now());
+    }
+    assert_eq!(order, ["urgent", "old", "young"]);
+}
+
+#[test]
+fn namespaces_get_equal_parts_however_much_they_ask_for() {
+    let mut floor = floor(&[("vk-a", "pods: 8")]);
+    let (greedy, modest) = (owner("a", "greedy"), owner("b", "modest"));
+    assert_eq!(count(&ask(&mut floor, &greedy, 9, 100, 100, "").0), 8);
+    for index in 0..8 {
+        floor.put_pod(&pod(&greedy, index, "vk-a", "Running"), now());
+    }
+    ask(&mut floor, &greedy, 9, 100, 100, "");
+    ask(&mut floor, &modest, 0, 0, 100, "");
+    for index in 0..6 {
+        floor.put_pod(&pod(&greedy, index, "vk-a", "Succeeded"), now());
+    }
+    let kept = |owner: &Owner| floor.kept.get(&owner.uid).map_or(0, BTreeMap::len);
+    assert_eq!((kept(&greedy), kept(&modest)), (2, 4));
+}
+
+#[test]
+fn what_fits_goes_past_what_does_not() {
+    let mut floor = floor(&[("vk-a", "cpu: 4, pods: 10")]);
+    let big = owner("n", "big");
+    assert_eq!(count(&ask(&mut floor, &owner("n", "first"), 0, 9, 1, "cpu: 2").0), 1);
+    assert_eq!(count(&ask(&mut floor, &big, 9, 9, 1, "cpu: 4").0), 0);
+    assert_eq!(count(&ask(&mut floor, &owner("n", "small"), 0, 0, 1, "cpu: 2").0), 1);
+}
+
+#[test]
+fn after_a_start_nobody_gets_anything_before_all_have_asked() {
+    let mut floor = Floor::default();
+    floor.replace_nodes(Nodes::from([("vk-a".to_owned(), node("pods: 1"))]));
+    let (late, urgent) = (owner("n", "late"), owner("n", "urgent"));
+    floor.settle(|| HashSet::from([late.uid.clone(), urgent.uid.clone()]));
+    for (owner, priority) in [(&late, 0), (&urgent, 1)] {
+        let rank = Rank::new(priority, now(), owner);
+        let wanted = [(starts(1).remove(0), demand("n", ""))];
+        assert_eq!(floor.ask(owner, &rank, &wanted, now()), (None, vec![]));
+    }
+    assert_eq!(floor.looked(&late.uid, now()), []);
+    assert_eq!(floor.looked(&urgent.uid, now()), [urgent]);
+}
+
+#[test]
+fn it_is_said_in_plain_words_why_nothing_takes_it() {
+    let mut floor = floor(&[
+        ("vk-a", "cpu: 8, pods: 9"),
+        ("vk-b", "cpu: 8, pods: 9"),
+        ("vk-c", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-d", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-e", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-f", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-g", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+    ]);
+    let change = |floor: &mut Floor, name: &str, change: &dyn Fn(&mut NodeSeen)| {
+        let mut node = floor.nodes[name].clone();
+        change(&mut node);
+        floor.put_node(name, Some(node), now());
+    };
+    change(&mut floor, "vk-c", &|node| node.ends = Some("2026-01-02T03:16:00Z".parse().unwrap()));
+    change(&mut floor, "vk-d", &|node| node.state = NodeState::Cordoned);
+    change(&mut floor, "vk-e", &|node| node.state = NodeState::NotReady { why: Some("x".into()), since: None });
+    change(&mut floor, "vk-f", &|node| node.namespaces = vk_site::Rule::from_json(r#"{"deny":["n"]}"#).unwrap());
+    change(&mut floor, "vk-g", &|node| node.state = NodeState::Tainted("example.com/mine".into()));
+    let owner = owner("n", "j");
+    let demand = Demand { walltime: Some(jiff::SignedDuration::from_hours(2)), ..demand("n", "nvidia.com/gpu: 4") };
+    let wanted = [(starts(1).remove(0), demand.clone())];
+    let rank = Rank::new(0, now(), &owner);
+    let (placed, _) = floor.ask(&owner, &rank, &wanted, now());
+    let (reason, why) = placed.unwrap().remove(0).unwrap_err();
+    assert_eq!(reason, Reason::NoNodeFits);
+    assert_eq!(
+        why,
+        "none of 7 nodes takes it now: 1 is not ready; 1 is cordoned; 1 has the taint example.com/mine, which keeps CmdJobs \
+         away; 1 takes no pods of the namespace n; 1 ends at 2026-01-02T03:16:00Z, before the 2h that it may take have passed; \
+         2 lack 4 nvidia.com/gpu"
+    );
+    for (target, expected) in [
+        (Meant::Node("vk-a".into()), "node vk-a lacks 4 nvidia.com/gpu"),
+        (Meant::Each("vk-z".into()), "node vk-z, on which the job is to run, is gone"),
+        (Meant::Node("vk-d".into()), "node vk-d is cordoned and takes no new work: the job starts after"),
+        (Meant::Node("vk-e".into()), "node vk-e is not ready (x): the job starts when it is"),
+        (Meant::Fleet("g".into()), "no vk-cmd node belongs to the fleet g"),
+    ] {
+        let wanted = [(starts(1).remove(0), Demand { target, ..demand.clone() })];
+        let (_, why) = floor.ask(&owner, &rank, &wanted, now()).0.unwrap().remove(0).unwrap_err();
+        assert!(why.starts_with(expected), "{why}");
+    }
+}
+
+/// Something that happens on the floor.
+#[derive(Clone, Debug)]
+enum Event {
+    Ask { job: usize, count: u32, cpus: u32 },
+    Withdraw(usize),
+    Pod { job: usize, index: u32, phase: &'static str },
+    Gone { job: usize, index: u32 },
+    Node { node: usize, state: Option<bool> },
+    Stranger { uid: usize, node: usize, there: bool },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let job = 0..6_usize;
+    prop_oneof![
+        4 => (job.clone(), 0..5_u32, 0..4_u32).prop_map(|(job, count, cpus)| Event::Ask { job, count, cpus }),
+        1 => job.clone().prop_map(Event::Withdraw),
+        4 => (job.clone(), 0..5_u32, prop::sample::select(vec!["Running", "Succeeded", "Failed"]))
+            .prop_map(|(job, index, phase)| Event::Pod { job, index, phase }),
+        2 => (job, 0..5_u32).prop_map(|(job, index)| Event::Gone { job, index }),
+        2 => (0..3_usize, prop::option::of(any::<bool>())).prop_map(|(node, state)| Event::Node { node, state }),
+        1 => (0..3_usize, 0..3_usize, any::<bool>()).prop_map(|(uid, node, there)| Event::Stranger { uid, node, there }),
+    ]
+}
+
+const NODES: [&str; 3] = ["vk-a", "vk-b", "vk-c"];
+
+/// The pods of the jobs, as an API server would have them.
+type Made = BTreeMap<(usize, u32), Pod>;
+
+fn happen(floor: &mut Floor, made: &mut Made, event: &Event) {
+    let jobs: Vec<Owner> = (0..6).map(|n| owner(["a", "b", "c"][n % 3], &format!("j{n}"))).collect();
+    match event {
+        Event::Ask { job, count, cpus } => {
+            // As the planner does: no index is asked for whose pod is there.
+            let wanted: Vec<_> = starts(*count)
+                .into_iter()
+                .filter(|start| !made.contains_key(&(*job, start.index)))
+                .map(|start| (start, demand(&jobs[*job].namespace, &format!("cpu: {cpus}"))))
+                .collect();
+            let (placed, _) = floor.ask(&jobs[*job], &Rank::new(0, now(), &jobs[*job]), &wanted, now());
+            for ((start, demand), placed) in wanted.iter().zip(placed.unwrap()) {
+                if let Ok(node) = placed
+                    && start.index % 2 == 0
+                {
+                    let mut pod = pod(&jobs[*job], start.index, &node, "Pending");
+                    let cpu = demand.amounts.get("cpu") / 1000;
+                    pod.spec = serde_yaml_ng::from_str(&format!(
+                        "{{nodeName: {node}, containers: [{{name: main, resources: {{requests: {{cpu: {cpu}}}}}}}]}}"
+                    ))
+                    .unwrap();
+                    floor.put_pod(&pod, now());
+                    made.insert((*job, start.index), pod);
+                }
+            }
+        }
+        Event::Withdraw(job) => drop(floor.withdraw(&jobs[*job].uid, now())),
+        Event::Pod { job, index, phase } => {
+            let Some(pod) = made.get_mut(&(*job, *index)) else { return };
+            let status = pod.status.get_or_insert_default();
+            // What has ended stays so.
+            if !matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")) {
+                status.phase = Some((*phase).to_owned());
+            }
+            floor.put_pod(pod, now());
+        }
+        Event::Gone { job, index } => {
+            if let Some(pod) = made.remove(&(*job, *index)) {
+                floor.remove_pod(&pod, now());
+            }
+        }
+        Event::Node { node: number, state } => {
+            let seen = state.map(|ready| NodeSeen {
+                state: if ready { NodeState::Ready } else { NodeState::Cordoned },
+                ..node("cpu: 6, pods: 4")
+            });
+            floor.put_node(NODES[*number], seen, now());
+        }
+        Event::Stranger { uid, node, there } => {
+            let pod: Pod = serde_yaml_ng::from_str(&format!(
+                "{{metadata: {{uid: s{uid}}}, spec: {{nodeName: {}, containers: [{{name: c, resources: {{requests: {{cpu: \
+                 1}}}}}}]}}}}",
+                NODES[*node]
+            ))
+            .unwrap();
+            match there {
+                true => drop(floor.put_stranger(&pod, now())),
+                false => drop(floor.remove_stranger(&format!("s{uid}"), now())),
+            }
+        }
+    }
+}
+
+proptest! {
+    /// What is counted step by step is what a count of everything gives; room is kept only where there is some; and what waits
+    /// fits nowhere.
+    #[test]
+    fn the_books_are_right(events in prop::collection::vec(event(), 1..60)) {
+        let mut floor = floor(&NODES.map(|name| (name, "cpu: 6, pods: 4")));
+        let mut made = Made::new();
+        for event in events {
+            let kept_before: BTreeSet<_> = keys(&floor);
+            happen(&mut floor, &mut made, &event);
+
+            let (used, parts) = (floor.used.clone(), floor.parts.clone());
+            floor.count_anew();
+            prop_assert_eq!(&used, &floor.used, "{:?}", event);
+            prop_assert_eq!(&parts, &floor.parts, "{:?}", event);
+
+            for key in keys(&floor).difference(&kept_before) {
+                let has = &floor.nodes[&key.2].allocatable;
+                // A stranger may have taken more than there is of what it does not ask for.
+                let asked = &floor.kept[&key.0][&key.1].demand.amounts;
+                let fits = asked.iter().all(|(name, _)| floor.used[&key.2].get(name) <= has.get(name));
+                prop_assert!(fits, "{:?} at {:?}", key, event);
+            }
+            let mut all = floor;
+            all.queue.stir_all();
+            let named = all.give(now());
+            prop_assert!(named.is_empty(), "{:?} could have been served at {:?}", named, event);
+            floor = all;
+        }
+    }
+}
+
+fn keys(floor: &Floor) -> BTreeSet<(String, (u32, u32), String)> {
+    let of = |(job, kept): (&String, &BTreeMap<(u32, u32), Kept>)| {
+        kept.iter().map(|(key, kept)| (job.clone(), *key, kept.node.clone())).collect::<Vec<_>>()
+    };
+    floor.kept.iter().flat_map(of).collect()
+}

@@ -1,0 +1,141 @@
+//! Which node an attempt can go to: one that is meant, takes pods, has room and is there for long enough; of several, the one
+//! that is the least used. [`crate::floor`] says when it is whose turn.
+
+mod amounts;
+mod node;
+mod why;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use vk_cmd_crds::labels;
+
+use crate::plan::Start;
+use crate::validate::{Target, ValidJob};
+
+pub use self::amounts::Amounts;
+pub use self::node::{NodeSeen, NodeState, Nodes};
+pub use self::why::why;
+
+/// What an attempt asks of a node. Two of the same demand can go to the same nodes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Demand {
+    /// The namespace of its job.
+    pub namespace: String,
+    /// Which nodes are meant.
+    pub target: Meant,
+    /// What it takes there.
+    pub amounts: Amounts,
+    /// How long it may take.
+    pub walltime: Option<SignedDuration>,
+}
+
+/// Which nodes are meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Meant {
+    /// The one of this name, and it is chosen by the user.
+    Node(String),
+    /// The one of this name, because each node of the target gets an attempt.
+    Each(String),
+    /// Those of this fleet.
+    Fleet(String),
+    /// Those with these labels.
+    Labels(BTreeMap<String, String>),
+}
+
+/// What keeps an attempt from a node that is meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// The node is not ready; what it says about that.
+    NotReady(Option<String>),
+    /// It is cordoned.
+    Cordoned,
+    /// It has a taint of this key.
+    Tainted(String),
+    /// Its site takes no pods of the namespace.
+    Namespace,
+    /// It ends before the attempt may.
+    Ends(Timestamp),
+    /// It has less of this resource, in all.
+    Lacks(String),
+    /// It has less of this resource now: others use it.
+    Busy(String),
+}
+
+impl Meant {
+    fn of(target: &Target<'_>) -> Self {
+        match target {
+            Target::Node(node) => Self::Node(node.as_str().to_owned()),
+            Target::Fleet(fleet) => Self::Fleet((*fleet).to_owned()),
+            Target::Labels(wanted) => Self::Labels((*wanted).clone()),
+        }
+    }
+
+    /// Whether a node of this name and these labels is meant.
+    pub fn means(&self, name: &str, found: &BTreeMap<String, String>) -> bool {
+        match self {
+            Self::Node(only) | Self::Each(only) => only == name,
+            Self::Fleet(fleet) => found.get(labels::FLEET) == Some(fleet),
+            Self::Labels(wanted) => wanted.iter().all(|(key, value)| found.get(key) == Some(value)),
+        }
+    }
+}
+
+impl Demand {
+    /// Of one attempt of a job.
+    pub fn of(job: &ValidJob<'_>, start: &Start) -> Self {
+        let target = match &start.node {
+            Some(node) => Meant::Each(node.clone()),
+            None => Meant::of(&job.target),
+        };
+        Self { namespace: job.namespace.to_owned(), target, amounts: Amounts::of_job(job), walltime: job.walltime }
+    }
+
+    /// Whether a node that is meant takes it, with so much of it in use.
+    pub fn fits(&self, node: &NodeSeen, used: &Amounts, now: Timestamp) -> Result<(), Obstacle> {
+        match &node.state {
+            NodeState::NotReady { why, .. } => return Err(Obstacle::NotReady(why.clone())),
+            NodeState::Cordoned => return Err(Obstacle::Cordoned),
+            NodeState::Tainted(key) => return Err(Obstacle::Tainted(key.clone())),
+            NodeState::Ready => {}
+        }
+        if !node.namespaces.permits(&self.namespace) {
+            return Err(Obstacle::Namespace);
+        }
+        let needed = self.walltime.unwrap_or(SignedDuration::ZERO);
+        if let Some(ends) = node.ends.filter(|ends| ends.duration_since(now) < needed) {
+            return Err(Obstacle::Ends(ends));
+        }
+        let lacks = self.amounts.iter().find(|(name, asked)| node.allocatable.get(name) < *asked);
+        if let Some((name, _)) = lacks {
+            return Err(Obstacle::Lacks(name.to_owned()));
+        }
+        let is_short = |(name, asked): &(&str, u64)| node.allocatable.get(name).saturating_sub(used.get(name)) < *asked;
+        match self.amounts.iter().find(is_short) {
+            Some((name, _)) => Err(Obstacle::Busy(name.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The node for it: of those that take it, the one that is the least used then.
+    pub fn best<'n>(&self, nodes: &'n Nodes, used: &BTreeMap<String, Amounts>, now: Timestamp) -> Option<&'n str> {
+        let nothing = Amounts::default();
+        let of = |name: &str| used.get(name).unwrap_or(&nothing);
+        let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));
+        let fit = meant.filter(|(name, node)| self.fits(node, of(name), now).is_ok());
+        let use_then = |name: &str, node: &NodeSeen| {
+            let mut then = of(name).clone();
+            then.add(&self.amounts);
+            then.part_of(&node.allocatable)
+        };
+        let (name, _) = fit.min_by_key(|(name, node)| (use_then(name, node), of(name).get("pods"), *name))?;
+        Some(name)
+    }
+}
+
+/// The names of the nodes that a target means.
+pub fn targets(target: &Target<'_>, nodes: &Nodes) -> BTreeSet<String> {
+    let target = Meant::of(target);
+    let meant = nodes.iter().filter(|(name, node)| target.means(name, &node.labels));
+    meant.map(|(name, _)| name.clone()).collect()
+}

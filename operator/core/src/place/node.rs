@@ -1,0 +1,96 @@
+//! A node, reduced to what matters for placing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Taint};
+use vk_cmd_crds::labels;
+use vk_site::Rule;
+
+use super::Amounts;
+
+/// A vk-node, reduced to what matters for placing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSeen {
+    /// Its labels, but for the one that changes by the minute.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it takes pods.
+    pub state: NodeState,
+    /// What it has for pods.
+    pub allocatable: Amounts,
+    /// When it ends, if that is known.
+    pub ends: Option<Timestamp>,
+    /// Which namespaces it takes pods of.
+    pub namespaces: Rule,
+}
+
+/// Whether a node takes pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It is not ready.
+    NotReady {
+        /// What it says about that.
+        why: Option<String>,
+        /// Since when.
+        since: Option<Timestamp>,
+    },
+    /// It takes no new pods (`spec.unschedulable`).
+    Cordoned,
+    /// It has a taint, of this key, that pods of CmdJobs do not tolerate.
+    Tainted(String),
+    /// It takes pods.
+    Ready,
+}
+
+/// The vk-nodes, by name.
+pub type Nodes = BTreeMap<String, NodeSeen>;
+
+impl NodeSeen {
+    /// Reads a node.
+    pub fn of(node: &Node) -> Self {
+        let annotation = |name: &str| node.metadata.annotations.as_ref()?.get(name);
+        let mut found = node.metadata.labels.clone().unwrap_or_default();
+        found.remove(labels::JIRIAF_ALIVETIME);
+        Self {
+            labels: found,
+            state: state(node),
+            allocatable: Amounts::read(node.status.iter().flat_map(|status| status.allocatable.iter().flatten())),
+            ends: annotation(labels::ENDS_AT).and_then(|time| time.parse().ok()),
+            // What cannot be read keeps nobody out: the node has the last word.
+            namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
+        }
+    }
+}
+
+fn state(node: &Node) -> NodeState {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    match conditions.iter().find(|condition| condition.type_ == "Ready") {
+        Some(ready) if ready.status == "True" => taking(node),
+        Some(not) => NodeState::NotReady {
+            why: not.message.clone().filter(|message| !message.is_empty()),
+            since: not.last_transition_time.as_ref().map(|time| time.0),
+        },
+        None => NodeState::NotReady { why: None, since: None },
+    }
+}
+
+/// Of a ready node.
+fn taking(node: &Node) -> NodeState {
+    let spec = node.spec.as_ref();
+    if spec.and_then(|spec| spec.unschedulable).unwrap_or(false) {
+        return NodeState::Cordoned;
+    }
+    let taints = spec.and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
+    taints
+        .iter()
+        .find(|taint| keeps_away(taint))
+        .map_or(NodeState::Ready, |taint| NodeState::Tainted(taint.key.clone()))
+}
+
+/// Whether pods of CmdJobs do not tolerate a taint. Those that tell of a node that is not ready go away a moment after the
+/// node is ready, and say nothing that the condition does not.
+fn keeps_away(taint: &Taint) -> bool {
+    let is_own = taint.key == labels::TAINT_KEY && taint.value.as_deref() == Some(labels::TAINT_VALUE);
+    let is_late = matches!(&*taint.key, "node.kubernetes.io/not-ready" | "node.kubernetes.io/unreachable");
+    taint.effect != "PreferNoSchedule" && !is_own && !is_late
+}

@@ -1,0 +1,124 @@
+//! Why nothing takes an attempt, in plain words, the nodes of one reason together.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use vk_cmd_crds::Reason;
+
+use super::amounts::Worded;
+use super::{Amounts, Demand, Meant, Nodes, Obstacle};
+use crate::words;
+
+/// Why no node takes it now. What it says changes only with the nodes, and not from minute to minute: it is written into the
+/// status of every job that waits.
+pub fn why(demand: &Demand, nodes: &Nodes, used: &BTreeMap<String, Amounts>, now: Timestamp) -> (Reason, String) {
+    let nothing = Amounts::default();
+    let meant = nodes.iter().filter(|(name, node)| demand.target.means(name, &node.labels));
+    let obstacles: Vec<(&str, Obstacle)> = meant
+        .map(|(name, node)| {
+            let found = demand.fits(node, used.get(name).unwrap_or(&nothing), now);
+            // Its turn has not come: as if others had it.
+            (name.as_str(), found.err().unwrap_or_else(|| Obstacle::Busy("pods".to_owned())))
+        })
+        .collect();
+    match (obstacles.as_slice(), &demand.target) {
+        ([], Meant::Each(node)) => (Reason::NodeMissing, format!("node {node}, on which the job is to run, is gone")),
+        ([], Meant::Node(node)) => (Reason::NodeMissing, words::no_node(node)),
+        ([], Meant::Fleet(fleet)) => (Reason::NoNodes, words::no_fleet(fleet)),
+        ([], Meant::Labels(wanted)) => (Reason::NoNodes, words::no_labels(wanted)),
+        ([(name, obstacle)], _) => one(demand, name, obstacle),
+        (several, _) => of_several(demand, several),
+    }
+}
+
+/// Of the only node that is meant.
+fn one(demand: &Demand, node: &str, obstacle: &Obstacle) -> (Reason, String) {
+    match obstacle {
+        Obstacle::NotReady(why) => (
+            Reason::NodeNotReady,
+            format!(
+                "node {node} is not ready{}: the job starts when it is; see at the site whether \"vk-node run --node-name \
+                 {node}\" is running",
+                why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default()
+            ),
+        ),
+        Obstacle::Cordoned => (
+            Reason::NodeCordoned,
+            format!("node {node} is cordoned and takes no new work: the job starts after \"kubectl uncordon {node}\""),
+        ),
+        Obstacle::Busy(_) => {
+            (Reason::NoRoom, format!("node {node} {}: the job waits for its turn", has(demand, obstacle)))
+        }
+        Obstacle::Tainted(_) | Obstacle::Namespace | Obstacle::Ends(_) | Obstacle::Lacks(_) => {
+            (Reason::NoNodeFits, format!("node {node} {}", has(demand, obstacle)))
+        }
+    }
+}
+
+fn of_several(demand: &Demand, obstacles: &[(&str, Obstacle)]) -> (Reason, String) {
+    let ends =
+        obstacles.iter().filter_map(|(_, obstacle)| if let Obstacle::Ends(at) = obstacle { Some(*at) } else { None });
+    let latest = ends.max().unwrap_or(Timestamp::MAX);
+    let mut groups = BTreeMap::<Obstacle, usize>::new();
+    for (_, obstacle) in obstacles {
+        // What each says of itself would make a group of each.
+        let group = match obstacle {
+            Obstacle::NotReady(_) => Obstacle::NotReady(None),
+            Obstacle::Ends(_) => Obstacle::Ends(latest),
+            Obstacle::Cordoned
+            | Obstacle::Tainted(_)
+            | Obstacle::Namespace
+            | Obstacle::Lacks(_)
+            | Obstacle::Busy(_) => obstacle.clone(),
+        };
+        let count = groups.entry(group).or_default();
+        *count = count.saturating_add(1);
+    }
+    let is_busy = groups.keys().any(|obstacle| matches!(obstacle, Obstacle::Busy(_)));
+    let total: usize = groups.values().sum();
+    let said = |(obstacle, count): (&Obstacle, &usize)| match count {
+        1 => format!("1 {}", has(demand, obstacle)),
+        several => format!("{several} {}", have(demand, obstacle)),
+    };
+    let said: Vec<String> = groups.iter().map(said).collect();
+    let all = format!("none of {total} nodes takes it now: {}", said.join("; "));
+    match is_busy {
+        true => (Reason::NoRoom, all),
+        false => (Reason::NoNodeFits, all),
+    }
+}
+
+/// What is said of one node.
+fn has(demand: &Demand, obstacle: &Obstacle) -> String {
+    let asked = |name: &str| Worded(name, demand.amounts.get(name)).to_string();
+    match obstacle {
+        Obstacle::NotReady(_) => "is not ready".to_owned(),
+        Obstacle::Cordoned => "is cordoned".to_owned(),
+        Obstacle::Tainted(key) => format!("has the taint {key}, which keeps CmdJobs away"),
+        Obstacle::Namespace => format!("takes no pods of the namespace {}", demand.namespace),
+        Obstacle::Ends(at) => format!("ends at {at}, before {} have passed", walltime(demand)),
+        Obstacle::Lacks(name) => format!("lacks {}", asked(name)),
+        Obstacle::Busy(name) => format!("has no room for {} at present", asked(name)),
+    }
+}
+
+/// What is said of several.
+fn have(demand: &Demand, obstacle: &Obstacle) -> String {
+    let asked = |name: &str| Worded(name, demand.amounts.get(name)).to_string();
+    match obstacle {
+        Obstacle::NotReady(_) => "are not ready".to_owned(),
+        Obstacle::Cordoned => "are cordoned".to_owned(),
+        Obstacle::Tainted(key) => format!("have the taint {key}, which keeps CmdJobs away"),
+        Obstacle::Namespace => format!("take no pods of the namespace {}", demand.namespace),
+        Obstacle::Ends(at) => format!("end at {at} or sooner, before {} have passed", walltime(demand)),
+        Obstacle::Lacks(name) => format!("lack {}", asked(name)),
+        Obstacle::Busy(name) => format!("have no room for {} at present", asked(name)),
+    }
+}
+
+fn walltime(demand: &Demand) -> String {
+    match demand.walltime {
+        Some(walltime) => format!("the {walltime:#} that it may take"),
+        None => "it could start".to_owned(),
+    }
+}
