@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, VolumeMount};
 use kube::core::Rule;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Resources, Volume, VolumeMount};
 use crate::policy::{After, CompletionMode, OnUnknown, PodFailurePolicy, SuccessPolicy};
+use crate::resources::Resources;
 use crate::status::CmdJobStatus;
+use crate::volumes::Volume;
 
 /// The default of `spec.terminationGracePeriodSeconds`, in seconds: core/v1 Pod's.
 pub const DEFAULT_GRACE_SECONDS: i64 = 30;
@@ -40,24 +41,33 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     printcolumn(name = "REASON", type_ = "string", json_path = ".status.reason", description = "Why it is there, as one word", priority = 1),
     printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.message", description = "Why it is there, in plain words", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63").message("a CmdJob's name has at most 63 characters, because it is also a label of its pods: choose a shorter one"),
+    // From batch/v1 Job (`shouldAllowMutablePodTemplate`), for Kueue.
+    validation = Rule::new("has(self.spec.resources) == has(oldSelf.spec.resources) && (!has(self.spec.resources) || self.spec.resources == oldSelf.spec.resources) || (oldSelf.spec.suspend && (!has(oldSelf.status) || (!has(oldSelf.status.startTime) && oldSelf.status.active + oldSelf.status.terminating == 0)))").message("resources cannot be changed but while the job is suspended and nothing of it is left: suspend it first, or make a new CmdJob under another name").field_path(".spec.resources"),
 )]
 #[x_kube(
     validation = rule("has(self.script) || has(self.command)", None, "there is nothing to run: set script (a text for a shell) or command (a program with args)"),
     validation = rule("!(has(self.script) && has(self.command))", None, "set either script or command, not both: script is a text for a shell, command is a program run without one"),
     validation = rule("!has(self.args) || has(self.command)", Some(".args"), "args belong to command: set command, or write the arguments into the script"),
     validation = rule("!(has(self.shell) && has(self.command))", Some(".shell"), "shell belongs to script: command is run without a shell, so leave shell out (or name it in the command: [/bin/bash, -c, …])"),
-    validation = rule("!has(self.volumeMounts) || has(self.image)", Some(".volumeMounts"), "volumeMounts belong to image: a command on the host itself sees the host's files where they are, so use their paths, or name an image"),
+    validation = rule("!has(self.volumeMounts) || has(self.image) || self.volumeMounts.all(m, m.mountPath.startsWith('/') || !has(m.readOnly) || !m.readOnly || (has(self.volumes) && self.volumes.exists(v, v.name == m.name && !has(v.hostPath) && !has(v.emptyDir))))", Some(".volumeMounts"), "a command on the host itself reaches a relative mountPath by a link, which keeps nobody from writing: leave readOnly out, or write an absolute path"),
+    validation = rule("has(self.image) || !has(self.workingDir) || !has(self.volumeMounts) || self.volumeMounts.all(m, m.mountPath.startsWith('/'))", Some(".workingDir"), "without an image, a relative mountPath counts from a directory of the attempt's own, in which it then starts: leave workingDir out, or write absolute mountPaths"),
     validation = rule("!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) && self.volumes.exists(v, v.name == m.name))", Some(".volumeMounts"), "a volumeMount names a volume that is not among spec.volumes: add it there, e.g. {name: data, hostPath: {path: /scratch/me}}"),
     validation = rule("!has(self.resources) || !has(self.resources.limits) || has(self.image) || self.resources.limits.all(name, !name.endsWith('/gpu'))", Some(".resources"), "a command on the host itself sees the graphics processors that its host shows it: leave the limit out, or name an image"),
     validation = rule("!self.everyNode || !has(self.target.node)", Some(".everyNode"), "everyNode is about the nodes of a fleet or of a nodeSelector: with one node, leave it out"),
     validation = rule("!self.everyNode || (!has(self.completions) && self.completionMode == 'NonIndexed')", Some(".everyNode"), "with everyNode the nodes are what is counted: leave completions and completionMode out"),
-    validation = rule("self.completionMode != 'Indexed' || has(self.completions)", Some(".completions"), "an Indexed job needs completions: how many indexes there are"),
+    // From here on as `validateJobSpec` and `ValidateJobSpecUpdate` of Kubernetes have it for batch/v1 Job.
+    validation = rule("self.completionMode != 'Indexed' || has(self.completions) || !has(self.parallelism)", Some(".completions"), "an Indexed job needs completions: how many indexes there are"),
+    validation = rule("self.completionMode != 'Indexed' || !has(self.parallelism) || self.parallelism <= 100000", Some(".parallelism"), "parallelism of an Indexed job is at most 100000"),
     validation = rule("!has(self.backoffLimitPerIndex) || self.completionMode == 'Indexed' || self.everyNode", Some(".backoffLimitPerIndex"), "backoffLimitPerIndex is for jobs that have indexes: set completionMode: Indexed, or use backoffLimit"),
     validation = rule("!has(self.maxFailedIndexes) || has(self.backoffLimitPerIndex)", Some(".maxFailedIndexes"), "maxFailedIndexes needs backoffLimitPerIndex, by which an index can fail alone"),
-    validation = rule("!has(self.maxFailedIndexes) || !has(self.completions) || self.maxFailedIndexes <= self.completions", Some(".maxFailedIndexes"), "maxFailedIndexes is at most completions"),
+    validation = rule("!has(self.maxFailedIndexes) || (self.maxFailedIndexes <= 100000 && (self.everyNode || self.maxFailedIndexes <= (has(self.completions) ? self.completions : 1)))", Some(".maxFailedIndexes"), "maxFailedIndexes is at most completions, and at most 100000"),
+    validation = rule("!has(self.backoffLimitPerIndex) || !has(self.completions) || self.completions <= 100000 || (has(self.maxFailedIndexes) && self.maxFailedIndexes <= 10000)", Some(".maxFailedIndexes"), "with backoffLimitPerIndex and more than 100000 completions, maxFailedIndexes must be set, to 10000 at most"),
+    validation = rule("!has(self.backoffLimitPerIndex) || !has(self.completions) || self.completions <= 100000 || !has(self.parallelism) || self.parallelism <= 10000", Some(".parallelism"), "with backoffLimitPerIndex and more than 100000 completions, parallelism is at most 10000"),
     validation = rule("!has(self.successPolicy) || self.completionMode == 'Indexed'", Some(".successPolicy"), "successPolicy is for jobs that have indexes: set completionMode: Indexed"),
+    validation = rule("!has(self.successPolicy) || self.successPolicy.rules.all(r, !has(r.succeededCount) || r.succeededCount <= (has(self.completions) ? self.completions : 1))", Some(".successPolicy"), "succeededCount is at most completions"),
     validation = rule("!has(self.podFailurePolicy) || has(self.backoffLimitPerIndex) || self.podFailurePolicy.rules.all(r, r.action != 'FailIndex')", Some(".podFailurePolicy"), "the action FailIndex needs backoffLimitPerIndex, by which an index can fail alone"),
-    validation = rule("(has(self.completions) ? self.completions : -1) == (has(oldSelf.completions) ? oldSelf.completions : -1) || (self.completionMode == 'Indexed' && has(self.completions) && has(self.parallelism) && self.completions == self.parallelism)", Some(".completions"), "completions can be changed only for an Indexed job, and together with parallelism to the same number"),
+    // Without both, completions is 1; with parallelism alone the first success is enough, and that is another job.
+    validation = rule("self.everyNode || (has(self.completions) ? self.completions : has(self.parallelism) ? -1 : 1) == (has(oldSelf.completions) ? oldSelf.completions : has(oldSelf.parallelism) ? -1 : 1) || (self.completionMode == 'Indexed' && has(self.completions) && self.completions == (has(self.parallelism) ? self.parallelism : 1))", Some(".completions"), "completions can be changed only for an Indexed job, and together with parallelism to the same number (a job without completions has 1, or with parallelism alone ends after its first success: to change parallelism of a job that has neither, set completions: 1 as well)"),
     validation = immutable("script"),
     validation = immutable("command"),
     validation = immutable("args"),
@@ -66,7 +76,6 @@ pub const DEFAULT_SHELL: &str = "/bin/sh";
     validation = immutable("workingDir"),
     validation = immutable("shell"),
     validation = immutable("image"),
-    validation = immutable("resources"),
     validation = immutable("volumes"),
     validation = immutable("volumeMounts"),
     validation = immutable("backoffLimitPerIndex"),
@@ -122,17 +131,21 @@ pub struct CmdJobSpec {
     #[x_kube(validation = ("size(self) > 0 && !self.matches('[[:space:]]')", "image is one name without spaces, e.g. docker.io/library/python:3.13: leave it out to run on the host itself"))]
     pub image: Option<String>,
 
-    /// What it may use at most, and what the node must have free for it. As in core/v1 Container. Cannot be changed later.
+    /// What it may use at most, and what the node must have free for it. As in core/v1 Container. Can be changed later only
+    /// while the job is suspended and nothing of it is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
 
-    /// Paths of the node's host that the image is to see; volumeMounts say where. As in core/v1 Pod, but only hostPath.
-    /// Cannot be changed later.
+    /// Files for volumeMounts: a ConfigMap, a Secret, what the pod says of itself, an empty directory, a path on the node's
+    /// host. As in core/v1 Pod, of whose kinds a vk-cmd node has these. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub volumes: Option<Vec<Volume>>,
 
-    /// Where the image sees the volumes. As in core/v1 Container. Cannot be changed later.
+    /// Where the command sees the volumes. As in core/v1 Container. Without an image, an absolute mountPath takes a mount
+    /// namespace of the command's own, which some hosts do not allow: the attempt then says so. A relative one counts from a
+    /// directory of the attempt's own, in which the command then starts; with an image, from the image's root. Cannot be changed
+    /// later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["mountPath"]))]
     pub volume_mounts: Option<Vec<VolumeMount>>,
@@ -141,17 +154,22 @@ pub struct CmdJobSpec {
     /// changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
-    #[x_kube(validation = ("self.all(e, e.name.matches('^[ -<>-~]+$'))", "the name of an environment variable is not empty and consists of printable ASCII characters other than '='"))]
+    #[x_kube(
+        validation = ("self.all(e, e.name.matches('^[ -<>-~]+$'))", "the name of an environment variable is not empty and consists of printable ASCII characters other than '='"),
+        validation = ("self.all(e, !has(e.valueFrom) || !has(e.value) || e.value == '')", "a variable has either value or valueFrom"),
+        validation = ("self.all(e, !has(e.valueFrom) || [has(e.valueFrom.configMapKeyRef), has(e.valueFrom.secretKeyRef), has(e.valueFrom.fieldRef), has(e.valueFrom.resourceFieldRef), has(e.valueFrom.fileKeyRef)].exists_one(source, source))", "valueFrom is exactly one of configMapKeyRef, secretKeyRef, fieldRef, resourceFieldRef and fileKeyRef"),
+    )]
     pub env: Option<Vec<EnvVar>>,
 
     /// ConfigMaps and Secrets whose every key becomes an environment variable. As in core/v1 Container. Cannot be changed
     /// later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 100))]
+    #[x_kube(validation = ("self.all(from, has(from.configMapRef) != has(from.secretRef))", "an entry of envFrom is exactly one of configMapRef and secretRef"))]
     pub env_from: Option<Vec<EnvFromSource>>,
 
-    /// The directory to run in, as an absolute path. Default: the one that the node chooses, usually $HOME. Cannot be
-    /// changed later.
+    /// The directory to run in, as an absolute path. Default: the home directory; with an image, the image's own; with
+    /// relative volumeMounts and no image, the directory that they are in. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     #[x_kube(validation = ("self.startsWith('/')", "workingDir is an absolute path, e.g. /home/me/run1: it is not read by a shell, so ~ and $HOME do not work here (a script can cd \"$HOME\")"))]
@@ -159,13 +177,13 @@ pub struct CmdJobSpec {
 
     /// How many attempts may be alive at a time. Default 1; with everyNode: all. 0 starts nothing. As in batch/v1 Job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self >= 0 && self <= 100000", "parallelism is from 0 to 100000"))]
+    #[x_kube(validation = ("self >= 0", "parallelism is 0 (start nothing) or more"))]
     pub parallelism: Option<i32>,
 
     /// How many attempts must succeed. Default 1; if only parallelism is set: the first success is enough, and what runs then
     /// is waited for. As in batch/v1 Job. Can be changed later only for an Indexed job, together with parallelism.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self >= 0 && self <= 100000", "completions is from 0 to 100000"))]
+    #[x_kube(validation = ("self >= 0", "completions is 0 or more"))]
     pub completions: Option<i32>,
 
     /// NonIndexed: so many successes of attempts that are all alike. Indexed: one success for each index from 0 to
@@ -233,14 +251,14 @@ pub struct CmdJobSpec {
     /// MultiKueue say. Cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
-    #[x_kube(validation = ("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/.+$')", "managedBy is a domain and a path, e.g. kueue.x-k8s.io/multikueue"))]
+    #[x_kube(validation = (r"self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[-A-Za-z0-9/._~%!$&\'()*+,;=:]+$')", "managedBy is a domain and a path, e.g. kueue.x-k8s.io/multikueue"))]
     pub managed_by: Option<String>,
 
     /// The longest time that the job may be active, in seconds, counted from when the operator takes it up; waiting for a
     /// node and pauses between attempts are included. After it, the process is ended and the job has failed with reason
     /// DeadlineExceeded. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self >= 1", "activeDeadlineSeconds is 1 or more: leave it out for no limit"))]
+    #[x_kube(validation = ("self >= 0", "activeDeadlineSeconds is 0 or more: leave it out for no limit"))]
     pub active_deadline_seconds: Option<i64>,
 
     /// How long after its end the CmdJob is deleted, with its pods and their logs, in seconds; 0 means at once. Default:

@@ -7,20 +7,22 @@
 pub mod certificates;
 pub mod cmdjob;
 pub mod crd;
-pub mod image;
 pub mod labels;
 pub mod names;
 pub mod policy;
 pub mod quantity;
 pub mod reason;
+pub mod resources;
 pub mod status;
+pub mod volumes;
 
 pub use cmdjob::{CmdJob, CmdJobSpec, Target};
-pub use image::{HostPath, Resources, Volume, VolumeMount};
 pub use names::{NameError, NodeName};
 pub use policy::{
     After, CompletionMode, ExitCodeOperator, OnExitCodes, OnPodCondition, OnUnknown, PodFailurePolicy,
     PodFailurePolicyAction, PodFailurePolicyRule, SuccessPolicy, SuccessPolicyRule, When,
 };
 pub use reason::{ConditionType, Reason};
+pub use resources::Resources;
 pub use status::{Attempt, AttemptState, CmdJobStatus, Ledger, State};
+pub use volumes::Volume;

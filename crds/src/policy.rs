@@ -45,7 +45,7 @@ pub struct PodFailurePolicy {
 
 /// One rule: what to do about a failed attempt that is described by onExitCodes or by onPodConditions.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[x_kube(validation = ("has(self.onExitCodes) != has(self.onPodConditions)", "a rule of podFailurePolicy has either onExitCodes or onPodConditions: make two rules of it"))]
+#[x_kube(validation = ("has(self.onExitCodes) != (has(self.onPodConditions) && size(self.onPodConditions) > 0)", "a rule of podFailurePolicy has either onExitCodes or onPodConditions: make two rules of it"))]
 #[serde(rename_all = "camelCase")]
 pub struct PodFailurePolicyRule {
     /// What to do.
@@ -74,6 +74,7 @@ pub enum PodFailurePolicyAction {
 
 /// Exit codes.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[x_kube(validation = ("self.operator != 'In' || !(0 in self.values)", "values of onExitCodes with the operator In cannot have 0, which is a success"))]
 #[serde(rename_all = "camelCase")]
 pub struct OnExitCodes {
     /// The container's name. A CmdJob has but one, main, so this may be left out.
@@ -83,11 +84,11 @@ pub struct OnExitCodes {
     pub container_name: Option<String>,
     /// Whether the exit code must be among the values, or must not.
     pub operator: ExitCodeOperator,
-    /// The values, each once; at most 255. An exit code of 0 is no failure.
+    /// The values in rising order, each once; at most 255. In of the values cannot be 0, which is no failure.
     #[schemars(length(max = 255), extend("x-kubernetes-list-type" = "set"))]
     #[x_kube(
         validation = ("size(self) > 0", "values of onExitCodes is empty: name at least one exit code"),
-        validation = ("self.all(v, v >= 0 && v <= 255)", "an exit code is from 0 to 255"),
+        validation = ("self.isSorted()", "values of onExitCodes are to be in rising order"),
     )]
     pub values: Vec<i32>,
 }
@@ -107,7 +108,8 @@ pub enum ExitCodeOperator {
 pub struct OnPodCondition {
     /// Its type.
     #[serde(rename = "type")]
-    #[schemars(length(max = 316))]
+    #[schemars(length(max = 317))]
+    #[x_kube(validation = ("self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')", "the type of a pod's condition is a name such as DisruptionTarget, with a domain before it or without"))]
     pub type_: String,
     /// Its status: True, False or Unknown. Default True.
     #[serde(default = "yes")]
@@ -135,14 +137,14 @@ pub struct SuccessPolicy {
 #[x_kube(validation = ("has(self.succeededIndexes) || has(self.succeededCount)", "a rule of successPolicy names succeededIndexes, succeededCount or both"))]
 #[serde(rename_all = "camelCase")]
 pub struct SuccessPolicyRule {
-    /// Indexes, e.g. "0,2-4": all of them must have succeeded, or succeededCount of them if that is set too.
+    /// Indexes below completions in rising order, e.g. "0,2-4": all of them must have succeeded, or succeededCount of them if that is set too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 65_536))]
-    #[x_kube(validation = ("self.matches('^[0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*$')", "succeededIndexes is a list of indexes and ranges, e.g. 0,2-4"))]
+    #[x_kube(validation = ("self.matches('^([0-9]+(-[0-9]+)?(,[0-9]+(-[0-9]+)?)*)?$')", "succeededIndexes is a list of indexes and ranges in rising order, e.g. 0,2-4"))]
     pub succeeded_indexes: Option<String>,
     /// How many of the indexes must have succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = ("self >= 1", "succeededCount is 1 or more"))]
+    #[x_kube(validation = ("self >= 0", "succeededCount is 0 or more"))]
     pub succeeded_count: Option<i32>,
 }
 

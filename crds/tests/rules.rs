@@ -33,6 +33,8 @@ fn good_objects_pass() {
         "target: {node: vk-a}, script: echo, image: 'docker://godlovedc/lolcow', resources: {limits: {nvidia.com/gpu: 1, cpu: 500m}}, \
          volumes: [{name: data, hostPath: {path: /scratch/me}}], volumeMounts: [{name: data, mountPath: /data, readOnly: true}]",
         "target: {node: vk-a}, script: echo, resources: {limits: {memory: 4Gi}, requests: {cpu: 1}}",
+        "target: {node: vk-a}, script: echo, volumes: [{name: a, emptyDir: {sizeLimit: 1Gi}}, {name: b, configMap: {name: b}}], \
+         volumeMounts: [{name: a, mountPath: a}, {name: b, mountPath: b, readOnly: true}, {name: a, mountPath: /a, readOnly: true}]",
         "target: {node: vk-a}, script: echo, shell: /bin/bash, env: [{name: 'A.b-c d', value: ''}], activeDeadlineSeconds: 1",
     ] {
         assert_eq!(complaints(spec, None), "", "{spec}");
@@ -57,17 +59,14 @@ fn bad_objects_are_refused_with_help() {
         ("target: {node: vk-a}, script: echo, env: [{name: A=B}]", "printable ASCII characters other than '='"),
         ("target: {node: vk-a}, script: echo, image: ''", "leave it out to run on the host itself"),
         ("target: {node: vk-a}, script: echo, image: 'a b'", "one name without spaces"),
-        (
-            "target: {node: vk-a}, script: echo, resources: {limits: {ephemeral-storage: 1}}",
-            "leave the other limits out",
-        ),
+        ("target: {node: vk-a}, script: echo, resources: {limits: {hugepages-2Mi: 1}}", "leave the other limits out"),
         (
             "target: {node: vk-a}, script: echo, resources: {limits: {amd.com/gpu: 1}}",
             "leave the limit out, or name an image",
         ),
         (
-            "target: {node: vk-a}, script: echo, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: /v}]",
-            "volumeMounts belong to image",
+            "target: {node: vk-a}, script: echo, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: v, readOnly: true}]",
+            "leave readOnly out, or write an absolute path",
         ),
         (
             "target: {node: vk-a}, script: echo, image: a, volumeMounts: [{name: v, mountPath: /v}]",
@@ -78,11 +77,16 @@ fn bad_objects_are_refused_with_help() {
             "absolute and without ..",
         ),
         (
-            "target: {node: vk-a}, script: echo, image: a, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: v}]",
-            "mountPath is an absolute path",
+            "target: {node: vk-a}, script: echo, image: a, volumes: [{name: v, hostPath: {path: /v}}], volumeMounts: [{name: v, mountPath: ../v}]",
+            "mountPath is a path without ..",
         ),
         ("target: {node: vk-a}, script: echo, volumes: [{name: V, hostPath: {path: /v}}]", "a volume's name consists"),
-        ("target: {node: vk-a}, script: echo, activeDeadlineSeconds: 0", "leave it out for no limit"),
+        ("target: {node: vk-a}, script: echo, volumes: [{name: v}]", "a volume is exactly one of"),
+        (
+            "target: {node: vk-a}, script: echo, resources: {limits: {cpu: 1}, requests: {cpu: 1001m}}",
+            "a request is more than its limit",
+        ),
+        ("target: {node: vk-a}, script: echo, activeDeadlineSeconds: -1", "leave it out for no limit"),
         ("target: {node: vk-a}, script: echo, ttlSecondsAfterFinished: -1", "leave it out to keep the CmdJob"),
     ] {
         let said = complaints(spec, None);
@@ -101,7 +105,7 @@ fn what_may_have_run_cannot_be_changed() {
         ("target: {node: vk-a}, script: echo, workingDir: /", "workingDir"),
         ("target: {node: vk-a}, command: [echo]", "command"),
         ("target: {node: vk-a}, script: echo, image: a", "image"),
-        ("target: {node: vk-a}, script: echo, resources: {limits: {cpu: 1}}", "resources"),
+        ("target: {node: vk-a}, script: echo, suspend: true, resources: {limits: {cpu: 1}}", "resources"),
         ("target: {node: vk-a}, script: echo, volumes: [{name: v, hostPath: {path: /v}}]", "volumes"),
     ] {
         let said = complaints(changed, Some(GOOD));

@@ -26,6 +26,7 @@ mod given;
 mod ground;
 mod identity;
 mod job_ends;
+mod job_volumes;
 mod kubelet_access;
 mod kubelet_api;
 mod last_words;

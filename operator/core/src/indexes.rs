@@ -11,21 +11,54 @@ pub struct IndexSet {
 
 /// A text that is no set of indexes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no list of indexes: write numbers and ranges, e.g. 0,2-4")]
-pub struct NoIndexes(String);
+pub enum NoIndexes {
+    /// It is not numbers and ranges.
+    #[error("{0:?} is no list of indexes: write numbers and ranges, e.g. 0,2-4")]
+    Text(String),
+    /// An index does not come after the one before it.
+    #[error("{index} comes after {before}, than which it is not more: write the indexes in rising order, e.g. 0,2-4")]
+    NotRising {
+        /// The index.
+        index: u32,
+        /// The one before it.
+        before: u32,
+    },
+    /// There is no such index.
+    #[error("there is no index {index}: they are below completions, which is {end}")]
+    TooLarge {
+        /// The index.
+        index: u32,
+        /// How many there are.
+        end: u32,
+    },
+}
 
 impl IndexSet {
-    /// Reads a text. Ranges may touch, overlap and come in any order, for people write them too.
+    /// Reads a text. Ranges may touch, overlap and come in any order.
     pub fn parse(text: &str) -> Result<Self, NoIndexes> {
         let mut set = Self::default();
-        for part in text.split(',').filter(|_| !text.is_empty()) {
-            let (first, last) = part.split_once('-').unwrap_or((part, part));
-            match (first.parse(), last.parse()) {
-                (Ok(first), Ok(last)) if first <= last => set.insert_range(first, last),
-                _ => return Err(NoIndexes(text.to_owned())),
-            }
+        for range in ranges(text) {
+            let (first, last) = range?;
+            set.insert_range(first, last);
         }
         Ok(set)
+    }
+
+    /// Reads a text that somebody has written about a job of `end` indexes. From batch/v1 Job (`validateIndexesFormat`): in
+    /// rising order, and all of them there.
+    pub fn parse_of(text: &str, end: u32) -> Result<Self, NoIndexes> {
+        let mut before = None;
+        for range in ranges(text) {
+            let (first, last) = range?;
+            if let Some(before) = before.filter(|before| *before >= first) {
+                return Err(NoIndexes::NotRising { index: first, before });
+            }
+            if last >= end {
+                return Err(NoIndexes::TooLarge { index: last, end });
+            }
+            before = Some(last);
+        }
+        Self::parse(text)
     }
 
     /// All indexes below `end`.
@@ -110,6 +143,17 @@ impl IndexSet {
     }
 }
 
+/// The numbers and ranges of a text, as first and last.
+fn ranges(text: &str) -> impl Iterator<Item = Result<(u32, u32), NoIndexes>> + '_ {
+    text.split(',').filter(|_| !text.is_empty()).map(move |part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.parse(), last.parse()) {
+            (Ok(first), Ok(last)) if first <= last => Ok((first, last)),
+            _ => Err(NoIndexes::Text(text.to_owned())),
+        }
+    })
+}
+
 impl fmt::Display for IndexSet {
     /// As Job does it: two neighbours are "1,2", three are "1-3".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,6 +192,16 @@ mod tests {
         }
         for wrong in ["a", "1,", "-1", "3-1", "1--2", " 1"] {
             assert!(IndexSet::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn texts_of_people_are_held_to_what_job_says() {
+        for right in ["", "0", "0,2-4", "1-3,4"] {
+            assert_eq!(IndexSet::parse_of(right, 5), IndexSet::parse(right));
+        }
+        for wrong in ["5", "2-5", "1,1", "3,2", "1-3,3", "x"] {
+            assert!(IndexSet::parse_of(wrong, 5).is_err(), "{wrong}");
         }
     }
 

@@ -94,7 +94,10 @@ fn matched(rule: &PodFailurePolicyRule, n: usize, job: &ValidJob<'_>, pod: &PodS
 
 /// Whether a rule of the success policy is met; then how the job says so.
 pub fn success(rules: &[SuccessRule], done: &IndexSet) -> Option<String> {
+    // Before the first success no rule is met, and one about no index at all never is (`matchSuccessPolicy`).
     let met = |rule: &SuccessRule| match &rule.indexes {
+        _ if done.is_empty() => false,
+        Some(indexes) if indexes.is_empty() => false,
         Some(indexes) => {
             let common = indexes.common(done);
             common == indexes.len() || rule.count.is_some_and(|count| common >= count)

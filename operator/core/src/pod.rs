@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Container, EnvVar, HostPathVolumeSource, Pod, PodSpec, ResourceRequirements, Toleration, Volume, VolumeMount,
-};
+use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, ResourceRequirements, Toleration};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use vk_cmd_crds::Volume;
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels::{self, ScriptForm};
 
@@ -60,11 +59,7 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             containers: vec![container(job, index)],
-            volumes: list(job.volumes, |volume| Volume {
-                name: volume.name.clone(),
-                host_path: Some(HostPathVolumeSource { path: volume.host_path.path.clone(), type_: None }),
-                ..Volume::default()
-            }),
+            volumes: list(job.volumes, Volume::of_pod),
             ..PodSpec::default()
         }),
         status: None,
@@ -123,20 +118,20 @@ fn container(job: &ValidJob<'_>, index: u32) -> Container {
         args,
         env: env(job, index),
         env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
-        working_dir: job.working_dir.or_else(|| job.image.is_none().then_some(HOME)).map(str::to_owned),
+        working_dir: job.working_dir.or_else(|| starts_at_home(job).then_some(HOME)).map(str::to_owned),
         resources: job.resources.map(|resources| ResourceRequirements {
             limits: resources.limits.clone(),
             requests: resources.requests.clone(),
             claims: None,
         }),
-        volume_mounts: list(job.volume_mounts, |mount| VolumeMount {
-            name: mount.name.clone(),
-            mount_path: mount.mount_path.clone(),
-            read_only: mount.read_only.then_some(true),
-            ..VolumeMount::default()
-        }),
+        volume_mounts: list(job.volume_mounts, Clone::clone),
         ..Container::default()
     }
+}
+
+/// Not in an image, nor where volumes are given at relative paths: these count from the container's own directory.
+fn starts_at_home(job: &ValidJob<'_>) -> bool {
+    job.image.is_none() && job.volume_mounts.iter().all(|mount| mount.mount_path.starts_with('/'))
 }
 
 /// The variables: the index first, so that the user's own of that name has the last word, as in batch/v1 Job.
@@ -232,6 +227,8 @@ mod tests {
             ("script: pwd", Some("~")),
             ("script: pwd, workingDir: /tmp", Some("/tmp")),
             ("script: pwd, image: busybox", None),
+            ("script: pwd, volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: /v}]", Some("~")),
+            ("script: pwd, volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: v}]", None),
         ] {
             let job = job("hello", spec);
             let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
@@ -252,8 +249,11 @@ mod tests {
             "hello",
             "script: cowsay, image: 'docker://godlovedc/lolcow', \
              resources: {limits: {cpu: 2, memory: 4Gi, nvidia.com/gpu: 1}, requests: {cpu: 500m}}, \
-             volumes: [{name: data, hostPath: {path: /scratch/me}}], \
-             volumeMounts: [{name: data, mountPath: /in, readOnly: true}, {name: data, mountPath: /out}]",
+             volumes: [{name: data, hostPath: {path: /scratch/me}}, \
+             {name: self, downwardAPI: {items: [{path: cpu, resourceFieldRef: {resource: limits.cpu}}]}}, \
+             {name: all, projected: {sources: [{secret: {name: key}}, \
+             {downwardAPI: {items: [{path: cpu, resourceFieldRef: {resource: limits.cpu}}]}}]}}], \
+             volumeMounts: [{name: data, mountPath: /in, readOnly: true}, {name: data, mountPath: /out, subPath: out}]",
         );
         let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 0, "vk-a")).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod_with_image.yaml"), "{yaml}");

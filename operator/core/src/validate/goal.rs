@@ -97,11 +97,18 @@ fn target(spec: &CmdJobSpec) -> Result<Target<'_>, Problem> {
     }
 }
 
+/// The most completions of a job whose indexes fail alone, without further limits; and the most parallelism of an Indexed one.
+const MANY: i32 = 100_000;
+/// What the further limits are.
+const LIMIT_OF_MANY: i32 = 10_000;
+
 /// What the CEL rules of the resource say too, for objects that are older than those.
 fn combinations(spec: &CmdJobSpec, indexed: bool, problems: &mut Problems) {
     let every_node = spec.every_node;
     let fails_index = spec.pod_failure_policy.iter().flat_map(|policy| &policy.rules);
     let fails_index = fails_index.into_iter().any(|rule| rule.action == PodFailurePolicyAction::FailIndex);
+    let many = spec.backoff_limit_per_index.is_some() && spec.completions.is_some_and(|all| all > MANY);
+    let max_failed = spec.max_failed_indexes;
     for (wrong, why) in [
         (
             every_node && spec.target.node.is_some(),
@@ -111,14 +118,34 @@ fn combinations(spec: &CmdJobSpec, indexed: bool, problems: &mut Problems) {
             every_node && (indexed || spec.completions.is_some()),
             "with spec.everyNode the nodes are what is counted: leave completions and completionMode out",
         ),
-        (indexed && spec.completions.is_none(), "an Indexed job needs spec.completions: how many indexes there are"),
+        (
+            indexed && spec.completions.is_none() && spec.parallelism.is_some(),
+            "an Indexed job needs spec.completions: how many indexes there are",
+        ),
+        (
+            indexed && spec.parallelism.is_some_and(|most| most > MANY),
+            "spec.parallelism of an Indexed job is at most 100000",
+        ),
         (
             spec.backoff_limit_per_index.is_some() && !indexed && !every_node,
             "spec.backoffLimitPerIndex is for jobs that have indexes: set completionMode: Indexed, or use backoffLimit",
         ),
         (
-            spec.max_failed_indexes.is_some() && spec.backoff_limit_per_index.is_none(),
+            max_failed.is_some() && spec.backoff_limit_per_index.is_none(),
             "spec.maxFailedIndexes needs backoffLimitPerIndex, by which an index can fail alone",
+        ),
+        (
+            max_failed
+                .is_some_and(|most| most > spec.completions.unwrap_or(if every_node { MANY } else { 1 }).min(MANY)),
+            "spec.maxFailedIndexes is at most completions, and at most 100000",
+        ),
+        (
+            many && max_failed.is_none_or(|most| most > LIMIT_OF_MANY),
+            "with spec.backoffLimitPerIndex and more than 100000 completions, maxFailedIndexes must be set, to 10000 at most",
+        ),
+        (
+            many && spec.parallelism.is_some_and(|most| most > LIMIT_OF_MANY),
+            "with spec.backoffLimitPerIndex and more than 100000 completions, parallelism is at most 10000",
         ),
         (
             spec.success_policy.is_some() && !indexed,
@@ -135,13 +162,22 @@ fn combinations(spec: &CmdJobSpec, indexed: bool, problems: &mut Problems) {
     }
 }
 
+/// From batch/v1 Job (`validateSuccessPolicyRule`). What stands in `succeededIndexes` is looked at here only: by the API server's
+/// reckoning, a CEL rule that reads so long a text might cost too much.
 fn success_policy(spec: &CmdJobSpec, problems: &mut Problems) -> Vec<SuccessRule> {
+    let completions = u32::try_from(spec.completions.unwrap_or(1)).unwrap_or_default();
     let rules = spec.success_policy.iter().flat_map(|policy| &policy.rules).enumerate();
     rules
         .filter_map(|(rule, read)| {
-            let indexes = read.succeeded_indexes.as_deref().map(IndexSet::parse).transpose();
+            let indexes =
+                read.succeeded_indexes.as_deref().map(|text| IndexSet::parse_of(text, completions)).transpose();
             let indexes = problems.ok(indexes.map_err(|why| Problem::Indexes { rule, why }))?;
-            Some(SuccessRule { indexes, count: read.succeeded_count.and_then(|count| u32::try_from(count).ok()) })
+            let count = read.succeeded_count.and_then(|count| u32::try_from(count).ok());
+            let most = indexes.as_ref().map_or(completions, IndexSet::len);
+            if let Some(count) = count.filter(|count| *count > most) {
+                problems.say(Problem::SucceededCount { rule, count, most });
+            }
+            Some(SuccessRule { indexes, count })
         })
         .collect()
 }

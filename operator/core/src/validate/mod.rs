@@ -7,10 +7,10 @@ mod goal;
 mod problem;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar};
+use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, VolumeMount};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels;
-use vk_cmd_crds::{After, CmdJob, OnUnknown, PodFailurePolicy, Resources, Volume, VolumeMount};
+use vk_cmd_crds::{After, CmdJob, OnUnknown, PodFailurePolicy, Resources, Volume};
 
 pub use self::goal::{Completions, SuccessRule, Target};
 pub use self::problem::{Invalid, Problem};
@@ -53,9 +53,9 @@ pub struct ValidJob<'a> {
     pub image: Option<&'a str>,
     /// What it may use, and what the node must have free for it.
     pub resources: Option<&'a Resources>,
-    /// Paths of the host.
+    /// Files for it.
     pub volumes: &'a [Volume],
-    /// Where the image sees them.
+    /// Where it sees them.
     pub volume_mounts: &'a [VolumeMount],
     /// How many successes are asked for.
     pub completions: Completions,
@@ -152,7 +152,7 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     // A pod with 0 is removed by the API server at once, before its node has ended the process.
     problems.least("spec.terminationGracePeriodSeconds", spec.termination_grace_period_seconds, 1);
     if let Some(seconds) = spec.active_deadline_seconds {
-        problems.least("spec.activeDeadlineSeconds", seconds, 1);
+        problems.least("spec.activeDeadlineSeconds", seconds, 0);
     }
     if let Some(seconds) = spec.ttl_seconds_after_finished {
         problems.least("spec.ttlSecondsAfterFinished", seconds.into(), 0);
@@ -292,14 +292,18 @@ fn image(job: &CmdJob, problems: &mut Problems) {
     }
     let (volumes, mounts) =
         (spec.volumes.as_deref().unwrap_or_default(), spec.volume_mounts.as_deref().unwrap_or_default());
-    if spec.image.is_none() && !mounts.is_empty() {
-        problems.0.push(Problem::MountWithoutImage);
-    }
     for volume in volumes {
-        problems.path("spec.volumes[].hostPath.path", &volume.host_path.path);
+        if volume.kinds() != 1 {
+            problems.say(Problem::VolumeKinds(volume.name.clone()));
+        }
+        if let Some(host) = &volume.host_path {
+            problems.path("spec.volumes[].hostPath.path", &host.path);
+        }
     }
     for mount in mounts {
-        problems.path("spec.volumeMounts[].mountPath", &mount.mount_path);
+        if mount.mount_path.is_empty() {
+            problems.say(Problem::Empty("spec.volumeMounts[].mountPath"));
+        }
         if !volumes.iter().any(|volume| volume.name == mount.name) {
             problems.0.push(Problem::NoVolume(mount.name.clone()));
         }
@@ -350,14 +354,20 @@ mod tests {
             ),
             (
                 "target: {node: vk-a}, script: x, volumes: [{name: v, hostPath: {path: v}}], \
-                 volumeMounts: [{name: w, mountPath: w}]",
-                vec!["belong to spec.image", "path \"v\"", "mountPath \"w\"", "the volume \"w\""],
+                 volumeMounts: [{name: w, mountPath: ''}]",
+                vec!["path \"v\"", "mountPath is empty", "the volume \"w\""],
+            ),
+            ("target: {node: vk-a}, script: x, volumes: [{name: v}]", vec!["the volume \"v\" must be exactly one"]),
+            (
+                "target: {node: vk-a}, script: x, completionMode: Indexed, completions: 3, successPolicy: {rules: \
+                 [{succeededIndexes: '2,1'}, {succeededIndexes: '1-3'}, {succeededIndexes: '0,2', succeededCount: 3}]}",
+                vec!["rules[0].succeededIndexes: 1 comes after 2", "there is no index 3", "succeededCount is 3"],
             ),
             ("target: {node: vk-a}, script: x, image: ''", vec!["spec.image is empty"]),
             (
-                "target: {node: vk-a}, script: x, backoffLimit: -1, activeDeadlineSeconds: 0, ttlSecondsAfterFinished: -1, \
+                "target: {node: vk-a}, script: x, backoffLimit: -1, activeDeadlineSeconds: -1, ttlSecondsAfterFinished: -1, \
                  terminationGracePeriodSeconds: 0",
-                vec!["backoffLimit is -1", "GracePeriodSeconds is 0", "DeadlineSeconds is 0", "AfterFinished is -1"],
+                vec!["backoffLimit is -1", "GracePeriodSeconds is 0", "DeadlineSeconds is -1", "AfterFinished is -1"],
             ),
         ] {
             let job = job(spec);

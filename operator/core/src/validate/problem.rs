@@ -48,6 +48,16 @@ pub enum Problem {
         /// What is wrong with it.
         why: NoIndexes,
     },
+    /// More indexes shall succeed than there are.
+    #[error("spec.successPolicy.rules[{rule}].succeededCount is {count}: there are {most} indexes that it is about")]
+    SucceededCount {
+        /// The number of the rule.
+        rule: usize,
+        /// How many shall succeed.
+        count: u32,
+        /// How many can.
+        most: u32,
+    },
     /// A target that is not a vk-node.
     #[error("spec.target.node: {0}")]
     Node(NameError),
@@ -80,9 +90,11 @@ pub enum Problem {
     /// The name of an environment variable.
     #[error("spec.env: {0:?} is no name of an environment variable: use printable ASCII characters other than '='")]
     EnvName(String),
-    /// A mount without an image.
-    #[error("spec.volumeMounts belong to spec.image: a command on the host sees the host's files where they are")]
-    MountWithoutImage,
+    /// A volume of no kind that a vk-node has, or of more than one.
+    #[error(
+        "spec.volumes: the volume {0:?} must be exactly one of configMap, secret, downwardAPI, projected, emptyDir and hostPath"
+    )]
+    VolumeKinds(String),
     /// A mount of a volume that is not there.
     #[error("spec.volumeMounts names the volume {0:?}, which is not among spec.volumes")]
     NoVolume(String),

@@ -1,8 +1,10 @@
 //! The CustomResourceDefinition that the API server gets: what the derive makes of the types, with what it cannot say.
 
+mod core;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::CmdJob;
 
@@ -13,23 +15,12 @@ pub const CHART_TEMPLATE: &str = "charts/vk-cmd/templates/crds/cmdjobs.vk-cmd.io
 /// The command that writes both.
 pub const COMMAND: &str = "cargo run -p vk-cmd-crds --bin crdgen";
 
-/// The longest name of an environment variable in characters. Kubernetes has no limit of its own; the cost of a CEL rule
-/// is only known with one.
-const ENV_NAME_MAX: u32 = 1024;
-/// The longest value of an environment variable in characters: Linux takes no string longer than 128 KiB (MAX_ARG_STRLEN).
-const ENV_VALUE_MAX: u32 = 131_072;
-
-/// The longest quantity in characters, for the cost of a CEL rule.
-const QUANTITY_MAX: u32 = 64;
-/// What Kubernetes' own definitions say of a quantity. A number has no pattern, and needs none.
-const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$";
-
 /// Why the definition could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
     /// A type's schema is not what this module expects of it.
-    #[error("the schema of CmdJob has no {0}: crds/src/crd.rs does not fit the types any more, mend it")]
-    Missing(&'static str),
+    #[error("the schema of CmdJob has no {0}: crds/src/crd does not fit the types any more, mend it")]
+    Missing(String),
     /// The definition does not turn into JSON or back.
     #[error("the definition of CmdJob is not a CustomResourceDefinition in JSON")]
     Json(#[from] serde_json::Error),
@@ -42,27 +33,10 @@ pub enum CrdError {
 pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
     let mut crd = serde_json::to_value(CmdJob::crd())?;
     tidy(&mut crd);
-    let env = crd
-        .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/env/items/properties")
-        .and_then(Value::as_object_mut)
-        .ok_or(CrdError::Missing("spec.env"))?;
-    for (field, max) in [("name", ENV_NAME_MAX), ("value", ENV_VALUE_MAX)] {
-        env.get_mut(field)
-            .and_then(Value::as_object_mut)
-            .ok_or(CrdError::Missing("spec.env[].name and value"))?
-            .insert("maxLength".into(), json!(max));
-    }
-    for kind in ["limits", "requests"] {
-        let at = format!(
-            "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/resources/properties/{kind}/additionalProperties"
-        );
-        *crd.pointer_mut(&at).ok_or(CrdError::Missing("spec.resources"))? = json!({
-            "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": QUANTITY,
-            "maxLength": QUANTITY_MAX,
-        });
-    }
+    let spec = crd
+        .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
+        .ok_or_else(|| CrdError::Missing("spec".into()))?;
+    core::complete(spec)?;
     Ok(serde_json::from_value(crd)?)
 }
 
@@ -94,7 +68,7 @@ pub fn manifest() -> Result<String, CrdError> {
 /// The chart's template: the manifest, with a switch for installing it and one for keeping it when the release goes.
 pub fn chart_template() -> Result<String, CrdError> {
     let yaml = serde_yaml_ng::to_string(&cmdjob()?)?.replace("{{", "{{ \"{{\" }}");
-    let (head, tail) = yaml.split_once("metadata:\n").ok_or(CrdError::Missing("metadata"))?;
+    let (head, tail) = yaml.split_once("metadata:\n").ok_or_else(|| CrdError::Missing("metadata".into()))?;
     Ok(format!(
         "{{{{- /* Written by `{COMMAND}` from crds/src: change it there. */}}}}\n\
          {{{{- if .Values.crds.install }}}}\n\
