@@ -102,7 +102,9 @@ async fn changes(namespace: &str, made: &str, rows: &[Row]) {
         let of_native = match native {
             Native::None => None,
             // A merge patch replaces a list as a whole, so the one container stands there with all its fields.
-            _ => Some(asked.change(Kind::Job, "made", &job_change(&made, &change)).await),
+            Native::Same | Native::Differs(_) => {
+                Some(asked.change(Kind::Job, "made", &job_change(&made, &change)).await)
+            }
         };
         (said, of_native)
     })

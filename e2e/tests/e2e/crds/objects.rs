@@ -102,7 +102,7 @@ async fn objects_are_taken_and_filled_in_or_refused_with_help() {
         }
         let of_native = match native {
             Native::None => None,
-            _ => Some(asked.create(Kind::Job, "row", &spec).await),
+            Native::Same | Native::Differs(_) => Some(asked.create(Kind::Job, "row", &spec).await),
         };
         (said, of_native)
     })
