@@ -75,6 +75,11 @@ impl Room {
     /// Creates a CmdJob with this spec; `spec.target` is added.
     pub(crate) async fn run(&self, name: &str, node: &str, mut spec: Value) -> Job {
         spec["target"] = json!({"node": node});
+        self.job(name, spec).await
+    }
+
+    /// Creates a CmdJob with this spec.
+    pub(crate) async fn job(&self, name: &str, spec: Value) -> Job {
         let api: Api<CmdJob> = Api::namespaced(self.client.clone(), &self.namespace);
         let object = json!({
             "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "metadata": {"name": name}, "spec": spec,

@@ -39,6 +39,7 @@ mod output;
 mod plain_pods;
 mod port_forward;
 mod probes;
+mod queue;
 mod rough;
 mod same_name;
 mod site_rules;

@@ -1,4 +1,4 @@
-//! The node's own Node object, as others may change it: removed, or its labels taken away. It is watched, not asked for:
+//! The node's own Node object, as others may change it: removed, or its marks taken away. It is watched, not asked for:
 //! the Node authorizer lets a node watch itself.
 
 use std::collections::BTreeMap;
@@ -18,8 +18,13 @@ pub(super) enum OwnNode {
     /// Nothing yet.
     #[default]
     Unknown,
-    /// It is there, with these labels.
-    There(BTreeMap<String, String>),
+    /// It is there.
+    There {
+        /// Its labels.
+        labels: BTreeMap<String, String>,
+        /// Its annotations.
+        annotations: BTreeMap<String, String>,
+    },
     /// Somebody has removed it.
     Gone,
 }
@@ -30,7 +35,7 @@ pub(super) async fn follow(client: Client, name: &str, told: &watch::Sender<OwnN
     let mut looks = std::pin::pin!(watch_object(node, name).default_backoff());
     while let Some(look) = looks.next().await {
         let now = match look {
-            Ok(Some(node)) => OwnNode::There(node.labels().clone()),
+            Ok(Some(node)) => OwnNode::There { labels: node.labels().clone(), annotations: node.annotations().clone() },
             Ok(None) => OwnNode::Gone,
             Err(error) => {
                 debug!(%error, "the node's own watch broke; it begins again");

@@ -15,16 +15,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{info, warn};
 use vk_node_core::config::NodeConfig;
-use vk_node_core::node::{self, NodeProfile, Told, Trouble, View};
+use vk_node_core::node::{self, Marks, NodeProfile, Told, Trouble, View};
 
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
@@ -55,6 +54,8 @@ pub(super) struct Registration {
     report_every: Duration,
     update_every: Duration,
     started: Instant,
+    /// When it ends, if that is known.
+    ends: Option<Timestamp>,
     /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
     lineage: Mutex<Vec<String>>,
     /// The status that the API server has.
@@ -83,6 +84,10 @@ impl Registration {
             format!("{}:{}", seen.info.hostname, seen.info.directory.display())
         };
         let name = Name::new(client.clone(), profile.name.as_str(), identity, config.lease_duration);
+        let length = profile.walltime.and_then(|walltime| SignedDuration::try_from(walltime).ok());
+        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+        // A length of time that leads past the end of all times is none.
+        let ends = length.and_then(|length| now.checked_add(length).ok());
         Self {
             client,
             profile,
@@ -91,6 +96,7 @@ impl Registration {
             report_every: config.status_report_every,
             update_every: config.status_update_every,
             started: Instant::now(),
+            ends,
             lineage: Mutex::default(),
             told: Mutex::default(),
         }
@@ -139,7 +145,7 @@ impl Registration {
             }
         };
         *lock(&self.lineage) = node::lineage(&existing);
-        self.label(existing.labels()).await?;
+        self.mark(existing.labels(), existing.annotations()).await?;
         self.publish(trouble, existing.status.as_ref()).await?;
         self.name.renew(Some(&existing)).await
     }
@@ -209,7 +215,7 @@ impl Registration {
                 info!(node = %self.profile.name, "somebody removed the Node object: making it again");
                 return self.make(trouble).await;
             }
-            OwnNode::There(labels) => self.label(&labels).await?,
+            OwnNode::There { labels, annotations } => self.mark(&labels, &annotations).await?,
             OwnNode::Unknown => {}
         }
         let before = lock(&self.told).as_ref().map(|told| told.status.clone());
@@ -238,16 +244,20 @@ impl Registration {
         Ok(())
     }
 
-    /// Puts our labels back where they are not as they should be. Those of others are left.
-    async fn label(&self, present: &BTreeMap<String, String>) -> anyhow::Result<()> {
-        let wanted = node::labels_of(&self.profile, self.started.elapsed());
-        if wanted.iter().all(|(key, value)| present.get(key) == Some(value)) {
-            return Ok(());
-        }
+    /// Puts our labels and annotations back where they are not as they should be. Those of others are left.
+    async fn mark(
+        &self,
+        labels: &BTreeMap<String, String>,
+        annotations: &BTreeMap<String, String>,
+    ) -> anyhow::Result<()> {
+        let marks = {
+            let seen = self.host.borrow();
+            Marks::of(&self.profile, self.started.elapsed(), self.ends, &seen.info.site)
+        };
+        let Some(patch) = marks.patch(labels, annotations) else { return Ok(()) };
         let nodes: Api<Node> = Api::all(self.client.clone());
         let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
-        let patch = Patch::Merge(json!({"metadata": {"labels": wanted}}));
-        call("label the Node", nodes.patch_metadata(name, &parameters, &patch)).await.map(drop)
+        call("label the Node", nodes.patch_metadata(name, &parameters, &Patch::Merge(patch))).await.map(drop)
     }
 
     /// Says that the node is going, so that nothing is placed on it while its lease lasts, and gives its name back.

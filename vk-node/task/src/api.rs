@@ -357,6 +357,9 @@ pub struct SiteInfo {
     /// The container runtime for images, by name; `None` where images cannot be run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
+    /// Which namespaces it takes pods of, as JSON; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespaces: Option<String>,
 }
 
 /// Why a request was refused.

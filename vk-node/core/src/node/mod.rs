@@ -7,6 +7,7 @@
 //! ```
 
 mod conditions;
+mod marks;
 mod shortage;
 mod status;
 
@@ -23,6 +24,7 @@ use crate::config::{NodeTaint, Resources};
 use crate::images::ImageMap;
 
 pub use self::conditions::{Trouble, changes};
+pub use self::marks::Marks;
 pub use self::shortage::Shortages;
 pub use self::status::{Told, View, in_force, is_due, patch, status};
 

@@ -253,6 +253,7 @@ fn a_ready_node_says_what_is_in_force() {
         file: Some("/etc/site.yaml".into()),
         error: Some("line 3: no such field".into()),
         runtime: Some("podman".into()),
+        namespaces: None,
     };
     host.records = RecordsPlace { directory: "/var/tmp/vk-u".into(), moved_off: Some("lustre".into()) };
     host.enforcement = Enforcement {
@@ -266,5 +267,30 @@ fn a_ready_node_says_what_is_in_force() {
         "commands run on this host, images by podman; limits: memory by cgroup, cpu by affinity, processes by watchdog \
          below /sys/fs/cgroup/u; records are in /var/tmp/vk-u, because the pipe's directory is on a shared file system \
          (lustre); the site's file /etc/site.yaml is wrong, and what it said before is in force: line 3: no such field"
+    );
+}
+
+#[test]
+fn marks_are_put_back_and_taken_away_and_those_of_others_are_left() {
+    let mut profile = profile();
+    profile.walltime = Some(seconds(3600));
+    let site = SiteInfo { namespaces: Some("{\"allow\":[\"lab\"]}".into()), ..SiteInfo::default() };
+    let marks = Marks::of(&profile, seconds(0), Some(at(3600)), &site);
+    let none = BTreeMap::new();
+    let patch = marks.patch(&none, &none).unwrap();
+    let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+    assert_eq!(annotations[labels::ENDS_AT], "1970-01-01T01:00:00Z");
+    assert_eq!(annotations[labels::NAMESPACES], "{\"allow\":[\"lab\"]}");
+
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut present: BTreeMap<String, String> = annotations.iter().map(|(k, v)| (k.clone(), text(v))).collect();
+    present.insert("theirs".into(), "x".into());
+    assert_eq!(marks.patch(&labels_of(&profile, seconds(0)), &present), None);
+
+    let open = Marks::of(&profile, seconds(0), None, &SiteInfo::default());
+    let patch = open.patch(&labels_of(&profile, seconds(0)), &present).unwrap();
+    assert_eq!(
+        patch,
+        serde_json::json!({"metadata": {"annotations": {labels::ENDS_AT: null, labels::NAMESPACES: null}}})
     );
 }

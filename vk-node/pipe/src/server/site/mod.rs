@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use tracing::{info, warn};
 use vk_record::Dir;
-use vk_site::{Cleared, Denied, Facts, GivenMount, Site, StreamKind, clear};
+use vk_site::{Cleared, Denied, Facts, GivenMount, Rule, Site, StreamKind, clear};
 use vk_task::{ApiError, ErrorReason, MountNamespaces, Origin, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
 
 use file::SiteFile;
@@ -82,7 +82,13 @@ impl SiteRules {
     pub(super) fn info(&self) -> SiteInfo {
         let (site, error) = self.file.current();
         let found = if site.runtime.is_auto() { facts::find_runtime() } else { None };
-        SiteInfo { file: self.file.path(), error, runtime: site.runtime.name(found.as_ref()) }
+        let rule = &site.policy.namespaces;
+        SiteInfo {
+            file: self.file.path(),
+            error,
+            runtime: site.runtime.name(found.as_ref()),
+            namespaces: (*rule != Rule::default()).then(|| rule.to_json()),
+        }
     }
 }
 
