@@ -40,6 +40,39 @@ async fn install_with_the_default_values_makes_a_pod_that_restricted_namespaces_
     run(plane.helm(), &["uninstall", "default", "--wait", "--timeout=55s"]).await;
 }
 
+/// What the chart makes with these values, or what helm says against them.
+async fn made(settings: &[&str]) -> Result<String, String> {
+    let mut helm = control_plane().await.helm();
+    helm.args(["template", "release"]).arg(chart::directory());
+    settings.iter().for_each(|setting| drop(helm.args(["--set", setting])));
+    let output = exec::output(helm, SOON).await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+#[tokio::test]
+async fn admission_policies_are_as_the_values_say() {
+    let policies = |made: &str| made.matches("kind: ValidatingAdmissionPolicy\n").count();
+    let usual = made(&[]).await.unwrap();
+    assert_eq!(policies(&usual), 4);
+    assert!(usual.contains("failurePolicy: Fail") && usual.contains("- Deny") && !usual.contains("kind: Group"));
+    assert_eq!(policies(&made(&["admissionPolicy.cmdJobs=true"]).await.unwrap()), 5);
+    let off = made(&["admissionPolicy.enabled=false"]).await.unwrap();
+    assert!(policies(&off) == 0 && off.contains("name: release-vk-cmd-node-user"));
+    let users = "admissionPolicy.nodeUsers[0].kind=Group,admissionPolicy.nodeUsers[0].name=hpc";
+    assert!(made(&[users]).await.unwrap().contains("kind: Group"));
+    for wrong in [
+        "admissionPolicy.actions={Deny,Warn}",
+        "admissionPolicy.actions={}",
+        "admissionPolicy.failurePolicy=Sometimes",
+        "admissionPolicy.exemptNamespaces={it's}",
+        "admissionPolicy.on=true",
+    ] {
+        let said = made(&[wrong]).await.unwrap_err();
+        assert!(said.contains("admissionPolicy"), "{wrong}: {said}");
+    }
+}
+
 #[tokio::test]
 async fn operator_has_the_rights_it_needs_and_not_those_of_an_administrator() {
     let chart = chart().await;

@@ -9,7 +9,7 @@ use vk_cmd_e2e::control_plane::{ControlPlane, Options};
 use vk_cmd_e2e::operator::Operator;
 
 /// How the chart is installed for tests: what is off by default is on.
-const CHART: &[&str] = &["--set", "replicas=0,bootstrap.enabled=true"];
+const CHART: &[&str] = &["--set", "replicas=0,bootstrap.enabled=true,admissionPolicy.cmdJobs=true"];
 
 /// For commands that answer at once; generous, because all tests run at the same time.
 pub(crate) const SOON: Duration = Duration::from_secs(60);

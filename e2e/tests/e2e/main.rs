@@ -10,6 +10,8 @@
     reason = "a test says so that it failed"
 )]
 
+mod admission;
+mod asking;
 mod attach;
 mod cancel;
 mod chart_works;

@@ -1,11 +1,11 @@
 //! Asks the API server, strictly and without a trace: as kubectl does with `--dry-run=server`.
 
-use http::Request;
 use kube::Client;
 use serde_json::{Value, json};
 use vk_cmd_crds::labels;
 
 use super::native;
+use crate::asking::{Asking, Said};
 use crate::fixture::{chart, control_plane, namespace};
 
 /// A kind that is asked about.
@@ -47,9 +47,6 @@ pub(super) struct Asked {
     namespace: String,
 }
 
-/// What the API server says: the object as it would be stored, or what is wrong with it.
-pub(super) type Said = Result<Value, String>;
-
 impl Asked {
     pub(super) async fn in_namespace(name: &str) -> Self {
         chart().await;
@@ -82,12 +79,6 @@ impl Asked {
     }
 
     async fn ask(&self, method: &str, url: &str, content: &str, body: &Value) -> Said {
-        let request = Request::builder().method(method).uri(url).header("content-type", content);
-        let request = request.body(serde_json::to_vec(body).unwrap()).unwrap();
-        match self.client.request::<Value>(request).await {
-            Ok(value) => Ok(value),
-            Err(kube::Error::Api(status)) => Err(status.message),
-            Err(error) => panic!("the API server does not answer: {error}"),
-        }
+        Asking { method, url, content, user: None }.send(&self.client, body).await
     }
 }

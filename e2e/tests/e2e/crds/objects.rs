@@ -85,6 +85,31 @@ const WHAT: &[Row] = &[
     ("after: [{name: a}]", Good("after: [{name: a, when: Complete}]"), Alone),
 ];
 
+/// What is filled in where nothing is said.
+const FILLED: &str = "completionMode: NonIndexed, everyNode: false, onUnknown: Fail, priority: 0, suspend: false, \
+                      terminationGracePeriodSeconds: 30";
+
+fn filled(spec: &Value) -> Value {
+    let mut all = yaml(FILLED);
+    for (field, value) in spec.as_object().unwrap() {
+        all[field] = value.clone();
+    }
+    all
+}
+
+/// Whether all that is wanted is there; what is null is not.
+fn holds(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => {
+            wanted.iter().all(|(field, wanted)| holds(there.get(field).unwrap_or(&Value::Null), wanted))
+        }
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+        }
+        _ => there == wanted,
+    }
+}
+
 #[tokio::test]
 async fn objects_are_taken_and_filled_in_or_refused_with_help() {
     let asked = Asked::in_namespace("objects").await;
@@ -97,6 +122,8 @@ async fn objects_are_taken_and_filled_in_or_refused_with_help() {
         }
         let said = asked.create(Kind::CmdJob, "row", &spec).await;
         if let Ok(object) = &said {
+            let wanted = filled(&spec);
+            assert!(holds(&object["spec"], &wanted), "{changes}: {} is not {wanted}", object["spec"]);
             // What the API server takes, the operator can read.
             serde_json::from_value::<CmdJob>(object.clone()).unwrap_or_else(|error| panic!("{changes}: {error}"));
         }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
-use super::api::Said;
+use crate::asking::Said;
 
 /// How many questions are asked at a time.
 const AT_A_TIME: usize = 8;

@@ -1,0 +1,26 @@
+//! docs/cmdjob.md names every field of the spec, and tells the reasons as the code does.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so that it failed")]
+
+use vk_cmd_crds::crd;
+
+const DOC: &str = include_str!("../../docs/cmdjob.md");
+
+#[test]
+fn every_field_of_the_spec_is_there() {
+    let crd = serde_json::to_value(crd::cmdjob().unwrap()).unwrap();
+    let fields = crd.pointer("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
+    for field in fields.as_object().unwrap().keys() {
+        let rows = DOC.lines().filter(|line| line.starts_with('|'));
+        let named = rows.filter_map(|row| row.split('|').nth(1)).any(|names| names.contains(&format!("`{field}`")));
+        assert!(named, "{field} has no row in docs/cmdjob.md");
+    }
+}
+
+#[test]
+fn the_reasons_are_those_of_the_code() {
+    let code = include_str!("../src/reason.rs").lines().filter_map(|line| line.strip_prefix("/// "));
+    for row in code.filter(|line| line.starts_with("| `")) {
+        assert!(DOC.lines().any(|line| line == row), "not in docs/cmdjob.md: {row}");
+    }
+}
