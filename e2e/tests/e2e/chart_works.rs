@@ -44,7 +44,7 @@ async fn install_with_the_default_values_makes_a_pod_that_restricted_namespaces_
 async fn made(settings: &[&str]) -> Result<String, String> {
     let mut helm = control_plane().await.helm();
     helm.args(["template", "release"]).arg(chart::directory());
-    settings.iter().for_each(|setting| drop(helm.args(["--set", setting])));
+    helm.args(settings.iter().flat_map(|setting| ["--set", *setting]));
     let output = exec::output(helm, SOON).await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
