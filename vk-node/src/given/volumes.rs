@@ -31,8 +31,11 @@ use super::Shared;
 use super::objects::{Seen, Watched};
 use super::tokens::{Texts, Tokens};
 
-/// The first and the longest wait after something has failed.
-const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+/// The first and the longest wait after something has failed. The first is short: an API server that has just bound many pods
+/// to a node refuses it their tokens until its authorizer has seen them, too, which is a matter of milliseconds.
+const RETRY: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
+/// How long volumes that are being made for the first time may fail before that is told: see above.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 /// How often all volumes are put again, though nothing has changed: whatever has become of them on the host is mended, and
 /// the pipe, which removes what nobody asks for, sees that they are asked for.
 const PUT_AGAIN: Duration = Duration::from_secs(1200);
@@ -63,6 +66,7 @@ pub(super) struct Keeper {
     tokens: Tokens,
     /// What each volume held when it was last put, as a digest, and when that was.
     put: BTreeMap<DirName, (u64, Instant)>,
+    begun: Instant,
     state: watch::Sender<State>,
 }
 
@@ -83,7 +87,7 @@ impl Keeper {
         let account = pod.borrow().spec.as_ref().and_then(|spec| spec.service_account_name.clone());
         let tokens = Tokens::new(&shared.client, &account.unwrap_or_default(), key.clone());
         let requests = volumes.iter().flat_map(|volume| token_requests(&volume.kind)).collect();
-        Self { shared, key, uid, volumes, requests, pod, objects, tokens, put: BTreeMap::new(), state }
+        Self { shared, key, uid, volumes, requests, pod, objects, tokens, put: BTreeMap::new(), begun: Instant::now(), state }
     }
 
     /// Keeps them, until it is dropped.
@@ -93,7 +97,7 @@ impl Keeper {
             // It takes much more room than the wait, which is most of a keeper's life: there is one for each pod.
             let is_well = Box::pin(self.round()).await;
             failures = if is_well { 0 } else { failures.saturating_add(1) };
-            let retry = RETRY.0.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(RETRY.1);
+            let retry = RETRY.0.saturating_mul(1 << failures.saturating_sub(1).min(13)).min(RETRY.1);
             let renewal = self.tokens.next_renewal().unwrap_or(LONGEST_SLEEP);
             let put_again = self.put.values().map(|(_, at)| PUT_AGAIN.saturating_sub(at.elapsed())).min();
             let calm = renewal.min(put_again.unwrap_or(LONGEST_SLEEP)).min(LONGEST_SLEEP);
@@ -133,7 +137,7 @@ impl Keeper {
             wrong.extend(put.err().map(|not_made| not_made.to_string()));
             self.volumes.push(volume);
         }
-        self.tell(&pod, wrong).await;
+        self.tell(&pod, wrong, is_well).await;
         is_well
     }
 
@@ -178,8 +182,11 @@ impl Keeper {
     }
 
     /// Tells of what has come of it where that is news: to those who wait for it, and to people.
-    async fn tell(&self, pod: &Pod, wrong: Vec<String>) {
+    async fn tell(&self, pod: &Pod, wrong: Vec<String>, is_well: bool) {
         let before = self.state.borrow().clone();
+        if before == State::Making && !is_well && self.begun.elapsed() < TELL_AFTER {
+            return;
+        }
         let message = wrong.join("; ");
         let now = match (&before, wrong.is_empty()) {
             (_, true) => State::Made,
