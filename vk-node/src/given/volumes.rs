@@ -87,7 +87,19 @@ impl Keeper {
         let account = pod.borrow().spec.as_ref().and_then(|spec| spec.service_account_name.clone());
         let tokens = Tokens::new(&shared.client, &account.unwrap_or_default(), key.clone());
         let requests = volumes.iter().flat_map(|volume| token_requests(&volume.kind)).collect();
-        Self { shared, key, uid, volumes, requests, pod, objects, tokens, put: BTreeMap::new(), begun: Instant::now(), state }
+        Self {
+            shared,
+            key,
+            uid,
+            volumes,
+            requests,
+            pod,
+            objects,
+            tokens,
+            put: BTreeMap::new(),
+            begun: Instant::now(),
+            state,
+        }
     }
 
     /// Keeps them, until it is dropped.
