@@ -19,6 +19,7 @@ use crate::support::{Host, PATIENCE, block_on, copy_program, eventually, exec, i
 pub(crate) const TESTS: &[Test] = &[
     ("mounts_show_where_they_are_to_be", || as_each(shown)),
     ("mounts_are_the_tasks_own_and_leave_the_host_as_it_is", || as_each(apart)),
+    ("devices_are_all_there_in_a_mirror_of_few_mounts", || as_each(devices)),
     ("mounts_are_seen_by_exec_too", || as_each(exec_sees)),
     ("mounts_keep_nobody_from_ending_the_task", || as_each(ended)),
     ("a_root_that_is_read_only_has_its_volumes_and_own_directories_to_write_to", || as_each(read_only_root)),
@@ -159,6 +160,26 @@ fn shown(host: Host) {
             assert!(!Path::new(path).exists(), "{path}");
         }
         let _ = fs::remove_dir("/tmp/vk-mount-in-tmp");
+    });
+}
+
+/// A mirror of `/dev`, as each pod of Kubernetes has it for `/dev/termination-log`.
+fn devices(host: Host) {
+    block_on(async {
+        put(&host, "config", &files(&[("log", "")])).await;
+        let text = "for at in /dev/*; do [ -c $at ] || [ -b $at ] && echo -n \"$at \"; done; true";
+        let plainly = host.prints("plainly", text, &[]).await;
+        let log = [part("config", "log", "/dev/vk-log")];
+        assert_eq!(host.prints("mirrored", text, &log).await, plainly);
+        let text =
+            "grep -c ' /dev' /proc/self/mountinfo; readlink -f /dev/null; stat -c %F /dev/tty; echo x > /dev/full";
+        let seen = host.prints("few", &format!("{text} || ls /dev/vk-log /dev/pts/ptmx"), &log).await;
+        let mut lines = seen.lines();
+        let mounts: usize = lines.next().unwrap().parse().unwrap();
+        let nodes = plainly.split_whitespace().count();
+        assert!(mounts < 60, "{mounts} mounts for {nodes} devices: {seen}");
+        let rest: Vec<&str> = lines.filter(|line| !line.contains("echo:")).collect();
+        assert_eq!(rest, ["/dev/null", "character special file", "/dev/pts/ptmx", "/dev/vk-log"]);
     });
 }
 

@@ -26,6 +26,12 @@ const KERNELS_OWN: [i128; 4] = [0x9fa0, 0x6265_6572, 0x0027_e0eb, 0x6367_7270];
 const DIRECTORY: Mode = Mode::from_bits_retain(0o755);
 const FILE: Mode = Mode::from_bits_retain(0o644);
 
+/// Where in a mirror the directory itself shows, in which there are devices.
+const WHOLE: &CStr = c".host";
+/// Devices that show in a mirror as they are: those that programs look at without following links. There may be hundreds of
+/// others, and a mount for each took longer than all else of a task's start.
+const PLAIN_DEVICES: [&[u8]; 8] = [b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"console", b"ptmx"];
+
 /// The host, and what is to be mounted.
 pub(super) struct Host<'a> {
     pub(super) sources: &'a [Source],
@@ -152,12 +158,19 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
     for entry in Dir::read_from(&old).map_err(words("cannot list it"))? {
         let entry = entry.map_err(words("cannot list it"))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            names.push(entry.file_name().to_owned());
+            let name = entry.file_name().to_owned();
+            let is_far = is_far_device(&old, &name);
+            names.push((name, is_far));
         }
         if names.len() > MAX_ENTRIES {
             return Err(format!("it has more than {MAX_ENTRIES} entries: mount at a path that is there"));
         }
     }
+    // Before something is laid over it, which would be cloned, too.
+    let whole = match names.iter().any(|(_, is_far)| *is_far) {
+        true => Some(clone_of(&old, c"").map_err(words("cannot show it elsewhere"))?),
+        false => None,
+    };
     let mode = rustix::fs::fstat(&old).map_err(words("cannot look at it"))?.st_mode & 0o1777;
     let options = std::ffi::CString::new(format!("mode={mode:o},size=4m,nr_inodes={}", 4 * names.len() + 1024));
     mount("tmpfs", new, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.unwrap_or_default().as_c_str())
@@ -167,8 +180,16 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
         mount_change(new, MountPropagationFlags::UNBINDABLE).map_err(words("cannot keep it to itself"))?;
     }
     let made = rustix::fs::open(new, flags, Mode::empty()).map_err(words("cannot open it anew"))?;
-    for name in names {
-        match show(&old, &made, &name) {
+    if let Some(whole) = whole {
+        rustix::fs::mkdirat(&made, WHOLE, DIRECTORY).map_err(words("cannot make a directory in its mirror"))?;
+        attach(&whole, &made, WHOLE).map_err(words("cannot show it in its mirror"))?;
+    }
+    for (name, is_far) in names {
+        let shown = match is_far {
+            true => rustix::fs::symlinkat([WHOLE.to_bytes(), b"/", name.to_bytes()].concat(), &made, &name),
+            false => show(&old, &made, &name),
+        };
+        match shown {
             Ok(()) => {}
             // What the user could not use is not there in the mirror either, or is empty: another user's FUSE, a file
             // server that is gone, what went just now.
@@ -186,6 +207,15 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether it is a device that shows in a mirror by a link.
+fn is_far_device(dir: &OwnedFd, name: &CStr) -> bool {
+    let is_device = |stat: rustix::fs::Stat| {
+        matches!(FileType::from_raw_mode(stat.st_mode), FileType::CharacterDevice | FileType::BlockDevice)
+    };
+    !PLAIN_DEVICES.contains(&name.to_bytes())
+        && rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_device)
 }
 
 fn display(name: &CStr) -> String {
