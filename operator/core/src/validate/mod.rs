@@ -357,6 +357,21 @@ mod tests {
                  volumeMounts: [{name: w, mountPath: ''}]",
                 vec!["path \"v\"", "mountPath is empty", "the volume \"w\""],
             ),
+            (
+                "target: {node: vk-a}, script: x, completionMode: Indexed, completions: 100001, parallelism: 100001, \
+                 backoffLimitPerIndex: 1, maxFailedIndexes: 100001",
+                vec![
+                    "parallelism of an Indexed job is at most 100000",
+                    "maxFailedIndexes is at most completions",
+                    "maxFailedIndexes must be set, to 10000",
+                    "parallelism is at most 10000",
+                ],
+            ),
+            (
+                "target: {node: vk-a}, script: x, maxFailedIndexes: 1, successPolicy: {rules: []}, podFailurePolicy: {rules: \
+                 [{action: FailIndex, onExitCodes: {operator: In, values: [1]}}]}",
+                vec!["maxFailedIndexes needs", "successPolicy is for", "FailIndex"],
+            ),
             ("target: {node: vk-a}, script: x, volumes: [{name: v}]", vec!["the volume \"v\" must be exactly one"]),
             (
                 "target: {node: vk-a}, script: x, completionMode: Indexed, completions: 3, successPolicy: {rules: \
