@@ -41,165 +41,191 @@ const RESOURCE: &str = r"^(limits|requests)\.(cpu|memory|ephemeral-storage|hugep
 
 /// Says it all, below the schema of a CmdJob's spec.
 pub(super) fn complete(spec: &mut Value) -> Result<(), CrdError> {
-    for (path, words) in all() {
-        let place = at(spec, &path).ok_or_else(|| CrdError::Missing(format!("spec.{path}")))?;
-        let Value::Object(words) = words else { continue };
-        for (word, value) in words {
-            match (place.get_mut(&word), value) {
-                (Some(Value::Array(there)), Value::Array(mut more)) => there.append(&mut more),
-                // Fields that no vk-node honours.
-                (Some(Value::Object(there)), Value::Object(less)) => {
-                    less.keys().for_each(|key| drop(there.remove(key)))
-                }
-                (_, Value::Null) => drop(place.remove(&word)),
-                (_, value) => {
-                    place.insert(word, value);
-                }
+    let mut spec = Spec(spec);
+    for amounts in ["resources.limits{}", "resources.requests{}"] {
+        spec.quantity(amounts)?;
+    }
+    variables(&mut spec)?;
+    files(&mut spec)?;
+    places(&mut spec)?;
+    mounts(&mut spec)
+}
+
+/// The schema of a CmdJob's spec. Its fields are named by paths: `volumes[].configMap` is `configMap` of the entries of
+/// `volumes`, `limits{}` what `limits` is a map of.
+struct Spec<'a>(&'a mut Value);
+
+impl Spec<'_> {
+    fn at(&mut self, path: &str) -> Result<&mut Map<String, Value>, CrdError> {
+        let mut here = Some(&mut *self.0);
+        for step in path.split('.') {
+            let name = step.trim_end_matches("[]").trim_end_matches("{}");
+            here = here.and_then(|schema| schema.get_mut("properties")?.get_mut(name));
+            if step.ends_with("[]") {
+                here = here.and_then(|schema| schema.get_mut("items"));
+            } else if step.ends_with("{}") {
+                here = here.and_then(|schema| schema.get_mut("additionalProperties"));
             }
         }
+        here.and_then(Value::as_object_mut).ok_or_else(|| CrdError::Missing(format!("spec.{path}")))
     }
-    Ok(())
-}
 
-/// The schema of a field: `volumes[].configMap` is `configMap` of the entries of `volumes`, `limits{}` what `limits` is a map of.
-fn at<'a>(schema: &'a mut Value, path: &str) -> Option<&'a mut Map<String, Value>> {
-    let mut here = schema;
-    for step in path.split('.') {
-        let name = step.trim_end_matches("[]").trim_end_matches("{}");
-        here = here.get_mut("properties")?.get_mut(name)?;
-        if step.ends_with("[]") {
-            here = here.get_mut("items")?;
-        } else if step.ends_with("{}") {
-            here = here.get_mut("additionalProperties")?;
+    /// Sets a word of the field's schema.
+    fn set(&mut self, path: &str, word: &str, value: impl Into<Value>) -> Result<(), CrdError> {
+        self.at(path)?.insert(word.to_owned(), value.into());
+        Ok(())
+    }
+
+    /// Adds a CEL rule.
+    fn rule(&mut self, path: &str, cel: &str, message: &str) -> Result<(), CrdError> {
+        let rules = self.at(path)?.entry("x-kubernetes-validations").or_insert_with(|| json!([]));
+        if let Some(rules) = rules.as_array_mut() {
+            rules.push(json!({"rule": cel, "message": message}));
         }
+        Ok(())
     }
-    here.as_object_mut()
+
+    /// Takes a field out that no vk-node honours.
+    fn without(&mut self, path: &str, field: &str) -> Result<(), CrdError> {
+        if let Some(fields) = self.at(path)?.get_mut("properties").and_then(Value::as_object_mut) {
+            fields.remove(field);
+        }
+        Ok(())
+    }
+
+    /// A name of an object, or a key of one.
+    fn name(&mut self, path: &str) -> Result<(), CrdError> {
+        self.set(path, "minLength", 1)?;
+        self.set(path, "maxLength", NAME_MAX)
+    }
+
+    /// A path, of this pattern.
+    fn path(&mut self, path: &str, pattern: &str) -> Result<(), CrdError> {
+        self.set(path, "maxLength", PATH_MAX)?;
+        self.set(path, "pattern", pattern)
+    }
+
+    /// The mode of a file.
+    fn mode(&mut self, path: &str) -> Result<(), CrdError> {
+        self.set(path, "minimum", 0)?;
+        self.set(path, "maximum", 0o777)
+    }
+
+    /// A number, or a text with a unit.
+    fn quantity(&mut self, path: &str) -> Result<(), CrdError> {
+        self.at(path)?.remove("type");
+        self.set(path, "x-kubernetes-int-or-string", true)?;
+        self.set(path, "anyOf", json!([{"type": "integer"}, {"type": "string"}]))?;
+        self.set(path, "pattern", QUANTITY)?;
+        self.set(path, "maxLength", QUANTITY_MAX)
+    }
+
+    /// A resource of the one container that there is.
+    fn resource(&mut self, path: &str) -> Result<(), CrdError> {
+        self.set(&format!("{path}.containerName"), "enum", json!(["", crate::labels::MAIN_CONTAINER]))?;
+        self.set(&format!("{path}.resource"), "pattern", RESOURCE)?;
+        self.quantity(&format!("{path}.divisor"))
+    }
 }
 
-/// A CEL rule.
-fn rule(cel: &str, message: &str) -> Value {
-    json!({"x-kubernetes-validations": [{"rule": cel, "message": message}]})
-}
-
-fn name() -> Value {
-    json!({"minLength": 1, "maxLength": NAME_MAX})
-}
-
-fn path(pattern: &str) -> Value {
-    json!({"minLength": 0, "maxLength": PATH_MAX, "pattern": pattern})
-}
-
-fn mode() -> Value {
-    json!({"minimum": 0, "maximum": 0o777})
-}
-
-fn quantity() -> Value {
-    json!({
-        "type": null, "x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}, {"type": "string"}],
-        "pattern": QUANTITY, "maxLength": QUANTITY_MAX,
-    })
-}
-
-fn all() -> Vec<(String, Value)> {
-    let mut all = Vec::new();
-    let mut say = |path: &str, words: Value| all.push((path.to_owned(), words));
-
-    say("resources.limits{}", quantity());
-    say("resources.requests{}", quantity());
-
-    say("env[].name", json!({"maxLength": ENV_NAME_MAX}));
-    say("env[].value", json!({"maxLength": ENV_VALUE_MAX}));
+fn variables(spec: &mut Spec<'_>) -> Result<(), CrdError> {
+    spec.set("env[].name", "maxLength", ENV_NAME_MAX)?;
+    spec.set("env[].value", "maxLength", ENV_VALUE_MAX)?;
     for source in ["configMapKeyRef", "secretKeyRef"] {
-        say(&format!("env[].valueFrom.{source}.name"), name());
-        say(&format!("env[].valueFrom.{source}.key"), name());
+        spec.name(&format!("env[].valueFrom.{source}.name"))?;
+        spec.name(&format!("env[].valueFrom.{source}.key"))?;
     }
-    say("env[].valueFrom.fieldRef.fieldPath", json!({"pattern": ENV_FIELD}));
-    resource(&mut say, "env[].valueFrom.resourceFieldRef");
-    say("envFrom[].prefix", json!({"maxLength": ENV_NAME_MAX, "pattern": "^[ -<>-~]*$"}));
-    say("envFrom[].configMapRef.name", name());
-    say("envFrom[].secretRef.name", name());
+    spec.set("env[].valueFrom.fieldRef.fieldPath", "pattern", ENV_FIELD)?;
+    spec.resource("env[].valueFrom.resourceFieldRef")?;
+    spec.set("envFrom[].prefix", "maxLength", ENV_NAME_MAX)?;
+    spec.set("envFrom[].prefix", "pattern", "^[ -<>-~]*$")?;
+    spec.name("envFrom[].configMapRef.name")?;
+    spec.name("envFrom[].secretRef.name")
+}
 
+/// The files of volumes that are made of something in the cluster.
+fn files(spec: &mut Spec<'_>) -> Result<(), CrdError> {
     for (source, named) in [
         ("volumes[].configMap", "name"),
         ("volumes[].secret", "secretName"),
         ("volumes[].projected.sources[].configMap", "name"),
         ("volumes[].projected.sources[].secret", "name"),
     ] {
-        say(&format!("{source}.{named}"), name());
-        say(&format!("{source}.items"), json!({"maxItems": FILES_MAX}));
-        say(&format!("{source}.items[].key"), name());
-        say(&format!("{source}.items[].path"), path(FILE_PATH));
-        say(&format!("{source}.items[].mode"), mode());
+        spec.name(&format!("{source}.{named}"))?;
+        spec.set(source, "required", json!([named]))?;
+        spec.set(&format!("{source}.items"), "maxItems", FILES_MAX)?;
+        spec.name(&format!("{source}.items[].key"))?;
+        spec.path(&format!("{source}.items[].path"), FILE_PATH)?;
+        spec.mode(&format!("{source}.items[].mode"))?;
     }
-    say("volumes[].secret", json!({"required": ["secretName"]}));
     for source in ["configMap", "secret", "downwardAPI", "projected"] {
-        say(&format!("volumes[].{source}.defaultMode"), mode());
+        spec.mode(&format!("volumes[].{source}.defaultMode"))?;
     }
     for source in ["volumes[].downwardAPI", "volumes[].projected.sources[].downwardAPI"] {
         let files = format!("{source}.items");
-        say(&files, json!({"maxItems": FILES_MAX}));
-        let one = rule(
+        spec.set(&files, "maxItems", FILES_MAX)?;
+        spec.rule(
+            &format!("{files}[]"),
             "has(self.fieldRef) != has(self.resourceFieldRef)",
             "a file of downwardAPI is exactly one of fieldRef and resourceFieldRef",
-        );
-        say(&format!("{files}[]"), one);
-        say(&format!("{files}[].path"), path(FILE_PATH));
-        say(&format!("{files}[].mode"), mode());
-        say(&format!("{files}[].fieldRef.fieldPath"), json!({"pattern": FILE_FIELD}));
-        resource(&mut say, &format!("{files}[].resourceFieldRef"));
+        )?;
+        spec.path(&format!("{files}[].path"), FILE_PATH)?;
+        spec.mode(&format!("{files}[].mode"))?;
+        spec.set(&format!("{files}[].fieldRef.fieldPath"), "pattern", FILE_FIELD)?;
+        spec.resource(&format!("{files}[].resourceFieldRef"))?;
     }
     let sources = "volumes[].projected.sources";
-    say(sources, json!({"maxItems": SOURCES_MAX}));
-    say(&format!("{sources}[]"), json!({"properties": {"clusterTrustBundle": null, "podCertificate": null}}));
-    let one = rule(
+    let source = &format!("{sources}[]");
+    spec.set(sources, "maxItems", SOURCES_MAX)?;
+    spec.without(source, "clusterTrustBundle")?;
+    spec.without(source, "podCertificate")?;
+    spec.rule(
+        source,
         "[has(self.configMap), has(self.secret), has(self.downwardAPI), has(self.serviceAccountToken)].exists_one(source, source)",
         "a source of a projected volume is exactly one of configMap, secret, downwardAPI and serviceAccountToken: a vk-cmd \
          node has no others",
-    );
-    say(&format!("{sources}[]"), one);
-    say(&format!("{sources}[].serviceAccountToken.path"), path(FILE_PATH));
-    let seconds = json!({"minimum": 600, "maximum": u64::from(u32::MAX) + 1});
-    say(&format!("{sources}[].serviceAccountToken.expirationSeconds"), seconds);
+    )?;
+    spec.path(&format!("{source}.serviceAccountToken.path"), FILE_PATH)?;
+    let seconds = &format!("{source}.serviceAccountToken.expirationSeconds");
+    spec.set(seconds, "minimum", 600)?;
+    spec.set(seconds, "maximum", u64::from(u32::MAX) + 1)
+}
 
-    let absolute = rule(
+/// Volumes that are places on the host.
+fn places(spec: &mut Spec<'_>) -> Result<(), CrdError> {
+    spec.set("volumes[].hostPath.path", "maxLength", PATH_MAX)?;
+    spec.rule(
+        "volumes[].hostPath.path",
         "self.startsWith('/') && !self.matches('(^|/)[.][.](/|$)')",
         "the path on the host is absolute and without .., e.g. /scratch/me/run1: it is not read by a shell, so ~ and $HOME do \
          not work here",
-    );
-    say("volumes[].hostPath.path", json!({"maxLength": PATH_MAX}));
-    say("volumes[].hostPath.path", absolute);
+    )?;
     let kinds = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
-    say("volumes[].hostPath.type", json!({"enum": kinds}));
-    say("volumes[].emptyDir.medium", json!({"enum": ["", "Memory"]}));
-    say("volumes[].emptyDir.sizeLimit", quantity());
-
-    say("volumeMounts[].name", json!({"maxLength": 63}));
-    say("volumeMounts[].mountPath", json!({"maxLength": PATH_MAX}));
-    let target = rule(
-        "self.matches('[^/.]') && !self.contains(':') && !self.matches('(^|/)[.][.](/|$)')",
-        "mountPath is a path without .. and colons, e.g. /data, and not the root itself",
-    );
-    say("volumeMounts[].mountPath", target);
-    say("volumeMounts[].mountPropagation", json!({"enum": ["None"]}));
-    say("volumeMounts[].recursiveReadOnly", json!({"enum": ["Disabled", "IfPossible"]}));
-    say("volumeMounts[].subPath", path(SUB_PATH));
-    say("volumeMounts[].subPathExpr", path(SUB_PATH));
-    let one = rule(
-        "!has(self.subPath) || self.subPath == '' || !has(self.subPathExpr) || self.subPathExpr == ''",
-        "a volumeMount has either subPath or subPathExpr",
-    );
-    say("volumeMounts[]", one);
-    let read_only = rule(
-        "!has(self.recursiveReadOnly) || self.recursiveReadOnly == 'Disabled' || (has(self.readOnly) && self.readOnly)",
-        "recursiveReadOnly needs readOnly: true",
-    );
-    say("volumeMounts[]", read_only);
-    all
+    spec.set("volumes[].hostPath.type", "enum", json!(kinds))?;
+    spec.set("volumes[].emptyDir.medium", "enum", json!(["", "Memory"]))?;
+    spec.quantity("volumes[].emptyDir.sizeLimit")
 }
 
-/// A resource of the one container that there is.
-fn resource(say: &mut impl FnMut(&str, Value), at: &str) {
-    say(&format!("{at}.containerName"), json!({"enum": ["", crate::labels::MAIN_CONTAINER]}));
-    say(&format!("{at}.resource"), json!({"pattern": RESOURCE}));
-    say(&format!("{at}.divisor"), quantity());
+fn mounts(spec: &mut Spec<'_>) -> Result<(), CrdError> {
+    spec.set("volumeMounts[].name", "maxLength", 63)?;
+    spec.set("volumeMounts[].mountPath", "maxLength", PATH_MAX)?;
+    spec.rule(
+        "volumeMounts[].mountPath",
+        "self.matches('[^/.]') && !self.contains(':') && !self.matches('(^|/)[.][.](/|$)')",
+        "mountPath is a path without .. and colons, e.g. /data, and not the root itself",
+    )?;
+    spec.set("volumeMounts[].mountPropagation", "enum", json!(["None"]))?;
+    spec.set("volumeMounts[].recursiveReadOnly", "enum", json!(["Disabled", "IfPossible"]))?;
+    spec.path("volumeMounts[].subPath", SUB_PATH)?;
+    spec.path("volumeMounts[].subPathExpr", SUB_PATH)?;
+    spec.rule(
+        "volumeMounts[]",
+        "!has(self.subPath) || self.subPath == '' || !has(self.subPathExpr) || self.subPathExpr == ''",
+        "a volumeMount has either subPath or subPathExpr",
+    )?;
+    spec.rule(
+        "volumeMounts[]",
+        "!has(self.recursiveReadOnly) || self.recursiveReadOnly == 'Disabled' || (has(self.readOnly) && self.readOnly)",
+        "recursiveReadOnly needs readOnly: true",
+    )
 }

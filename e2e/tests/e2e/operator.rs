@@ -54,6 +54,22 @@ async fn a_job_for_a_missing_node_waits_and_says_so() {
     assert_eq!((ended.state, ended.exit_code), (Some(State::Failed), Some(7)), "{ended:?}");
 }
 
+/// What no rule of the API server can read.
+#[tokio::test]
+async fn a_job_of_indexes_that_are_not_there_says_so_and_starts_nothing() {
+    let room = room("wrong-indexes").await;
+    let policy = |indexes: &str| json!({"rules": [{"succeededIndexes": indexes}]});
+    for (name, indexes, help) in [("rising", "3,1", "1 comes after 3"), ("there", "1-5", "there is no index 5")] {
+        let spec = json!({
+            "script": "exit 0", "completionMode": "Indexed", "completions": 5, "successPolicy": policy(indexes),
+        });
+        let job = room.run(name, "vk-nowhere", spec).await;
+        let status = job.until("to be invalid", |status| is(status, State::Invalid, "Invalid")).await;
+        assert!(status.message.as_ref().unwrap().contains(help), "{status:?}");
+        assert!(job.pods().await.is_empty());
+    }
+}
+
 #[tokio::test]
 async fn a_cordoned_node_gets_no_pod_until_it_is_uncordoned() {
     let room = room("cordon").await;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::api::{Asked, Kind};
 use super::native;
-use super::rows::Native::{Differs, None as Alone, Same};
+use super::rows::Native::{Alone, Differs, Same};
 use super::rows::Verdict::{Bad, Good};
 use super::rows::{Native, Row, check, yaml};
 
@@ -100,7 +100,7 @@ async fn changes(namespace: &str, made: &str, rows: &[Row]) {
         let change = yaml(change);
         let said = asked.change(Kind::CmdJob, "made", &change).await;
         let of_native = match native {
-            Native::None => None,
+            Native::Alone => None,
             // A merge patch replaces a list as a whole, so the one container stands there with all its fields.
             Native::Same | Native::Differs(_) => {
                 Some(asked.change(Kind::Job, "made", &job_change(&made, &change)).await)

@@ -6,7 +6,7 @@ use vk_cmd_crds::CmdJob;
 use super::api::{Asked, Kind};
 use super::given::{ENVIRONMENT, RESOURCES, VOLUMES};
 use super::of_job::{COUNTS, POLICIES};
-use super::rows::Native::{Differs, None as Alone, Same};
+use super::rows::Native::{Alone, Differs, Same};
 use super::rows::Verdict::{Bad, Good};
 use super::rows::{Native, Row, check, yaml};
 
@@ -128,7 +128,7 @@ async fn objects_are_taken_and_filled_in_or_refused_with_help() {
             serde_json::from_value::<CmdJob>(object.clone()).unwrap_or_else(|error| panic!("{changes}: {error}"));
         }
         let of_native = match native {
-            Native::None => None,
+            Native::Alone => None,
             Native::Same | Native::Differs(_) => Some(asked.create(Kind::Job, "row", &spec).await),
         };
         (said, of_native)

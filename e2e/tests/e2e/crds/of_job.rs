@@ -1,6 +1,6 @@
 //! Rows of what a CmdJob has of batch/v1 Job: counts, limits, policies.
 
-use super::rows::Native::{Differs, None as Alone, Same};
+use super::rows::Native::{Alone, Differs, Same};
 use super::rows::Row;
 use super::rows::Verdict::{Bad, Good};
 

@@ -27,7 +27,7 @@ pub(super) enum Native {
     /// The other; this is why, and it is intended.
     Differs(&'static str),
     /// There is no such Job: the row is about what only a CmdJob has.
-    None,
+    Alone,
 }
 
 /// What is changed about a spec that is right (null takes a field out), and what is said of it.
@@ -44,7 +44,7 @@ pub(super) async fn check(rows: &[Row], ask: impl AsyncFn(&Row) -> (Said, Option
             writeln!(wrong, "{row}\n    {why}").unwrap();
         }
         let of_native = match (native, of_native) {
-            (Native::None, _) => continue,
+            (Native::Alone, _) => continue,
             (_, None) => panic!("{row}: no Job was asked about"),
             (_, Some(of_native)) => of_native,
         };
