@@ -110,6 +110,22 @@ async fn suspending_ends_the_process_and_resuming_runs_it_anew() {
     .unwrap();
 }
 
+/// As Kueue does it, and as it can be done to a Job.
+#[tokio::test]
+async fn a_suspended_job_can_be_given_other_resources_before_it_starts() {
+    let room = room("resources-later").await;
+    let _site = room.site("vk-resources-later").await;
+    let spec = json!({"script": "exit 0", "suspend": true, "resources": {"limits": {"memory": "32Mi"}}});
+    let job = room.run("later", "vk-resources-later", spec).await;
+    job.until("to be suspended", |status| status.state == Some(State::Suspended)).await;
+    change(&job, json!({"resources": {"limits": {"memory": "64Mi"}}})).await;
+    change(&job, json!({"suspend": false})).await;
+    let ended = job.ended().await;
+    assert_eq!(ended.state, Some(State::Complete), "{ended:?}");
+    let resources = job.pods().await[0].spec.as_ref().unwrap().containers[0].resources.clone().unwrap();
+    assert_eq!(resources.limits.unwrap()["memory"].0, "64Mi");
+}
+
 #[tokio::test]
 async fn a_deadline_ends_the_job() {
     let room = room("deadline").await;
