@@ -40,6 +40,16 @@ fn told(reasons: &[String]) -> String {
     }
 }
 
+/// Whether the files of a volume of these sources are kept in memory: all but those of ConfigMaps alone, as with the kubelet,
+/// so that nothing secret comes onto a disk.
+#[must_use]
+pub fn are_in_memory(sources: &[FileSource]) -> bool {
+    sources.iter().any(|source| match source {
+        FileSource::Object { object, .. } => matches!(object, SourceRef::Secret(_)),
+        FileSource::Downward(_) | FileSource::Token(_) => true,
+    })
+}
+
 /// The files of a volume.
 ///
 /// # Errors

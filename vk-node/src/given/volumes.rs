@@ -257,7 +257,8 @@ fn content(
                 return Err(NotMade { volume: name.to_owned(), reasons });
             }
             let materials = Materials { sources, tokens, node: &shared.node };
-            files::make(name, (from, *default_mode), pod, materials).map(|files| VolumeContent::Files { files })
+            let memory = files::are_in_memory(from);
+            files::make(name, (from, *default_mode), pod, materials).map(|files| VolumeContent::Files { files, memory })
         }
         // Nothing has to be made for it: see `AdmittedPod::volumes`.
         VolumeKind::Host { .. } => {
@@ -280,7 +281,8 @@ fn digest(content: &VolumeContent) -> u64 {
     let mut hasher = DefaultHasher::new();
     match content {
         VolumeContent::Empty { memory } => memory.hash(&mut hasher),
-        VolumeContent::Files { files } => {
+        VolumeContent::Files { files, memory } => {
+            memory.hash(&mut hasher);
             for (path, file) in files {
                 (path, &file.data, file.mode).hash(&mut hasher);
             }

@@ -51,6 +51,9 @@ pub enum VolumeContent {
     Files {
         /// The files.
         files: BTreeMap<FilePath, FileContent>,
+        /// Whether they are to be in memory, where the host has a place for that: what is secret is on no disk then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        memory: bool,
     },
     /// Nothing at first; the tasks write to it: `emptyDir`. Once made it is left as it is.
     Empty {

@@ -189,12 +189,11 @@ impl Pipe {
         let pipe = Arc::clone(self);
         // It may take long: others do not wait for that.
         let removal = move || {
-            if let Some(name) = moved
-                && let Err(e) = remove_tree(&pipe.trash, &name)
-            {
+            let Some(name) = moved else { return };
+            if let Err(e) = remove_tree(&pipe.trash, &name) {
                 complain("what a pod has left is still there; it will be removed when the pipe starts again", &e);
             }
-            if let Err(e) = pipe.pods.pods.sweep_memory() {
+            if let Err(e) = pipe.pods.pods.remove_discarded(&name) {
                 complain("what a pod has left in memory is still there", &e);
             }
         };

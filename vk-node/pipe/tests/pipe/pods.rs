@@ -14,6 +14,7 @@ use crate::Test;
 use crate::support::{Host, PATIENCE, block_on, eventually, id, script, stop_in, with_env};
 
 pub(crate) const TESTS: &[Test] = &[
+    ("files_in_memory_are_as_those_on_disk_and_go_with_their_pod", files_in_memory),
     ("a_volume_is_seen_and_a_change_of_it_reaches_the_task", volume),
     ("a_container_has_a_directory_that_its_next_run_finds_again", own_directory),
     ("what_a_task_is_to_have_and_cannot_is_told_before_anything_runs", refused),
@@ -31,7 +32,7 @@ pub(crate) fn files(files: &[(&str, &str)]) -> VolumeContent {
     let file = |(path, text): &(&str, &str)| {
         (FilePath::new(*path).unwrap(), FileContent { data: text.as_bytes().into(), mode: 0o644 })
     };
-    VolumeContent::Files { files: files.iter().map(file).collect() }
+    VolumeContent::Files { files: files.iter().map(file).collect(), memory: false }
 }
 
 pub(crate) fn mount(volume: &str, target: &str) -> VolumeMount {
@@ -83,6 +84,33 @@ fn volume() {
         assert_eq!(fs::read_to_string(host.pod().join("volumes/scratch/x")).unwrap(), "x\n");
         let mode = fs::metadata(host.directory().join("pods")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    });
+}
+
+fn files_in_memory() {
+    block_on(async {
+        let host = Host::new().await;
+        let secret = |text: &str| match files(&[("token", text), ("sub/b", "2")]) {
+            VolumeContent::Files { files, .. } => VolumeContent::Files { files, memory: true },
+            other => other,
+        };
+        put(&host, "secret", &secret("old")).await;
+        let place = fs::canonicalize(host.pod().join("volumes/secret")).unwrap();
+        assert!(place.starts_with("/dev/shm"), "{place:?}");
+        let text = "cat s/token s/sub/b > $HOME/seen; touch $HOME/up
+            while [ \"$(cat s/token)\" != new ]; do sleep 0.01; done";
+        host.client.start(&id("t"), &own(text, &[mount("secret", "s")])).await.unwrap();
+        eventually("it runs", || host.file("up").exists()).await;
+        assert_eq!(host.read("seen"), "old2");
+        put(&host, "secret", &secret("new")).await;
+        assert_eq!(host.ended(&id("t")).await, End::Exited { code: 0 });
+        // After the host was started anew it is put again.
+        fs::remove_dir_all(place.parent().unwrap()).unwrap();
+        put(&host, "secret", &secret("newest")).await;
+        assert_eq!(fs::read_to_string(place.join("token")).unwrap(), "newest");
+        host.client.remove_pod(&name("u")).await.unwrap();
+        eventually("it is gone", || !place.exists()).await;
+        assert_eq!(fs::read_dir(place.parent().unwrap().parent().unwrap()).unwrap().count(), 0);
     });
 }
 

@@ -90,12 +90,27 @@ impl Pods {
         let (volumes, _) = of_pod.create_dir(VOLUMES)?;
         let name = name.as_str();
         match content {
-            VolumeContent::Files { files } => volume::write_files(&volumes, name, files),
-            VolumeContent::Empty { memory: true } => match &self.memory {
-                Some(memory) => volume::make_empty_in_memory(&volumes, name, &memory.create_dir(pod.as_str())?.0),
-                None => volume::make_empty(&volumes, name),
-            },
-            VolumeContent::Empty { memory: false } => volume::make_empty(&volumes, name),
+            VolumeContent::Files { files, memory } => {
+                self.place(*memory, pod, &volumes, name, &|place| volume::write_files(place, name, files))
+            }
+            VolumeContent::Empty { memory } => {
+                self.place(*memory, pod, &volumes, name, &|place| volume::make_empty(place, name))
+            }
+        }
+    }
+
+    /// Has a volume be made where it belongs: in memory, if it is to be there and there is a place for that.
+    fn place(
+        &self,
+        in_memory: bool,
+        pod: &DirName,
+        volumes: &Dir,
+        name: &str,
+        make: &dyn Fn(&Dir) -> Result<bool, RecordError>,
+    ) -> Result<bool, RecordError> {
+        match self.memory.as_ref().filter(|_| in_memory) {
+            Some(memory) => volume::make_in_memory(volumes, name, &memory.create_dir(pod.as_str())?.0, make),
+            None => make(volumes),
         }
     }
 
@@ -217,7 +232,7 @@ impl Pods {
     }
 
     /// Takes a pod's directory away into `trash`, in one step; says under which name. `None` when there is none. What it
-    /// has in memory is then for the next [`Self::sweep_memory`].
+    /// has in memory is then for [`Self::remove_discarded`].
     ///
     /// # Errors
     /// When it could not be moved.
@@ -234,6 +249,17 @@ impl Pods {
             Ok(()) => Ok(Some(name)),
             Err(e) if e.is_not_found() => Ok(None),
             Err(e) => Err(e),
+        }
+    }
+
+    /// Removes what [`Self::discard`] has moved away in memory, under the name that it said.
+    ///
+    /// # Errors
+    /// When something could not be removed.
+    pub fn remove_discarded(&self, name: &str) -> Result<(), RecordError> {
+        match &self.memory {
+            Some(memory) => remove_tree(memory, name),
+            None => Ok(()),
         }
     }
 

@@ -35,7 +35,9 @@ impl Place {
             let content = FileContent { data: text.as_bytes().into(), mode: *mode };
             (FilePath::new(*path).unwrap(), content)
         });
-        self.pods.put_volume(&name("uid"), &name("v"), &VolumeContent::Files { files: files.collect() }).unwrap()
+        self.pods
+            .put_volume(&name("uid"), &name("v"), &VolumeContent::Files { files: files.collect(), memory: false })
+            .unwrap()
     }
 
     fn remove(&self) {

@@ -1,4 +1,4 @@
-//! Volumes on disk. Those of files are as the kubelet's `AtomicWriter` has them:
+//! Volumes, on disk or in memory. Those of files are as the kubelet's `AtomicWriter` has them:
 //!
 //! ```text
 //!   <volume>/
@@ -182,14 +182,19 @@ pub(super) fn make_empty(volumes: &Dir, name: &str) -> Result<bool, RecordError>
     Ok(is_new)
 }
 
-/// The same, in the directory `memory`, to which a link leads. One that is on disk stays there. After the host was started
-/// anew it is empty again.
-pub(super) fn make_empty_in_memory(volumes: &Dir, name: &str, memory: &Dir) -> Result<bool, RecordError> {
+/// Has a volume be made in the directory `memory`, to which a link leads. One that is on disk stays there. After the host was
+/// started anew it is to be made again.
+pub(super) fn make_in_memory(
+    volumes: &Dir,
+    name: &str,
+    memory: &Dir,
+    make: &dyn Fn(&Dir) -> Result<bool, RecordError>,
+) -> Result<bool, RecordError> {
     let is_dir = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     if volumes.stat(name)?.is_some_and(is_dir) {
-        return Ok(false);
+        return make(volumes);
     }
-    let is_new = make_empty(memory, name)?;
+    let is_new = make(memory)?;
     let to = memory.path().join(name);
     if link_at(volumes, name).as_ref() == Some(&to) {
         return Ok(is_new);
