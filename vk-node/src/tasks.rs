@@ -35,9 +35,12 @@ pub(crate) enum Change {
     Everything,
 }
 
+/// The tasks of each pod, by its UID. In boxes, for a tree has room for eleven from the first on, and most pods have one.
+type Pods = HashMap<String, BTreeMap<TaskId, Box<TaskView>>>;
+
 /// The mirror.
 pub(crate) struct Mirror {
-    pods: Mutex<HashMap<String, BTreeMap<TaskId, TaskView>>>,
+    pods: Mutex<Pods>,
     link: watch::Sender<Link>,
     /// Who wants to know what changes, by the node that they are.
     members: Mutex<HashMap<String, mpsc::Sender<Change>>>,
@@ -69,7 +72,7 @@ impl Mirror {
 
     /// The tasks of the pod with this UID.
     pub(crate) fn of_pod(&self, uid: &str) -> Vec<TaskView> {
-        self.lock().get(uid).into_iter().flat_map(|tasks| tasks.values().cloned()).collect()
+        self.lock().get(uid).into_iter().flat_map(|tasks| tasks.values().map(|task| TaskView::clone(task))).collect()
     }
 
     /// Whether this task of the pod with this UID runs, as far as is known.
@@ -101,7 +104,7 @@ impl Mirror {
         match tasks.get(&task.id) {
             Some(known) if rank(&known.state) > rank(&task.state) => {}
             _ => {
-                tasks.insert(task.id.clone(), task);
+                tasks.insert(task.id.clone(), Box::new(task));
             }
         }
     }
@@ -133,10 +136,10 @@ impl Mirror {
     async fn take(&self, event: WatchEvent) {
         match event {
             WatchEvent::Snapshot { tasks } => {
-                let mut pods: HashMap<String, BTreeMap<TaskId, TaskView>> = HashMap::new();
+                let mut pods = Pods::new();
                 for task in tasks {
                     if let Some(key) = key_of(&task) {
-                        pods.entry(key.uid).or_default().insert(task.id.clone(), task);
+                        pods.entry(key.uid).or_default().insert(task.id.clone(), Box::new(task));
                     }
                 }
                 *self.lock() = pods;
@@ -180,7 +183,7 @@ impl Mirror {
     }
 
     /// A panic of another holder leaves the map whole: every change to it is a single insert or removal.
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, BTreeMap<TaskId, TaskView>>> {
+    fn lock(&self) -> MutexGuard<'_, Pods> {
         self.pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -195,7 +198,7 @@ fn rank(state: &TaskState) -> u8 {
 }
 
 /// The node that a pod with these tasks is bound to, if one of them tells.
-fn node_of(tasks: &BTreeMap<TaskId, TaskView>) -> Option<AskingNode> {
+fn node_of(tasks: &BTreeMap<TaskId, Box<TaskView>>) -> Option<AskingNode> {
     tasks.values().find_map(|task| task.origin.run()?.node.clone())
 }
 

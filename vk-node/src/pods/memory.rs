@@ -10,9 +10,9 @@ use kube::ResourceExt;
 use vk_node_core::admit::{AdmittedContainer, AdmittedPod, Refusal, admit};
 use vk_node_core::facts::{HookFacts, NodeFacts, Trouble};
 
-/// The memory, by pod UID.
+/// The memory, by pod UID. In boxes: up to half of a table is empty places.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Remembered>>);
+pub(super) struct Memory(Mutex<HashMap<String, Box<Remembered>>>);
 
 /// What is kept about one pod.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(super) struct Remembered {
     /// When it was first decided to end the pod, if it was.
     pub(super) stopping_since: Option<Timestamp>,
     /// The pod as our last write left it: newer than the watch's for a moment.
-    latest: Option<Pod>,
+    latest: Option<Box<Pod>>,
     /// How many rounds have failed since one went well.
     pub(super) failures: u32,
     /// When it was first seen.
@@ -50,17 +50,19 @@ impl Memory {
     /// What is kept about `pod`, which `node` as it is now is to run if it is new or changed, and the newer of `pod` and what our last write left.
     pub(super) fn recall(&self, pod: &Pod, node: impl Fn() -> NodeFacts) -> (Remembered, Pod) {
         let mut all = self.lock();
-        let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| Remembered {
-            admitted: admit(pod, &node()),
-            troubles: BTreeMap::new(),
-            hooks: BTreeMap::new(),
-            back_off_from: BTreeMap::new(),
-            evicted: None,
-            stopping_since: None,
-            latest: None,
-            failures: 0,
-            seen: Instant::now(),
-            looks: 0,
+        let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| {
+            Box::new(Remembered {
+                admitted: admit(pod, &node()),
+                troubles: BTreeMap::new(),
+                hooks: BTreeMap::new(),
+                back_off_from: BTreeMap::new(),
+                evicted: None,
+                stopping_since: None,
+                latest: None,
+                failures: 0,
+                seen: Instant::now(),
+                looks: 0,
+            })
         });
         entry.looks += 1;
         // A refusal stands; the rest follows the pod.
@@ -72,11 +74,11 @@ impl Memory {
         let newest = match entry.latest.take() {
             Some(latest) if version(&latest) > version(pod) => {
                 entry.latest = Some(latest.clone());
-                latest
+                *latest
             }
             _ => pod.clone(),
         };
-        (entry.clone(), newest)
+        (Remembered::clone(entry), newest)
     }
 
     /// Changes what is kept about the pod with this UID, if anything is.
@@ -88,7 +90,7 @@ impl Memory {
 
     /// Keeps what a write to the pod returned.
     pub(super) fn wrote(&self, pod: Pod) {
-        self.change(&pod.uid().unwrap_or_default(), |entry| entry.latest = Some(pod));
+        self.change(&pod.uid().unwrap_or_default(), |entry| entry.latest = Some(Box::new(pod)));
     }
 
     /// The pods of which `wanted` is so, by their UIDs.
@@ -102,7 +104,7 @@ impl Memory {
     }
 
     /// A panic of another holder leaves the map whole: every change to it is one assignment.
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Box<Remembered>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
