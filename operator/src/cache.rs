@@ -100,7 +100,8 @@ impl Caches {
         self.filled.send_modify(part);
     }
 
-    fn all(&self) -> Vec<ObjectRef<MaybeJob>> {
+    /// All CmdJobs.
+    pub fn all(&self) -> Vec<ObjectRef<MaybeJob>> {
         self.jobs.state().iter().map(|job| ObjectRef::from_obj(&**job)).collect()
     }
 

@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::approver::Approvals;
-use crate::run;
+use crate::run::{self, Options};
 
 /// Turns CmdJobs into pods on vk-cmd nodes, and reports what becomes of them.
 #[derive(Debug, Parser)]
@@ -50,6 +50,17 @@ pub struct RunArgs {
     )]
     pub approve_client_certificates: bool,
 
+    /// Whether several operators may run, of which one acts: the one that holds the Lease vk-operator.
+    #[arg(
+        long, env = "VK_OPERATOR_LEADER_ELECT", value_name = "BOOL", default_value_t = false,
+        num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set,
+    )]
+    pub leader_elect: bool,
+
+    /// The namespace of that Lease. Without it: that of the pod, or of the kubeconfig.
+    #[arg(long, env = "VK_OPERATOR_LEADER_ELECT_NAMESPACE", value_name = "NAMESPACE")]
+    pub leader_elect_namespace: Option<String>,
+
     /// What to log, as tracing's EnvFilter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "VK_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log_level: EnvFilter,
@@ -75,6 +86,12 @@ impl Cli {
         let config = run::kube_config(args.kubeconfig.as_deref()).await?;
         let approvals =
             Approvals { serving: args.approve_serving_certificates, clients: args.approve_client_certificates };
-        run::run(config, args.health_address.0, approvals).await.context("the operator has stopped")
+        let namespace = args.leader_elect_namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let options = Options {
+            health_address: args.health_address.0,
+            approvals,
+            election: args.leader_elect.then_some(namespace),
+        };
+        run::run(config, options).await.context("the operator has stopped")
     }
 }

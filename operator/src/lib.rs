@@ -2,13 +2,14 @@
 //!
 //! Everything is decided in `vk-operator-core`. This crate acts: [`cache`] watches, [`reconcile`] goes through the five
 //! steps, [`observe`] asks the API server what only it can know, [`apply`] and [`report`] write.
-//! [`approver`] approves the certificates of nodes.
+//! [`approver`] approves the certificates of nodes; [`election`] sees to it that one of several operators acts.
 
 pub mod api;
 pub mod apply;
 pub mod approver;
 pub mod cache;
 pub mod cli;
+pub mod election;
 pub mod health;
 pub mod memory;
 pub mod observe;

@@ -6,17 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::{FutureExt, StreamExt, pin_mut};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, pin_mut, stream};
 use kube::ResourceExt;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::controller::{Action, Config, Error, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::approver::{self, Approvals};
-use crate::cache::{self, MaybeJob};
+use crate::cache::{self, Caches, MaybeJob};
+use crate::election::Election;
 use crate::health;
 use crate::memory::Memory;
 use crate::reconcile::{Context, ReconcileError, reconcile};
@@ -26,6 +28,9 @@ use crate::strays;
 const CONCURRENCY: u16 = 32;
 /// The longest time for opening a connection.
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// A CmdJob that may have something to do now.
+type Change = Result<ObjectRef<MaybeJob>, watcher::Error>;
 
 /// How to reach the API server: by that kubeconfig, or by what the surroundings say.
 pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Config> {
@@ -45,18 +50,33 @@ pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Conf
     Ok(config)
 }
 
-/// Runs until SIGTERM or SIGINT; what is under way then is finished first.
-pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, approvals: Approvals) -> anyhow::Result<()> {
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to serve health.
+    pub health_address: Option<SocketAddr>,
+    /// Which certificates of nodes are approved.
+    pub approvals: Approvals,
+    /// The namespace of the Lease by which one of several operators acts; none: this is the only one.
+    pub election: Option<String>,
+}
+
+/// Runs until SIGTERM or SIGINT; what is under way then is finished first. Of several operators the others keep their caches
+/// filled, and write nothing.
+pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let client = vk_api_client::client(&config).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
-    let health = match health_address {
+    let health = match options.health_address {
         Some(address) => health::serve(address, caches.clone()).left_future(),
         None => std::future::pending().right_future(),
     };
     let stop = shutdown()?;
-    let approver = approver::run(client.clone(), approvals);
-    let strays = strays::run(client.clone(), caches.clone());
+    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace));
+    let leads = election.as_ref().map_or_else(|| watch::channel(true).1, Election::leads);
+    let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
+    let strays = when_leading(leads.clone(), strays::run(client.clone(), caches.clone()));
+    let changes = of_leader(changes, leads, caches.clone());
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory) });
 
     let work = applier(
@@ -73,21 +93,57 @@ pub async fn run(config: kube::Config, health_address: Option<SocketAddr>, appro
     });
     info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
 
-    pin_mut!(work, health, approver, strays);
-    tokio::select! {
-        // Cancel-safe: it ends only by itself, after a signal; if health fails first, what is dropped here is what a crash
-        // would have dropped, and every step survives that.
-        () = &mut work => {
-            info!("vk-operator has stopped");
-            Ok(())
+    let leading = match &mut election {
+        Some(election) => election.run().left_future(),
+        None => std::future::pending().right_future(),
+    };
+    let ended = {
+        pin_mut!(work, health, approver, strays, leading);
+        tokio::select! {
+            // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
+            // crash would have dropped, and every step survives that.
+            () = &mut work => {
+                info!("vk-operator has stopped");
+                Ok(())
+            }
+            // Cancel-safe: an approval is one write, and what was not approved is looked at again by the next start.
+            () = &mut approver => Ok(()),
+            // Cancel-safe: a pod that was not let go is found again by the next start.
+            () = &mut strays => Ok(()),
+            // Cancel-safe: a probe that gets no answer is asked again.
+            result = &mut health => result,
+            // Cancel-safe: a lease that is not renewed runs out.
+            lost = &mut leading => Err(lost),
         }
-        // Cancel-safe: an approval is one write, and what was not approved is looked at again by the next start.
-        () = &mut approver => Ok(()),
-        // Cancel-safe: a pod that was not let go is found again by the next start.
-        () = &mut strays => Ok(()),
-        // Cancel-safe: a probe that gets no answer is asked again.
-        result = &mut health => result,
+    };
+    if let Some(election) = election.filter(|_| ended.is_ok()) {
+        election.release().await;
     }
+    ended
+}
+
+/// Does something as soon as this operator leads.
+async fn when_leading(mut leads: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    if leads.wait_for(|leads| *leads).await.is_ok() {
+        work.await;
+    }
+}
+
+/// What there is to look at for the operator that acts: nothing at first, and all jobs when it begins to lead. The changes are
+/// heard of all the same, so that the caches are filled by then.
+fn of_leader(
+    changes: impl Stream<Item = Change> + Send,
+    leads: watch::Receiver<bool>,
+    caches: Caches,
+) -> impl Stream<Item = Change> + Send {
+    let mut begins = leads.clone();
+    let all = async move {
+        // The sender lives as long as the election.
+        let _ = begins.wait_for(|leads| *leads).await;
+        stream::iter(caches.all()).map(Ok)
+    };
+    let heard = changes.try_filter(move |_| std::future::ready(*leads.borrow()));
+    stream::select(heard, all.flatten_stream())
 }
 
 /// Ends when the operator shall.

@@ -37,6 +37,7 @@ mod many;
 mod names;
 mod node_object;
 mod operator;
+mod operators;
 mod output;
 mod plain_pods;
 mod port_forward;

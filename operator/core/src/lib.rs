@@ -5,7 +5,7 @@
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
 //! it, [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
-//! write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of nodes are approved.
+//! write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of nodes are approved, and [`lease`] which of several operators acts.
 
 pub mod attempts;
 pub mod backoff;
@@ -14,6 +14,7 @@ pub mod dependencies;
 pub mod floor;
 pub mod indexes;
 pub mod judge;
+pub mod lease;
 pub mod ledger;
 pub mod patch;
 pub mod place;

@@ -1,0 +1,198 @@
+//! Holds the Lease by which one of several operators acts: what to do is decided in `vk_operator_core::lease`.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{info, warn};
+use vk_operator_core::lease::{DURATION, Facts, Held, RENEW_DEADLINE, RETRY, Step, decide};
+
+use crate::api::FIELD_MANAGER;
+
+/// The name of the Lease.
+const NAME: &str = "vk-operator";
+/// The longest that one request about it may take: several fit into [`RENEW_DEADLINE`].
+const CALL: Duration = Duration::from_secs(3);
+
+/// One that takes part.
+pub struct Election {
+    leases: Api<Lease>,
+    me: String,
+    started: Instant,
+    leads: watch::Sender<bool>,
+    renewed: Option<Duration>,
+    seen: Option<(Lease, Held)>,
+}
+
+impl Election {
+    /// Takes part in the election of this namespace, under a name that no other process has.
+    pub fn new(client: Client, namespace: &str) -> Self {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let at = Timestamp::now().as_nanosecond();
+        Self {
+            leases: Api::namespaced(client, namespace),
+            me: format!("{}_{}_{at:x}", host.trim(), std::process::id()),
+            started: Instant::now(),
+            leads: watch::Sender::new(false),
+            renewed: None,
+            seen: None,
+        }
+    }
+
+    /// Whether it leads, now and later. It is never taken back: who leads no more ends.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
+    }
+
+    /// Takes part until it has led and leads no more. Cancel-safe: a lease that is not renewed runs out.
+    pub async fn run(&mut self) -> anyhow::Error {
+        info!(me = self.me, "waiting for the lease by which one operator acts");
+        loop {
+            // However long a request hangs: when the deadline is over, nothing is done any more.
+            let deadline = self.renewed.map(|renewed| self.started + renewed + RENEW_DEADLINE);
+            let round = async {
+                let pause = self.step().await?;
+                sleep(pause).await;
+                anyhow::Ok(())
+            };
+            let done = match deadline {
+                Some(deadline) => match timeout_at(deadline, round).await {
+                    Ok(done) => done,
+                    // The next look decides, with the time as it is.
+                    Err(_) => Ok(()),
+                },
+                None => round.await,
+            };
+            if let Err(error) = done {
+                return error;
+            }
+        }
+    }
+
+    /// One look and what follows from it. Says how long to wait before the next, or why it leads no more.
+    async fn step(&mut self) -> anyhow::Result<Duration> {
+        let is_late = self.renewed.is_some_and(|renewed| self.now().saturating_sub(renewed) >= RENEW_DEADLINE);
+        // What cannot be read is as it was: only time goes on.
+        if !is_late && let Err(error) = self.look().await {
+            warn!("cannot read the lease: {error:#}; trying again");
+        }
+        let lease = self.seen.as_ref().map(|(_, held)| held);
+        let step = decide(&Facts { me: &self.me, lease, renewed: self.renewed, now: self.now() });
+        let written = match step {
+            Step::Wait(pause) => return Ok(pause),
+            Step::Lost => bail!(
+                "the lease is lost (another has it, or it could not be renewed for {} s): another operator goes on",
+                RENEW_DEADLINE.as_secs()
+            ),
+            Step::Create | Step::Take | Step::Renew => self.write(step).await,
+        };
+        match written {
+            Ok(()) if !self.leads.send_replace(true) => info!(me = self.me, "this operator leads"),
+            Ok(()) => {}
+            // Another was faster, or the API server is away: the next look tells.
+            Err(error) => warn!("cannot write the lease: {error:#}; trying again"),
+        }
+        Ok(RETRY)
+    }
+
+    async fn look(&mut self) -> anyhow::Result<()> {
+        let found = timeout(CALL, self.leases.get_opt(NAME)).await.context("no answer in time")??;
+        let now = self.now();
+        self.seen = found.map(|lease| match self.seen.take() {
+            Some((before, held)) if before.metadata.resource_version == lease.metadata.resource_version => {
+                (before, held)
+            }
+            _ => {
+                let held = held(&lease, now);
+                (lease, held)
+            }
+        });
+        Ok(())
+    }
+
+    async fn write(&mut self, step: Step) -> anyhow::Result<()> {
+        let begun = self.now();
+        let before = self.seen.as_ref().map(|(lease, _)| lease);
+        let lease = self.held_by_me(before, step);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let written = match before {
+            // By the version that was read: a write of another in between refuses it.
+            Some(_) => timeout(CALL, self.leases.replace(NAME, &parameters, &lease)).await,
+            None => timeout(CALL, self.leases.create(&parameters, &lease)).await,
+        };
+        let lease = written.context("no answer in time")??;
+        let held = held(&lease, begun);
+        self.seen = Some((lease, held));
+        self.renewed = Some(begun);
+        Ok(())
+    }
+
+    fn held_by_me(&self, before: Option<&Lease>, step: Step) -> Lease {
+        let now = MicroTime(Timestamp::now());
+        let spec = before.and_then(|lease| lease.spec.clone()).unwrap_or_default();
+        let is_new = step != Step::Renew;
+        let transitions = spec.lease_transitions.unwrap_or_default();
+        Lease {
+            metadata: match before {
+                Some(lease) => lease.metadata.clone(),
+                None => ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() },
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.me.clone()),
+                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                acquire_time: if is_new { Some(now.clone()) } else { spec.acquire_time.clone() },
+                renew_time: Some(now),
+                lease_transitions: Some(transitions.saturating_add(i32::from(step == Step::Take))),
+                ..spec
+            }),
+        }
+    }
+
+    /// Gives the lease back, so that another need not wait for its end.
+    pub async fn release(mut self) {
+        if !*self.leads.borrow() {
+            return;
+        }
+        let given = async {
+            self.look().await?;
+            let Some((lease, Held { by, .. })) = &self.seen else { return Ok(()) };
+            if by.as_deref() != Some(&self.me) {
+                return Ok(());
+            }
+            let mut free = lease.clone();
+            if let Some(spec) = &mut free.spec {
+                spec.holder_identity = Some(String::new());
+                spec.lease_duration_seconds = Some(1);
+                spec.renew_time = Some(MicroTime(Timestamp::now()));
+            }
+            let parameters = PostParams::default();
+            let replaced = self.leases.replace(NAME, &parameters, &free);
+            timeout(CALL, replaced).await.context("no answer in time")??;
+            anyhow::Ok(())
+        };
+        match given.await {
+            Ok(()) => info!("the lease is given back"),
+            Err(error) => warn!("cannot give the lease back, and it runs out: {error:#}"),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+fn held(lease: &Lease, now: Duration) -> Held {
+    let spec = lease.spec.as_ref();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    Held {
+        by: spec.and_then(|spec| spec.holder_identity.clone()).filter(|by| !by.is_empty()),
+        duration: seconds.map_or(DURATION, Duration::from_secs),
+        unchanged_since: now,
+    }
+}
