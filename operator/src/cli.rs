@@ -92,6 +92,6 @@ impl Cli {
             approvals,
             election: args.leader_elect.then_some(namespace),
         };
-        run::run(config, options).await.context("the operator has stopped")
+        Box::pin(run::run(config, options)).await.context("the operator has stopped")
     }
 }

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod election;
 pub mod health;
 pub mod memory;
+pub mod metrics;
 pub mod observe;
 pub mod reconcile;
 pub mod report;

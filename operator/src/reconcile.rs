@@ -18,6 +18,7 @@ use crate::api::CallError;
 use crate::apply;
 use crate::cache::{Caches, MaybeJob};
 use crate::memory::Memory;
+use crate::metrics::{Metrics, Outcome as Measured};
 use crate::observe::observe;
 use crate::report::{ReportError, report, report_unreadable};
 
@@ -32,6 +33,8 @@ pub struct Context {
     pub caches: Caches,
     /// What is remembered.
     pub memory: Arc<Memory>,
+    /// What is measured.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why a reconcile did not get to its end. It is made again after a pause.
@@ -68,7 +71,16 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
         return Err(ReconcileError::NoCaches);
     }
     caches.settle();
+    let begun = context.metrics.begin();
     let done = look(&job, &context).await;
+    context.metrics.end(
+        begun,
+        match &done {
+            Ok(action) if *action == Action::await_change() => Measured::Success,
+            Ok(_) => Measured::RequeueAfter,
+            Err(_) => Measured::Error,
+        },
+    );
     if let Some(uid) = &job.meta().uid {
         caches.act(|floor| ((), floor.looked(uid, Timestamp::now())));
     }
@@ -76,7 +88,7 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
 }
 
 async fn look(job: &MaybeJob, context: &Context) -> Result<Action, ReconcileError> {
-    let Context { client, caches, memory } = context;
+    let Context { client, caches, memory, metrics: _ } = context;
     let cached = match &job.0 {
         Ok(cached) => cached,
         Err(unreadable) => {
@@ -107,13 +119,18 @@ async fn look(job: &MaybeJob, context: &Context) -> Result<Action, ReconcileErro
         return Ok(Action::await_change());
     };
     let outcomes = apply::starts(client, caches, &valid, &placed).await?;
+    context.metrics.pods_made(outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Made(_))).count());
     let status = status::status(&valid, &recorded, &plan, &outcomes, Timestamp::now());
     let wait = match patch::is_urgent(&recorded, &status) || status == recorded {
         true => None,
         false => SOFT.checked_sub(memory.unwritten(job)).filter(|wait| !wait.is_zero()),
     };
     if wait.is_none() {
-        remember(context, report(client, job, &status).await?);
+        let written = report(client, job, &status).await?;
+        if written.is_some() {
+            context.metrics.status_written(&recorded, &status, Timestamp::now());
+        }
+        remember(context, written);
         memory.written(job);
     }
 

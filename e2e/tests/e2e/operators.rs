@@ -2,6 +2,7 @@
 //! is stuck.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,8 @@ use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use vk_cmd_crds::{CmdJob, State};
 use vk_cmd_e2e::chart;
 use vk_cmd_e2e::operator::Operator;
@@ -169,10 +172,11 @@ impl<'a> Load<'a> {
             );
         }
         // Nothing is held by anybody.
-        self.room.says(&["delete", "cmdjobs", "--all", "--timeout=60s"]).await;
-        wait::until("all pods to go", END, GLANCE * 10, async || {
-            let left = self.room.pods().list_metadata(&ListParams::default()).await?.items.len();
-            Ok(if left == 0 { Probe::Ready(()) } else { Probe::not_yet(format!("{left} are there")) })
+        api.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
+        wait::until("all jobs and pods to go", END, GLANCE * 10, async || {
+            let jobs = api.list_metadata(&ListParams::default()).await?.items.len();
+            let pods = self.room.pods().list_metadata(&ListParams::default()).await?.items.len();
+            Ok(if jobs + pods == 0 { Probe::Ready(()) } else { Probe::not_yet(format!("{jobs} and {pods} are there")) })
         })
         .await
         .unwrap();
@@ -216,6 +220,23 @@ async fn two_hundred_kills_over_five_hundred_jobs_lose_and_double_nothing() {
     killed("operator-killed-often", 200, 500).await;
 }
 
+/// A port of loopback on which nobody listens at the moment.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What is at this path of a server on loopback.
+async fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(HANDOVER, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200"), "{answer}");
+    body.to_owned()
+}
+
 /// The operator that holds the lease, by its process id.
 async fn leader(leases: &Api<Lease>) -> Option<u32> {
     let holder = leases.get_opt("vk-operator").await.ok()??.spec?.holder_identity?;
@@ -243,12 +264,15 @@ async fn when_the_leader_goes_another_operator_goes_on() {
     ground.operator.lock().await.kill().unwrap();
     let chart = chart::installed(ground.plane.cluster()).await.unwrap().unwrap();
     let account = ground.plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await.unwrap();
-    let flags = ["--leader-elect", "--leader-elect-namespace", &chart.namespace];
-    let mut operators = BTreeMap::new();
-    for _ in 0..2 {
+    let start = async || {
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let flags = ["--leader-elect", "--leader-elect-namespace", &chart.namespace, "--health-address", &address];
         let mut operator = Operator::start_with(&account, &flags).await.unwrap();
-        operators.insert(operator.process().unwrap().pid(), operator);
-    }
+        (operator.process().unwrap().pid(), (operator, port))
+    };
+    let mut operators: BTreeMap<u32, (Operator, u16)> = BTreeMap::new();
+    operators.extend([start().await, start().await]);
     let leases: Api<Lease> = Api::namespaced(room.client.clone(), &chart.namespace);
     let mut leads = next_leader(&leases, None).await;
     // Ended properly, killed, and killed again, always with another one standing by.
@@ -258,15 +282,28 @@ async fn when_the_leader_goes_another_operator_goes_on() {
         }
         load.stir().await;
         tokio::time::sleep(load.pause(500)).await;
-        let mut old = operators.remove(&leads).unwrap();
+        let (mut old, _) = operators.remove(&leads).unwrap();
         let begun = std::time::Instant::now();
         old.process().unwrap().signal(signal).unwrap();
         leads = next_leader(&leases, Some(leads)).await;
         println!("{signal:?}: handed over after {:?}", begun.elapsed());
-        let mut operator = Operator::start_with(&account, &flags).await.unwrap();
-        operators.insert(operator.process().unwrap().pid(), operator);
+        operators.extend([start().await]);
     }
     load.ends().await;
+    for (pid, (_, port)) in &operators {
+        let measured = get(*port, "/metrics").await;
+        let value = |name: &str| -> f64 {
+            let line = measured.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            line.unwrap_or_else(|| panic!("{name} in {measured}")).parse().unwrap()
+        };
+        let is_leader = *pid == leads;
+        assert_eq!(value("leader_election_master_status{name=\"vk-operator\"}"), f64::from(u8::from(is_leader)));
+        let reconciles = value("controller_runtime_reconcile_total{controller=\"cmdjob\",result=\"success\"}");
+        assert_eq!(reconciles > 0.0, is_leader, "{reconciles}");
+        assert_eq!(value("controller_runtime_reconcile_time_seconds_count{controller=\"cmdjob\"}") > 0.0, is_leader);
+        assert_eq!(value("cmdjob_jobs{state=\"Running\"}"), 0.0);
+        assert_eq!(get(*port, "/readyz").await, "ok\n");
+    }
     drop(operators);
     ground.operator.lock().await.restart().unwrap();
 }
