@@ -122,7 +122,7 @@ impl<'a> Load<'a> {
                     let _ = self.room.pods().delete(&pod.name_any(), &DeleteParams::default()).await;
                 }
             }
-            _ => {}
+            Kind::Succeeds | Kind::Fails | Kind::Indexed | Kind::Several | Kind::After => {}
         }
     }
 
