@@ -62,10 +62,8 @@ pub(crate) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> 
     if !has_begun && facts.troubles.is_empty() && !is_told && verdict == Verdict::Living {
         return None;
     }
-    if !has_begun && verdict == Verdict::ByItself {
-        // Deleted before anything ran.
-        return None;
-    }
+    // One that was deleted before anything ran is told to have failed, as by the kubelet (`TerminatePod`): a finalizer may
+    // keep the object, and whoever put it there waits to hear that nothing of it will ever run.
     let lists = Lists::of(look, verdict);
     let phase = phase::of(look, progress, verdict);
     let (reason, message) = match verdict {
