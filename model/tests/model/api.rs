@@ -27,6 +27,8 @@ pub(crate) struct Api {
     version: u64,
     /// Writes so far.
     pub(crate) writes: u32,
+    /// The names of all pods that were ever made.
+    pub(crate) made: Vec<String>,
     /// What was done, for people.
     pub(crate) history: Vec<String>,
     pub(crate) fault: Fault,
@@ -41,6 +43,7 @@ impl Api {
             pods: BTreeMap::new(),
             version: 1,
             writes: 0,
+            made: Vec::new(),
             history: Vec::new(),
             fault: Fault::None,
         }
@@ -125,6 +128,7 @@ impl Api {
         pod.metadata.generation = Some(1);
         pod.metadata.creation_timestamp = Some(Time(self.now));
         pod.status = from_value(json!({"phase": "Pending"})).unwrap();
+        self.made.push(name.clone());
         self.pods.insert(name, pod);
         true
     }

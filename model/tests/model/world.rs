@@ -28,6 +28,10 @@ pub(crate) struct World {
     lost: BTreeSet<String>,
 }
 
+/// How many rounds it takes until all has been said about what has happened. An attempt is made, is written down, is started
+/// by its node, is ended and counted and let go, for a chain of three jobs.
+const AT_MOST: u32 = 20;
+
 type Law = Result<(), String>;
 
 fn holds(is_so: bool, otherwise: impl FnOnce() -> String) -> Law {
@@ -214,6 +218,9 @@ impl World {
         let indexes: BTreeSet<u32> = well.iter().filter_map(|pod| pod.rsplit('-').nth(1)?.parse().ok()).collect();
         let succeeded = usize::try_from(status.succeeded).unwrap();
         holds(succeeded <= indexes.len(), || format!("{name} says {succeeded} succeeded, but only {indexes:?} did"))?;
+        let made = self.api.made.iter().filter(|pod| pod.starts_with(&prefix)).count();
+        let counted = succeeded + usize::try_from(status.failed).unwrap();
+        holds(counted <= made, || format!("{name} counts {counted} ends of {made} attempts"))?;
         if let Some(done) = &status.completed_indexes {
             let done: Vec<u32> = IndexSet::parse(done).unwrap().iter().collect();
             holds(done.iter().all(|n| indexes.contains(n)), || {
@@ -243,12 +250,28 @@ impl World {
         }
     }
 
+    /// While no time passes and no process does anything, everybody has soon said all that there is to say.
+    fn fall_silent(&mut self) -> Law {
+        let mut before = self.api.writes;
+        for _ in 0..AT_MOST {
+            self.api.say("a round in which nothing happens".into());
+            self.round();
+            self.check()?;
+            if self.api.writes == before {
+                return Ok(());
+            }
+            before = self.api.writes;
+        }
+        Err(format!("after {AT_MOST} rounds in which nothing happens there are still writes"))
+    }
+
     /// From now on nothing bad happens: all comes to rest, is silent then, and stays so after everybody has lost their memory.
     fn come_to_rest(&mut self) -> Law {
         self.api.say("everybody does what is expected of them".into());
         for machine in &self.machines {
             self.nodes.insert(machine.name.clone(), node(NodeState::Ready));
         }
+        self.fall_silent()?;
         // A pause is longer than any that the operator waits: the back-off and what a lost node is given are ten minutes.
         for _ in 0..24 {
             let quiet = self.api.history.len();
