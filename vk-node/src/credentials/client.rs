@@ -1,13 +1,10 @@
 //! A client whose credentials can change while it is used.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
-use http::{Request, Response};
+use http::Request;
 use kube::Client;
 use kube::client::Body;
-use tower::Service;
 
 /// Where the client of the moment is. A request goes by the one that is there when it is made; what is then open of an
 /// earlier one, a watch say, stays open, and its connections end with the last of it.
@@ -19,7 +16,12 @@ impl Switch {
     pub(super) fn new(client: Client) -> (Self, Client) {
         let namespace = client.default_namespace().to_owned();
         let switch = Self(Arc::new(RwLock::new(client)));
-        (switch.clone(), Client::new(switch, namespace))
+        let moment = switch.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let client = moment.get();
+            async move { client.send(request).await }
+        });
+        (switch, Client::new(service, namespace))
     }
 
     /// Uses this client from now on.
@@ -30,21 +32,5 @@ impl Switch {
     /// The client of the moment.
     pub(super) fn get(&self) -> Client {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl Service<Request<Body>> for Switch {
-    type Response = Response<Body>;
-    type Error = kube::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, kube::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
-        // Each client has a queue of its own.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let client = self.get();
-        Box::pin(async move { client.send(request).await })
     }
 }

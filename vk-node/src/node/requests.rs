@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use futures::future::BoxFuture;
 use http::{Request, Response};
 use kube::Client;
 use kube::client::Body;
-use tower::Service;
 use vk_node_core::stats::text::{FamilyKind, Text};
 
 /// The counts of one API server. Cheap to clone.
@@ -27,8 +24,17 @@ impl Requests {
 
     /// A client by which `client` is asked, and that is counted.
     pub(super) fn counted(&self, client: Client) -> Client {
-        let namespace = client.default_namespace().to_owned();
-        Client::new(Counted { client, requests: self.clone() }, namespace)
+        let (namespace, requests) = (client.default_namespace().to_owned(), self.clone());
+        let counted = tower::service_fn(move |request: Request<Body>| {
+            let (client, requests) = (client.clone(), requests.clone());
+            let method = request.method().clone();
+            async move {
+                let answer = client.send(request).await;
+                requests.count(&method, answer.as_ref().ok().map(Response::status));
+                answer
+            }
+        });
+        Client::new(counted, namespace)
     }
 
     /// As client-go has it: what has no answer has the code `<error>`.
@@ -48,34 +54,6 @@ impl Requests {
             #[expect(clippy::cast_precision_loss, reason = "the format knows no other numbers")]
             family.sample(&labels, *count as f64);
         }
-    }
-}
-
-/// Passes requests on, and counts the answers.
-#[derive(Clone)]
-struct Counted {
-    client: Client,
-    requests: Requests,
-}
-
-impl Service<Request<Body>> for Counted {
-    type Response = Response<Body>;
-    type Error = kube::Error;
-    type Future = BoxFuture<'static, Result<Response<Body>, kube::Error>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), kube::Error>> {
-        // The client has a queue of its own.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Self { client, requests } = self.clone();
-        let method = request.method().clone();
-        Box::pin(async move {
-            let answer = client.send(request).await;
-            requests.count(&method, answer.as_ref().ok().map(Response::status));
-            answer
-        })
     }
 }
 
