@@ -60,7 +60,8 @@ impl Owner {
 }
 
 impl Pods {
-    /// A pod as it is now. None, if it is not that of a job.
+    /// A pod as it is now, or was a moment ago: what is older than what is known is no news. (The answer to its creation may come
+    /// after the watch has told that it runs.) None, if it is not that of a job, or no news.
     pub fn put(&mut self, pod: &Pod) -> Option<Change> {
         let seen = PodSeen::of(pod)?;
         let Some(owner) = Owner::of(pod) else {
@@ -70,7 +71,11 @@ impl Pods {
             return Some(Change { owner: former, before, after: None });
         };
         let (_, pods) = self.by_job.entry(owner.uid.clone()).or_insert_with(|| (owner.clone(), PodsOfJob::new()));
-        let before = pods.insert((seen.index, seen.attempt), seen.clone());
+        let key = (seen.index, seen.attempt);
+        if pods.get(&key).is_some_and(|known| known.uid == seen.uid && known.version > seen.version) {
+            return None;
+        }
+        let before = pods.insert(key, seen.clone());
         Some(Change { owner, before, after: Some(seen) })
     }
 
@@ -128,4 +133,28 @@ impl Pods {
 /// Whether it takes up room on its node.
 pub fn is_open(pod: &PodSeen) -> bool {
     !matches!(pod.life, Life::Ended(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(version: u32, phase: &str) -> Pod {
+        let yaml = format!(
+            "{{metadata: {{name: p, namespace: n, uid: u, resourceVersion: '{version}', labels: {{vk-cmd.io/index: '0', \
+             vk-cmd.io/attempt: '0'}}, ownerReferences: [{{apiVersion: v, kind: CmdJob, name: j, uid: j, controller: true}}]}}, \
+             status: {{phase: {phase}}}}}"
+        );
+        serde_yaml_ng::from_str(&yaml).unwrap()
+    }
+
+    #[test]
+    fn the_answer_to_a_creation_that_comes_late_is_no_news() {
+        let mut pods = Pods::default();
+        assert!(pods.put(&pod(7, "Running")).is_some());
+        assert_eq!(pods.put(&pod(5, "Pending")), None);
+        assert!(matches!(pods.of_job("j")[&(0, 0)].life, Life::Running(_)));
+        assert!(pods.put(&pod(8, "Succeeded")).is_some());
+        assert!(matches!(pods.of_job("j")[&(0, 0)].life, Life::Ended(_)));
+    }
 }

@@ -64,6 +64,9 @@ pub struct PodSeen {
     pub name: String,
     /// Its UID.
     pub uid: String,
+    /// Which of two sights of it is the newer one: the greater. Resource versions of one object can be compared as numbers
+    /// (documented by Kubernetes since 1.35, true of etcd always).
+    pub version: u64,
     /// The index that it works on.
     pub index: u32,
     /// The number of the attempt at that index.
@@ -138,6 +141,7 @@ impl PodSeen {
         Some(Self {
             name: meta.name.clone()?,
             uid: meta.uid.clone()?,
+            version: meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default(),
             index: number(labels::INDEX)?,
             attempt: number(labels::ATTEMPT)?,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
