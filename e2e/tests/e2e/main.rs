@@ -33,6 +33,7 @@ mod kubelet_access;
 mod kubelet_api;
 mod last_words;
 mod life;
+mod like_job;
 mod many;
 mod names;
 mod node_object;
