@@ -24,6 +24,8 @@ use crate::report::{ReportError, report, report_unreadable};
 
 /// How long a change of the status waits for the next one, if it only tells how far the work is.
 const SOFT: Duration = Duration::from_millis(500);
+/// The same where the job comes into another state: people wait for that. What ends sooner than this is told of in one write.
+const SOFT_STATE: Duration = Duration::from_millis(100);
 
 /// What every reconcile works with.
 pub struct Context {
@@ -123,7 +125,10 @@ async fn look(job: &MaybeJob, context: &Context) -> Result<Action, ReconcileErro
     let status = status::status(&valid, &recorded, &plan, &outcomes, Timestamp::now());
     let wait = match patch::is_urgent(&recorded, &status) || status == recorded {
         true => None,
-        false => SOFT.checked_sub(memory.unwritten(job)).filter(|wait| !wait.is_zero()),
+        false => {
+            let length = if recorded.state == status.state { SOFT } else { SOFT_STATE };
+            length.checked_sub(memory.unwritten(job)).filter(|wait| !wait.is_zero())
+        }
     };
     if wait.is_none() {
         let written = report(client, job, &status).await?;
