@@ -60,6 +60,7 @@ pub mod points;
 pub mod process;
 pub mod runtime;
 mod shared_file;
+mod spread;
 mod task;
 pub mod terminal;
 mod version;

@@ -156,6 +156,7 @@ pub async fn run(options: PipeOptions, shutdown: impl Future<Output = ()>) -> an
     let storage = Storage::open(&options.directory, options.records, options.file_system, info.hostname.clone())?;
     let Storage { ref root, ref records, .. } = storage;
     let (tasks, _) = records.create_dir(names::TASKS)?;
+    tasks.spread_directories();
     let (trash, _) = records.create_dir(names::TRASH)?;
     let pods = PodDirs::open(records)?;
     let site = SiteRules::open(options.site_file, root, &tasks)?;

@@ -45,6 +45,7 @@ impl PodDirs {
     /// Beneath the records' directory.
     pub(super) fn open(records: &Dir) -> anyhow::Result<Self> {
         let (dir, _) = records.create_dir(names::PODS)?;
+        dir.spread_directories();
         // By a path that holds everywhere on this host.
         let path = std::path::absolute(dir.path()).context("the pipe's directory has no absolute path")?;
         let memory = memory(&path);
