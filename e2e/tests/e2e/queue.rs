@@ -101,10 +101,10 @@ async fn a_job_that_no_node_can_take_says_what_each_of_them_lacks() {
     let _closed = room.site_with(Settings { site_file: Some(rules), ..member("vk-fits-c") }).await;
 
     let script = "exit 0";
-    let gpus = json!({"script": script, "resources": {"requests": {"example.com/gpu": "4"}}});
-    let job = for_fleet(&room, "gpus", gpus).await;
+    let large = json!({"script": script, "resources": {"requests": {"memory": "100Ti"}}});
+    let job = for_fleet(&room, "large", large).await;
     // The operator hears of each of the nodes a moment later than we do.
-    let lacks = "none of 3 nodes takes it now: 1 takes no pods of the namespace queue-fits; 2 lack 4 example.com/gpu";
+    let lacks = "none of 3 nodes takes it now: 1 takes no pods of the namespace queue-fits; 2 lack 100Ti memory";
     let says = |status: &CmdJobStatus| waits(status, "NoNodeFits") && status.message.as_deref() == Some(lacks);
     job.until("to say what they lack", says).await;
     assert!(job.pods().await.is_empty());
