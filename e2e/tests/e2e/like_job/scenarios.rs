@@ -178,7 +178,7 @@ pub(super) fn all() -> Vec<Scenario> {
             Act::Change(3, json!({"parallelism": 1})),
             one("parallelism-lowered", json!({"backoffLimit": 0, "completions": 3, "parallelism": 3}), GATED),
         ),
-        with(Act::DeletePod, one("pod-deleted", json!({"backoffLimit": 0}), GATED)),
+        with(Act::DeletePod, one("pod-deleted", json!({"backoffLimit": 0}), "exec sleep 1000")),
         with(
             Act::DeletePod,
             one(
