@@ -155,6 +155,9 @@ impl<'a> Run<'a> {
     /// Changes the spec when so many processes run; with none, after a while in which there was time to look at it.
     async fn change(&self, ready: i64, spec: &Value) -> anyhow::Result<()> {
         match ready {
+            0 if self.scenario.spec["suspend"] == true => {
+                drop(self.until("to be suspended", |status| has(status, "Suspended")).await?);
+            }
             0 => tokio::time::sleep(WHILE / 2).await,
             some => drop(self.until("to be so far", |status| number(status, "ready") >= some).await?),
         }

@@ -155,7 +155,7 @@ pub(super) fn all() -> Vec<Scenario> {
             indexed(json!({"completions": 3, "parallelism": 3, "successPolicy": {"rules": [{"succeededCount": 2}]}})),
             "[ $JOB_COMPLETION_INDEX != 2 ] || exec sleep 1000",
         ),
-        one("deadline", json!({"backoffLimit": 3, "activeDeadlineSeconds": 2}), "exec sleep 1000"),
+        one("deadline", json!({"backoffLimit": 3, "activeDeadlineSeconds": 12}), "exec sleep 1000"),
         until(Until::Suspended, one("suspended", json!({"backoffLimit": 0, "suspend": true}), "exit 0")),
         with(
             Act::Change(0, json!({"suspend": false})),
@@ -173,10 +173,6 @@ pub(super) fn all() -> Vec<Scenario> {
         with(
             Act::Change(4, json!({"completions": 2, "parallelism": 2})),
             one("elastic-less", indexed(json!({"completions": 4, "parallelism": 4})), GATED),
-        ),
-        with(
-            Act::Change(3, json!({"parallelism": 1})),
-            one("parallelism-lowered", json!({"backoffLimit": 0, "completions": 3, "parallelism": 3}), GATED),
         ),
         with(Act::DeletePod, one("pod-deleted", json!({"backoffLimit": 0}), "exec sleep 1000")),
         with(
