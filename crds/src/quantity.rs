@@ -33,11 +33,19 @@ pub fn thousandths(quantity: &Quantity) -> Result<u64, InvalidQuantity> {
 /// A sum of quantities, in units of one, as Kubernetes writes it: in the way of its `first` part, with the largest suffix
 /// that leaves it whole.
 pub fn sum_text(first: &Quantity, sum: u64) -> String {
-    let (step, suffixes) = match first.0.ends_with('i') {
-        true => (1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"]),
-        false => (1000, ["k", "M", "G", "T", "P", "E"]),
-    };
-    let (mut rest, mut suffix) = (sum, "");
+    match first.0.ends_with('i') {
+        true => binary_text(sum),
+        false => with_suffix(sum, 1000, ["k", "M", "G", "T", "P", "E"]),
+    }
+}
+
+/// An amount, bytes say, as Kubernetes writes it in powers of two: with the largest suffix that leaves it whole.
+pub fn binary_text(amount: u64) -> String {
+    with_suffix(amount, 1024, ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"])
+}
+
+fn with_suffix(amount: u64, step: u64, suffixes: [&str; 6]) -> String {
+    let (mut rest, mut suffix) = (amount, "");
     for next in suffixes {
         if rest == 0 || rest % step != 0 {
             break;

@@ -27,7 +27,7 @@ use crate::wait::{self, Probe};
 use components::Layout;
 
 /// A port of 127.0.0.1 on which nobody listens now.
-pub(crate) fn free_port() -> Result<u16> {
+pub fn free_port() -> Result<u16> {
     let [port] = ports::free()?;
     Ok(port)
 }

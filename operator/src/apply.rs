@@ -2,14 +2,14 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Patch, Preconditions};
 use kube::{Api, Client};
 use vk_cmd_crds::{CmdJob, labels};
 use vk_operator_core::floor::Placed;
 use vk_operator_core::status::Outcome;
 use vk_operator_core::{Sight, Start, Step, ValidJob, patch, pod};
 
-use crate::api::{CallError, FIELD_MANAGER, call};
+use crate::api::{CallError, call, patch_params, post_params};
 use crate::cache::Caches;
 
 /// How many pods are asked for at a time.
@@ -84,8 +84,7 @@ async fn create(
 ) -> Result<Outcome, CallError> {
     let api: Api<Pod> = Api::namespaced(client.clone(), job.namespace);
     let pod = pod::build(job, start.index, start.attempt, node);
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let error = match call("create a pod", api.create(&params, &pod)).await {
+    let error = match call("create a pod", api.create(&post_params(), &pod)).await {
         Ok(made) => return Ok(note(caches, job, &made)),
         Err(error) => error,
     };
@@ -118,7 +117,9 @@ fn note(caches: &Caches, job: &ValidJob<'_>, pod: &Pod) -> Outcome {
 async fn hold_job(client: &Client, job: &ValidJob<'_>, resource_version: Option<&str>) -> Result<(), CallError> {
     let api: Api<CmdJob> = Api::namespaced(client.clone(), job.namespace);
     let patch = patch::hold(job.finalizers, job.uid, resource_version);
-    call("give a CmdJob its finalizer", api.patch_metadata(job.name, &by_us(), &Patch::Merge(&patch))).await.map(drop)
+    call("give a CmdJob its finalizer", api.patch_metadata(job.name, &patch_params(), &Patch::Merge(&patch)))
+        .await
+        .map(drop)
 }
 
 async fn release_job(client: &Client, job: &ValidJob<'_>) -> Result<(), CallError> {
@@ -128,7 +129,7 @@ async fn release_job(client: &Client, job: &ValidJob<'_>) -> Result<(), CallErro
     }
     let api: Api<CmdJob> = Api::namespaced(client.clone(), job.namespace);
     let patch = patch::release(job.finalizers, job.uid, None);
-    match call("let a CmdJob go", api.patch_metadata(job.name, &by_us(), &Patch::Merge(&patch))).await {
+    match call("let a CmdJob go", api.patch_metadata(job.name, &patch_params(), &Patch::Merge(&patch))).await {
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(drop),
     }
@@ -163,15 +164,11 @@ pub async fn release_pod(api: &Api<Pod>, name: &str, uid: &str) -> Result<(), Ca
         uid,
         pod.metadata.resource_version.as_deref(),
     );
-    match call("let a pod go", api.patch_metadata(name, &by_us(), &Patch::Merge(&patch))).await {
+    match call("let a pod go", api.patch_metadata(name, &patch_params(), &Patch::Merge(&patch))).await {
         // Gone, or another pod by now: in both cases this one is no more.
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(drop),
     }
-}
-
-fn by_us() -> PatchParams {
-    PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() }
 }
 
 async fn delete_pod(client: &Client, job: &ValidJob<'_>, name: &str, uid: &str) -> Result<(), CallError> {

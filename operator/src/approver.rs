@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestCondition};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, PostParams};
+use kube::api::Api;
 use kube::runtime::controller::{Action, Controller, Error};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
@@ -17,7 +17,7 @@ use vk_cmd_crds::NodeName;
 use vk_cmd_crds::certificates::Purpose;
 use vk_operator_core::csr::{self, Decision};
 
-use crate::api::{CallError, FIELD_MANAGER, call};
+use crate::api::{CallError, call, post_params};
 
 /// How soon a request is looked at again that may become right: its Node is being made, or is going away.
 const LATER: Duration = Duration::from_secs(5);
@@ -105,8 +105,7 @@ async fn approve_one(
     };
     request.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
     let requests: Api<CertificateSigningRequest> = Api::all(client.clone());
-    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    let name = request.name_any();
+    let (name, params) = (request.name_any(), post_params());
     let written = requests.replace_subresource("approval", &name, &params, &request);
     call("approve a certificate request", written).await.map(drop)
 }

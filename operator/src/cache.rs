@@ -108,12 +108,9 @@ impl Caches {
     /// The CmdJobs to which it matters how a node is: those that may go there, and those that have something there.
     fn concerned(&self, name: &str, labels: &BTreeMap<String, String>) -> Vec<ObjectRef<MaybeJob>> {
         let there: BTreeSet<String> = self.floor(|floor| floor.pods().jobs_on(name)).into_iter().collect();
-        let waits = |job: &CmdJob| {
-            let finished = job.status.as_ref().is_some_and(|status| status::finished_at(status).is_some());
-            !finished && (may_go(job, name, labels) || job.metadata.uid.as_ref().is_some_and(|uid| there.contains(uid)))
-        };
-        let jobs = self.jobs.state();
-        jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).map(|job| ObjectRef::from_obj(&**job)).collect()
+        self.unfinished(|job| {
+            may_go(job, name, labels) || job.metadata.uid.as_ref().is_some_and(|uid| there.contains(uid))
+        })
     }
 
     /// A node as it is now. Nodes say often that they are alive; only what bears on a decision is news.
@@ -151,14 +148,18 @@ impl Caches {
 
     /// The CmdJobs of a namespace that wait for one of them.
     fn after(&self, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<MaybeJob>> {
-        let waits = |job: &CmdJob| {
-            let finished = job.status.as_ref().is_some_and(|status| status::finished_at(status).is_some());
+        self.unfinished(|job| {
             job.metadata.namespace.as_deref() == namespace
-                && !finished
                 && job.spec.after.iter().flatten().any(|after| after.name == name)
-        };
+        })
+    }
+
+    /// The CmdJobs that are not finished and of which this is so.
+    fn unfinished(&self, is_so: impl Fn(&CmdJob) -> bool) -> Vec<ObjectRef<MaybeJob>> {
+        let is_finished = |job: &CmdJob| job.status.as_ref().and_then(status::finished_at).is_some();
         let jobs = self.jobs.state();
-        jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).map(|job| ObjectRef::from_obj(&**job)).collect()
+        let wanted = jobs.iter().filter(|job| job.0.as_ref().is_ok_and(|job| is_so(job) && !is_finished(job)));
+        wanted.map(|job| ObjectRef::from_obj(&**job)).collect()
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 use vk_operator_core::lease::{DURATION, Facts, Held, RENEW_DEADLINE, RETRY, Step, decide};
 
-use crate::api::FIELD_MANAGER;
+use crate::api::{CallError, call_within, post_params};
 
 /// The name of the Lease.
 const NAME: &str = "vk-operator";
@@ -80,7 +80,7 @@ impl Election {
         let is_late = self.renewed.is_some_and(|renewed| self.now().saturating_sub(renewed) >= RENEW_DEADLINE);
         // What cannot be read is as it was: only time goes on.
         if !is_late && let Err(error) = self.look().await {
-            warn!("cannot read the lease: {error:#}; trying again");
+            warn!("{:#}; trying again", anyhow::Error::from(error));
         }
         let lease = self.seen.as_ref().map(|(_, held)| held);
         let step = decide(&Facts { me: &self.me, lease, renewed: self.renewed, now: self.now() });
@@ -96,13 +96,13 @@ impl Election {
             Ok(()) if !self.leads.send_replace(true) => info!(me = self.me, "this operator leads"),
             Ok(()) => {}
             // Another was faster, or the API server is away: the next look tells.
-            Err(error) => warn!("cannot write the lease: {error:#}; trying again"),
+            Err(error) => warn!("{:#}; trying again", anyhow::Error::from(error)),
         }
         Ok(RETRY)
     }
 
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let found = timeout(CALL, self.leases.get_opt(NAME)).await.context("no answer in time")??;
+    async fn look(&mut self) -> Result<(), CallError> {
+        let found = call_within(CALL, "read the lease", self.leases.get_opt(NAME)).await?;
         let now = self.now();
         self.seen = found.map(|lease| match self.seen.take() {
             Some((before, held)) if before.metadata.resource_version == lease.metadata.resource_version => {
@@ -116,17 +116,17 @@ impl Election {
         Ok(())
     }
 
-    async fn write(&mut self, step: Step) -> anyhow::Result<()> {
+    async fn write(&mut self, step: Step) -> Result<(), CallError> {
         let begun = self.now();
         let before = self.seen.as_ref().map(|(lease, _)| lease);
         let lease = self.held_by_me(before, step);
-        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let parameters = post_params();
         let written = match before {
             // By the version that was read: a write of another in between refuses it.
-            Some(_) => timeout(CALL, self.leases.replace(NAME, &parameters, &lease)).await,
-            None => timeout(CALL, self.leases.create(&parameters, &lease)).await,
+            Some(_) => call_within(CALL, "renew the lease", self.leases.replace(NAME, &parameters, &lease)).await,
+            None => call_within(CALL, "make the lease", self.leases.create(&parameters, &lease)).await,
         };
-        let lease = written.context("no answer in time")??;
+        let lease = written?;
         let held = held(&lease, begun);
         self.seen = Some((lease, held));
         self.renewed = Some(begun);
@@ -171,14 +171,13 @@ impl Election {
                 spec.lease_duration_seconds = Some(1);
                 spec.renew_time = Some(MicroTime(Timestamp::now()));
             }
-            let parameters = PostParams::default();
+            let parameters = post_params();
             let replaced = self.leases.replace(NAME, &parameters, &free);
-            timeout(CALL, replaced).await.context("no answer in time")??;
-            anyhow::Ok(())
+            call_within(CALL, "give the lease back", replaced).await.map(drop)
         };
         match given.await {
             Ok(()) => info!("the lease is given back"),
-            Err(error) => warn!("cannot give the lease back, and it runs out: {error:#}"),
+            Err(error) => warn!("{:#}: it runs out", anyhow::Error::from(error)),
         }
     }
 

@@ -11,7 +11,9 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use strum::VariantArray as _;
+use tokio::sync::watch;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, State};
+use vk_operator_core::status;
 
 use crate::cache::{Caches, MaybeJob};
 
@@ -31,6 +33,7 @@ pub struct Metrics {
     seconds: Histogram,
     workers: IntGauge,
     leads: IntGauge,
+    is_leader: watch::Receiver<bool>,
     jobs: IntGaugeVec,
     waiting: IntGauge,
     pods_made: IntCounter,
@@ -61,11 +64,11 @@ impl Outcome {
 }
 
 impl Metrics {
-    /// What has not been measured yet.
+    /// What has not been measured yet, of an operator that leads or does not.
     ///
     /// # Errors
     /// When two of them have one name.
-    pub fn new(workers: u16) -> prometheus::Result<Self> {
+    pub fn new(workers: u16, is_leader: watch::Receiver<bool>) -> prometheus::Result<Self> {
         let registry = Registry::new();
         let of_controller = |name: &str, help: &str| Opts::new(name, help).const_label("controller", CONTROLLER);
         let histogram =
@@ -120,6 +123,7 @@ impl Metrics {
                 "From the end of the last process of a CmdJob until its status says so",
                 &DELAY_SECONDS,
             ))?,
+            is_leader,
             registry,
         };
         let all: [Box<dyn Collector>; 14] = [
@@ -161,11 +165,6 @@ impl Metrics {
         }
     }
 
-    /// Whether this operator is the one that acts.
-    pub fn leads(&self, leads: bool) {
-        self.leads.set(i64::from(leads));
-    }
-
     /// So many pods have been made.
     pub fn pods_made(&self, count: usize) {
         self.pods_made.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
@@ -174,8 +173,7 @@ impl Metrics {
     /// A status was written; whether it finishes the job, and how long after the end of its last process.
     pub fn status_written(&self, before: &CmdJobStatus, written: &CmdJobStatus, now: jiff::Timestamp) {
         self.status_writes.inc();
-        let is_over = |status: &CmdJobStatus| matches!(status.state, Some(State::Complete | State::Failed));
-        if !is_over(written) || is_over(before) {
+        if status::finished_at(written).is_none() || status::finished_at(before).is_some() {
             return;
         }
         let state = written.state.map(|state| state.to_string()).unwrap_or_default();
@@ -196,6 +194,7 @@ impl Metrics {
     }
 
     fn count(&self, caches: &Caches) {
+        self.leads.set(i64::from(*self.is_leader.borrow()));
         self.waiting.set(i64::try_from(caches.floor(|floor| floor.waiting())).unwrap_or(i64::MAX));
         for state in State::VARIANTS {
             self.jobs.with_label_values(&[state.to_string()]).set(0);

@@ -8,9 +8,7 @@ use kube::runtime::controller::Action;
 use kube::{Client, Resource, ResourceExt};
 use tracing::warn;
 use vk_cmd_crds::CmdJob;
-use vk_operator_core::floor::{Placed, Rank};
-use vk_operator_core::place::Demand;
-use vk_operator_core::pods::Owner;
+use vk_operator_core::floor::Placed;
 use vk_operator_core::status::{self, Outcome};
 use vk_operator_core::{Invalid, Plan, Start, ValidJob, patch, plan, validate};
 
@@ -145,12 +143,7 @@ async fn look(job: &MaybeJob, context: &Context) -> Result<Action, ReconcileErro
 
 /// Finds a node for each start, as far as it is the job's turn. None: it is too early to say.
 fn placed(caches: &Caches, job: &ValidJob<'_>, plan: &Plan) -> Option<Vec<(Start, Placed)>> {
-    let now = Timestamp::now();
-    let owner = Owner { namespace: job.namespace.to_owned(), name: job.name.to_owned(), uid: job.uid.to_owned() };
-    let rank = Rank::new(job.priority, job.created.unwrap_or(now), &owner);
-    let wanted: Vec<(Start, Demand)> =
-        plan.starts.iter().map(|start| (start.clone(), Demand::of(job, start))).collect();
-    let placed = caches.act(|floor| floor.ask(&owner, &rank, &wanted, now))?;
+    let placed = caches.act(|floor| floor.ask_for(job, &plan.starts, Timestamp::now()))?;
     Some(plan.starts.iter().cloned().zip(placed).collect())
 }
 

@@ -1,13 +1,13 @@
 //! Writes a status, if it says something new.
 
-use kube::api::{Patch, PatchParams};
+use kube::api::Patch;
 use kube::core::error_boundary::InvalidObject;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus};
 use vk_operator_core::patch;
 
-use crate::api::{CallError, FIELD_MANAGER, call};
+use crate::api::{CallError, call, patch_params};
 use crate::cache::MaybeJob;
 
 /// Why a status was not written.
@@ -44,8 +44,7 @@ pub async fn report_unreadable(client: &Client, object: &InvalidObject) -> Resul
 /// Writes a patch of a status. The answer is nothing if the object is gone, or does not fit its type.
 async fn write(client: &Client, namespace: &str, name: &str, patch: &Value) -> Result<Option<CmdJob>, CallError> {
     let api: Api<MaybeJob> = Api::namespaced(client.clone(), namespace);
-    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match call("write the status of a CmdJob", api.patch_status(name, &params, &Patch::Merge(patch))).await {
+    match call("write the status of a CmdJob", api.patch_status(name, &patch_params(), &Patch::Merge(patch))).await {
         Ok(answer) => Ok(answer.0.ok()),
         // Deleted meanwhile: nobody is left to be told.
         Err(error) if error.is_not_found() => Ok(None),

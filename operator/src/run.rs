@@ -68,20 +68,16 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let client = vk_api_client::client(&config).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
-    let metrics = Arc::new(Metrics::new(CONCURRENCY).context("cannot set up what is measured")?);
+    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace));
+    let leads = election.as_ref().map_or_else(|| watch::channel(true).1, Election::leads);
+    let metrics = Arc::new(Metrics::new(CONCURRENCY, leads.clone()).context("cannot set up what is measured")?);
     let health = match options.health_address {
         Some(address) => health::serve(address, caches.clone(), Arc::clone(&metrics)).left_future(),
         None => std::future::pending().right_future(),
     };
     let stop = shutdown()?;
-    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace));
-    let leads = election.as_ref().map_or_else(|| watch::channel(true).1, Election::leads);
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
     let strays = when_leading(leads.clone(), strays::run(client.clone(), caches.clone()));
-    let measure_leading = {
-        let (mut leads, metrics) = (leads.clone(), Arc::clone(&metrics));
-        async move { metrics.leads(leads.wait_for(|leads| *leads).await.is_ok()) }
-    };
     let changes = of_leader(changes, leads, caches.clone());
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics });
 
@@ -99,14 +95,9 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     });
     info!("vk-operator {} has started", env!("CARGO_PKG_VERSION"));
 
-    let leading = async {
-        let take_part = async {
-            match &mut election {
-                Some(election) => election.run().await,
-                None => std::future::pending().await,
-            }
-        };
-        futures::join!(measure_leading, take_part).1
+    let leading = match &mut election {
+        Some(election) => election.run().left_future(),
+        None => std::future::pending().right_future(),
     };
     let ended = {
         pin_mut!(work, health, approver, strays, leading);

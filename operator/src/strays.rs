@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tracing::{info, warn};
 use vk_cmd_crds::CmdJob;
 use vk_operator_core::PodSeen;
@@ -14,7 +14,7 @@ use vk_operator_core::pods::Owner;
 
 use crate::api::{CallError, call};
 use crate::apply;
-use crate::cache::{Caches, MaybeJob};
+use crate::cache::Caches;
 
 /// How often they are looked for. Nobody waits for them but whoever has used force.
 const EVERY: Duration = Duration::from_secs(5);
@@ -42,15 +42,8 @@ pub async fn run(client: Client, caches: Caches) {
 
 fn strays(caches: &Caches) -> Vec<(Owner, PodSeen)> {
     let jobs = caches.jobs.state();
-    let known: HashSet<&str> = jobs.iter().filter_map(|job| uid(job)).collect();
+    let known: HashSet<&str> = jobs.iter().filter_map(|job| job.meta().uid.as_deref()).collect();
     caches.floor(|floor| floor.pods().strays(|owner| known.contains(owner.uid.as_str())))
-}
-
-fn uid(job: &MaybeJob) -> Option<&str> {
-    match &job.0 {
-        Ok(job) => job.metadata.uid.as_deref(),
-        Err(unreadable) => unreadable.metadata.uid.as_deref(),
-    }
 }
 
 /// Asks the API server itself whether the CmdJob is gone: the cache may be behind.

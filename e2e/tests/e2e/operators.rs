@@ -2,7 +2,6 @@
 //! is stuck.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use vk_cmd_crds::{CmdJob, State};
 use vk_cmd_e2e::chart;
+use vk_cmd_e2e::control_plane::free_port;
 use vk_cmd_e2e::operator::Operator;
 use vk_cmd_e2e::site::Settings;
 use vk_cmd_e2e::wait::{self, Probe};
@@ -220,11 +220,6 @@ async fn two_hundred_kills_over_five_hundred_jobs_lose_and_double_nothing() {
     killed("operator-killed-often", 200, 500).await;
 }
 
-/// A port of loopback on which nobody listens at the moment.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// What is at this path of a server on loopback.
 async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
@@ -265,7 +260,7 @@ async fn when_the_leader_goes_another_operator_goes_on() {
     let chart = chart::installed(ground.plane.cluster()).await.unwrap().unwrap();
     let account = ground.plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await.unwrap();
     let start = async || {
-        let port = free_port();
+        let port = free_port().unwrap();
         let address = format!("127.0.0.1:{port}");
         let flags = ["--leader-elect", "--leader-elect-namespace", &chart.namespace, "--health-address", &address];
         let mut operator = Operator::start_with(&account, &flags).await.unwrap();

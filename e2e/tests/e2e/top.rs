@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vk_cmd_e2e::control_plane::free_port;
 use vk_cmd_e2e::exec;
 use vk_cmd_e2e::process::Process;
 use vk_cmd_e2e::tools::{self, Tool};
@@ -69,7 +70,7 @@ async fn metrics_server(room: &Room) -> (Process, u16) {
     room.apply_everywhere(&rights()).await;
     let plane = room.ground.plane;
     let kubeconfig = plane.service_account_kubeconfig(NAMESPACE, NAME).await.unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port().unwrap();
     let mut command = Command::new(tools::path(Tool::MetricsServer).await.unwrap());
     for flag in ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"] {
         command.arg(format!("--{flag}={}", kubeconfig.display()));

@@ -86,7 +86,7 @@ impl Api {
         let Some(job) = self.jobs.get(name) else { return Ok(None) };
         agrees(&job.metadata, patch)?;
         let mut whole = to_value(job).unwrap();
-        merge(&mut whole, patch);
+        json_patch::merge(&mut whole, patch);
         let mut changed: CmdJob = from_value(whole).unwrap();
         changed.metadata.resource_version = self.next();
         self.jobs.insert(name.to_owned(), changed.clone());
@@ -214,23 +214,4 @@ fn agrees(meta: &ObjectMeta, patch: &Value) -> Result<(), Stop> {
     };
     let both = says("uid", &meta.uid) && says("resourceVersion", &meta.resource_version);
     if both { Ok(()) } else { Err(Stop::Conflict) }
-}
-
-/// RFC 7396.
-fn merge(into: &mut Value, patch: &Value) {
-    let Value::Object(changes) = patch else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = json!({});
-    }
-    let fields = into.as_object_mut().unwrap();
-    for (key, change) in changes {
-        if change.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key.clone()).or_insert(Value::Null), change);
-        }
-    }
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::{CmdJob, labels};
-use vk_operator_core::floor::{Floor, Rank};
-use vk_operator_core::place::{self, Demand, NodeState, Nodes};
+use vk_operator_core::floor::Floor;
+use vk_operator_core::place::Nodes;
 use vk_operator_core::pods::Owner;
 use vk_operator_core::status::{self, Outcome};
-use vk_operator_core::{Absence, Seen, Sight, Start, Step, ValidJob, dependencies, patch, plan, pod, validate};
+use vk_operator_core::{Seen, Sight, Start, Step, ValidJob, dependencies, patch, plan, pod, validate};
 
 use crate::api::{Api, Stop, owner};
 use crate::script::Kind;
@@ -100,10 +100,7 @@ impl Operator {
         for step in &plan.steps {
             act(step, &valid, version, api)?;
         }
-        let owner = Owner { namespace: valid.namespace.into(), name: valid.name.into(), uid: uid.clone() };
-        let rank = Rank::new(valid.priority, valid.created.unwrap_or(now), &owner);
-        let wanted: Vec<_> = plan.starts.iter().map(|start| (start.clone(), Demand::of(&valid, start))).collect();
-        let Some(placed) = self.floor.ask(&owner, &rank, &wanted, now).0 else { return Ok(()) };
+        let Some(placed) = self.floor.ask_for(&valid, &plan.starts, now).0 else { return Ok(()) };
         let mut outcomes = Vec::new();
         for (start, placed) in plan.starts.iter().zip(placed) {
             outcomes.push(match placed {
@@ -115,16 +112,8 @@ impl Operator {
     }
 
     fn observe(&self, job: &ValidJob<'_>) -> Seen {
-        let pods = self.floor.pods().of_job(job.uid);
-        let absent = |name: &str| match self.floor.nodes().get(name).map(|node| &node.state) {
-            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
-            Some(_) => None,
-            None => Some(Absence::Gone),
-        };
-        let nodes = pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
-        let targets = place::targets(&job.target, self.floor.nodes());
         let after = dependencies::all(job.name, job.after, &|name| self.jobs.get(name).map(dependencies::State::of));
-        Seen { pods, nodes, targets, after }
+        Seen::of(job, self.floor.pods().of_job(job.uid), self.floor.nodes(), after)
     }
 
     fn create(&mut self, job: &ValidJob<'_>, start: &Start, node: &str, api: &mut Api) -> Result<Outcome, Stop> {

@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::{
 };
 use vk_cmd_crds::labels;
 
-use crate::place::Amounts;
+use crate::place::{self, Amounts, NodeState, Nodes};
+use crate::pods::PodsOfJob;
+use crate::validate::{Completions, ValidJob};
 
 /// Everything seen that bears on one CmdJob.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,6 +24,23 @@ pub struct Seen {
     pub targets: BTreeSet<String>,
     /// What has become of the jobs that it waits for.
     pub after: BTreeMap<String, Dependency>,
+}
+
+impl Seen {
+    /// What bears on a job: its pods, how their nodes are, which nodes it is for, and the jobs that it waits for.
+    pub fn of(job: &ValidJob<'_>, pods: PodsOfJob, nodes: &Nodes, after: BTreeMap<String, Dependency>) -> Self {
+        let absent = |name: &str| match nodes.get(name).map(|node| &node.state) {
+            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
+            Some(NodeState::Ready | NodeState::Cordoned | NodeState::Tainted(_)) => None,
+            None => Some(Absence::Gone),
+        };
+        let absences = pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
+        let targets = match job.completions {
+            Completions::EveryNode => place::targets(&job.target, nodes),
+            Completions::Of(_) | Completions::Any => BTreeSet::new(),
+        };
+        Self { pods, nodes: absences, targets, after }
+    }
 }
 
 /// How a node is missing that has pods of the job.

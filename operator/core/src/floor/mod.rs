@@ -21,12 +21,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::Reason;
 
-use self::queue::Queue;
-pub use self::queue::Rank;
-use crate::place::{Amounts, Demand, NodeSeen, Nodes, why};
+use self::queue::{Queue, Rank};
+use crate::place::{Amounts, Demand, NodeSeen, NodeState, Nodes, Sums, why};
 use crate::plan::Start;
 use crate::pods::{Change, Owner, Pods, is_open};
-use crate::seen::PodSeen;
+use crate::validate::ValidJob;
 
 /// The node that was found for an attempt, or why there is none.
 pub type Placed = Result<String, (Reason, String)>;
@@ -39,9 +38,9 @@ pub struct Floor {
     /// Pods on vk-nodes that are not those of jobs, by UID: their nodes, and what they take there.
     strangers: HashMap<String, (String, Amounts)>,
     /// What is in use or kept on each node.
-    used: BTreeMap<String, Amounts>,
+    used: Sums,
     /// What the jobs of each namespace use, or have kept for them.
-    parts: HashMap<String, Amounts>,
+    parts: Sums,
     /// What all nodes have.
     whole: Amounts,
     queue: Queue,
@@ -107,8 +106,22 @@ impl Floor {
         }
     }
 
+    /// A job wants to make these attempts, and no others: see [`Floor::ask`].
+    pub fn ask_for(
+        &mut self,
+        job: &ValidJob<'_>,
+        starts: &[Start],
+        now: Timestamp,
+    ) -> (Option<Vec<Placed>>, Vec<Owner>) {
+        let owner = Owner { namespace: job.namespace.to_owned(), name: job.name.to_owned(), uid: job.uid.to_owned() };
+        let rank = Rank::new(job.priority, job.created.unwrap_or(now), &owner);
+        let any = Demand::of(job);
+        let wanted = starts.iter().map(|start| (start.clone(), any.at(start.node.as_deref())));
+        self.ask(&owner, &rank, &wanted.collect::<Vec<_>>(), now)
+    }
+
     /// A job wants to make these attempts, and no others. None: it is too early to say, and the job will be named.
-    pub fn ask(
+    fn ask(
         &mut self,
         owner: &Owner,
         rank: &Rank,
@@ -190,7 +203,7 @@ impl Floor {
             return Vec::new();
         };
         let amounts = Amounts::of_pod(pod);
-        self.use_node(node, &amounts);
+        self.used.add(node, &amounts);
         if let Some((node, amounts)) = self.strangers.insert(uid.clone(), (node.clone(), amounts)) {
             self.free_node(&node, &amounts);
         }
@@ -241,7 +254,8 @@ impl Floor {
     fn changed(&mut self, change: Change, now: Timestamp) -> Vec<Owner> {
         let Change { owner, before, after } = change;
         if let Some(pod) = after.as_ref().filter(|pod| is_open(pod)) {
-            self.use_pod(&owner, pod);
+            self.parts.add(&owner.namespace, &pod.amounts);
+            self.used.add(&pod.node, &pod.amounts);
         }
         if let Some(pod) = &after {
             // The room that was kept for it is taken now, by itself.
@@ -254,7 +268,7 @@ impl Floor {
             }
         }
         if let Some(pod) = before.filter(is_open) {
-            less(&mut self.parts, &owner.namespace, &pod.amounts);
+            self.parts.take(&owner.namespace, &pod.amounts);
             self.free_node(&pod.node, &pod.amounts);
         }
         let mut named = self.give(now);
@@ -268,17 +282,14 @@ impl Floor {
         if !matches!(self.beginning, Beginning::Over) {
             return named;
         }
-        let nothing = Amounts::default();
-        while let Some(demand) =
-            self.queue.first(|namespace| self.parts.get(namespace).unwrap_or(&nothing).part_of(&self.whole))
-        {
+        while let Some(demand) = self.queue.first(|namespace| self.parts.of(namespace).part_of(&self.whole)) {
             let Some(node) = demand.best(&self.nodes, &self.used, now).map(str::to_owned) else {
                 self.queue.stick(&demand);
                 continue;
             };
             let Some((owner, start)) = self.queue.pop(&demand) else { break };
-            more(&mut self.parts, &demand.namespace, &demand.amounts);
-            self.use_node(&node, &demand.amounts);
+            self.parts.add(&demand.namespace, &demand.amounts);
+            self.used.add(&node, &demand.amounts);
             let kept = Kept { node, demand };
             self.kept.entry(owner.uid.clone()).or_default().insert((start.index, start.attempt), kept);
             if named.last() != Some(&owner) {
@@ -290,79 +301,44 @@ impl Floor {
 
     /// Whether room that was kept can still be used: its node is still one that takes it.
     fn stands(&self, kept: &Kept) -> bool {
-        self.nodes.get(&kept.node).is_some_and(|node| {
-            kept.demand.target.means(&kept.node, &node.labels) && node.state == crate::place::NodeState::Ready
-        })
-    }
-
-    fn use_pod(&mut self, owner: &Owner, pod: &PodSeen) {
-        more(&mut self.parts, &owner.namespace, &pod.amounts);
-        self.use_node(&pod.node, &pod.amounts);
-    }
-
-    fn use_node(&mut self, node: &str, amounts: &Amounts) {
-        if let Some(used) = self.used.get_mut(node) {
-            used.add(amounts);
-        } else {
-            self.used.insert(node.to_owned(), amounts.clone());
-        }
+        self.nodes
+            .get(&kept.node)
+            .is_some_and(|node| kept.demand.target.means(&kept.node, &node.labels) && node.state == NodeState::Ready)
     }
 
     fn free(&mut self, kept: &Kept) {
-        less(&mut self.parts, &kept.demand.namespace, &kept.demand.amounts);
+        self.parts.take(&kept.demand.namespace, &kept.demand.amounts);
         self.free_node(&kept.node, &kept.demand.amounts);
     }
 
     fn free_node(&mut self, node: &str, amounts: &Amounts) {
-        if let Some(used) = self.used.get_mut(node) {
-            used.take(amounts);
-            if *used == Amounts::default() {
-                self.used.remove(node);
-            }
-        }
+        self.used.take(node, amounts);
         self.stir(node);
     }
 
     /// Those that this node may take now are looked at again.
     fn stir(&mut self, name: &str) {
         let Some(node) = self.nodes.get(name) else { return };
-        let nothing = Amounts::default();
-        let used = self.used.get(name).unwrap_or(&nothing);
+        let used = self.used.of(name);
         // Time only takes away what a node can be used for, so that the end of the node can be left out here.
         self.queue.stir(name, node, |demand| demand.fits(node, used, Timestamp::MIN).is_ok());
     }
 
     fn count_anew(&mut self) {
-        self.used.clear();
-        self.parts.clear();
-        let open = self.pods.iter().filter(|(_, pod)| is_open(pod));
-        let pods: Vec<(Owner, PodSeen)> = open.map(|(owner, pod)| (owner.clone(), pod.clone())).collect();
-        pods.iter().for_each(|(owner, pod)| self.use_pod(owner, pod));
-        let strangers: Vec<(String, Amounts)> = self.strangers.values().cloned().collect();
-        strangers.iter().for_each(|(node, amounts)| self.use_node(node, amounts));
-        let kept: Vec<Kept> = self.kept.values().flat_map(BTreeMap::values).cloned().collect();
-        for kept in &kept {
-            more(&mut self.parts, &kept.demand.namespace, &kept.demand.amounts);
-            self.use_node(&kept.node, &kept.demand.amounts);
+        let (mut used, mut parts) = (Sums::default(), Sums::default());
+        for (owner, pod) in self.pods.iter().filter(|(_, pod)| is_open(pod)) {
+            parts.add(&owner.namespace, &pod.amounts);
+            used.add(&pod.node, &pod.amounts);
         }
+        for (node, amounts) in self.strangers.values() {
+            used.add(node, amounts);
+        }
+        for Kept { node, demand } in self.kept.values().flat_map(BTreeMap::values) {
+            parts.add(&demand.namespace, &demand.amounts);
+            used.add(node, &demand.amounts);
+        }
+        (self.used, self.parts) = (used, parts);
         self.queue.stir_all();
-    }
-}
-
-fn more(all: &mut HashMap<String, Amounts>, of: &str, amounts: &Amounts) {
-    if let Some(one) = all.get_mut(of) {
-        one.add(amounts);
-    } else {
-        all.insert(of.to_owned(), amounts.clone());
-    }
-}
-
-fn less(all: &mut HashMap<String, Amounts>, of: &str, amounts: &Amounts) {
-    if let Some(one) = all.get_mut(of) {
-        one.take(amounts);
-        if *one == Amounts::default() {
-            all.remove(of);
-        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::pods::Owner;
 
 /// Where a job stands among those of its namespace: the lesser comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rank {
+pub(super) struct Rank {
     /// The higher comes first.
     priority: std::cmp::Reverse<i32>,
     /// When the job was made.
@@ -26,7 +26,7 @@ pub struct Rank {
 
 impl Rank {
     /// Of a job.
-    pub fn new(priority: i32, created: Timestamp, owner: &Owner) -> Self {
+    pub(super) fn new(priority: i32, created: Timestamp, owner: &Owner) -> Self {
         Self { priority: std::cmp::Reverse(priority), created, name: owner.name.clone(), uid: owner.uid.clone() }
     }
 }

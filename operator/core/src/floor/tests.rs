@@ -121,7 +121,7 @@ fn the_room_of_a_pod_is_counted_once_and_given_on_when_it_ends() {
     assert_eq!(ask(&mut floor, &first, 0, 9, 0, "").1, Vec::<String>::new());
     assert_eq!(named(floor.put_pod(&pod(&first, 0, "vk-a", "Succeeded"), now())), ["second", "first"]);
     assert_eq!(count(&ask(&mut floor, &second, 0, 1, 1, "").0), 1);
-    assert_eq!(floor.used["vk-a"].get("pods"), 1);
+    assert_eq!(floor.used.of("vk-a").get("pods"), 1);
     assert_eq!(named(floor.withdraw(&second.uid, now())), Vec::<String>::new());
     assert!(floor.used.is_empty() && floor.parts.is_empty() && floor.kept.is_empty());
 }
@@ -346,7 +346,7 @@ proptest! {
                 let has = &floor.nodes[&key.2].allocatable;
                 // A stranger may have taken more than there is of what it does not ask for.
                 let asked = &floor.kept[&key.0][&key.1].demand.amounts;
-                let fits = asked.iter().all(|(name, _)| floor.used[&key.2].get(name) <= has.get(name));
+                let fits = asked.iter().all(|(name, _)| floor.used.of(&key.2).get(name) <= has.get(name));
                 prop_assert!(fits, "{:?} at {:?}", key, event);
             }
             let mut all = floor;

@@ -1,11 +1,11 @@
 //! Amounts of resources: what a node has, what a pod asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use vk_cmd_crds::quantity::{thousandths, units};
+use vk_cmd_crds::quantity::{binary_text, thousandths, units};
 
 use crate::validate::ValidJob;
 
@@ -113,6 +113,42 @@ impl Amounts {
     }
 }
 
+/// Amounts by a name, of nodes or of namespaces. Who has none is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sums(HashMap<String, Amounts>);
+
+static NOTHING: Amounts = Amounts(BTreeMap::new());
+
+impl Sums {
+    /// Those of one name.
+    pub fn of(&self, name: &str) -> &Amounts {
+        self.0.get(name).unwrap_or(&NOTHING)
+    }
+
+    /// More for this name.
+    pub fn add(&mut self, name: &str, amounts: &Amounts) {
+        match self.0.get_mut(name) {
+            Some(sum) => sum.add(amounts),
+            None => drop(self.0.insert(name.to_owned(), amounts.clone())),
+        }
+    }
+
+    /// Less for this name.
+    pub fn take(&mut self, name: &str, amounts: &Amounts) {
+        if let Some(sum) = self.0.get_mut(name) {
+            sum.take(amounts);
+            if *sum == NOTHING {
+                self.0.remove(name);
+            }
+        }
+    }
+
+    /// Whether there are none at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 fn asked(limits: Option<&BTreeMap<String, Quantity>>, requests: Option<&BTreeMap<String, Quantity>>) -> Amounts {
     let mut all = Amounts::read(limits.into_iter().flatten());
     for (name, quantity) in requests.into_iter().flatten() {
@@ -131,16 +167,7 @@ impl fmt::Display for Worded<'_> {
         match name {
             CPU if amount % 1000 == 0 => write!(f, "{} cpu", amount / 1000),
             CPU => write!(f, "{amount}m cpu"),
-            "memory" | "ephemeral-storage" => {
-                let (mut rest, mut suffix) = (amount, "");
-                for next in ["Ki", "Mi", "Gi", "Ti"] {
-                    if rest == 0 || rest % 1024 != 0 {
-                        break;
-                    }
-                    (rest, suffix) = (rest / 1024, next);
-                }
-                write!(f, "{rest}{suffix} {name}")
-            }
+            "memory" | "ephemeral-storage" => write!(f, "{} {name}", binary_text(amount)),
             PODS if amount == 1 => write!(f, "a pod"),
             other => write!(f, "{amount} {other}"),
         }

@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use vk_cmd_crds::labels;
 
-use crate::plan::Start;
 use crate::validate::{Target, ValidJob};
 
-pub use self::amounts::Amounts;
+pub use self::amounts::{Amounts, Sums};
 pub use self::node::{NodeSeen, NodeState, Nodes};
 pub use self::why::why;
 
@@ -82,13 +81,22 @@ impl Meant {
 }
 
 impl Demand {
-    /// Of one attempt of a job.
-    pub fn of(job: &ValidJob<'_>, start: &Start) -> Self {
-        let target = match &start.node {
-            Some(node) => Meant::Each(node.clone()),
-            None => Meant::of(&job.target),
-        };
-        Self { namespace: job.namespace.to_owned(), target, amounts: Amounts::of_job(job), walltime: job.walltime }
+    /// Of an attempt of a job.
+    pub fn of(job: &ValidJob<'_>) -> Self {
+        Self {
+            namespace: job.namespace.to_owned(),
+            target: Meant::of(&job.target),
+            amounts: Amounts::of_job(job),
+            walltime: job.walltime,
+        }
+    }
+
+    /// The same, of one that must be on this node if there is one.
+    pub fn at(&self, node: Option<&str>) -> Self {
+        match node {
+            Some(node) => Self { target: Meant::Each(node.to_owned()), ..self.clone() },
+            None => self.clone(),
+        }
     }
 
     /// Whether a node that is meant takes it, with so much of it in use.
@@ -118,17 +126,15 @@ impl Demand {
     }
 
     /// The node for it: of those that take it, the one that is the least used then.
-    pub fn best<'n>(&self, nodes: &'n Nodes, used: &BTreeMap<String, Amounts>, now: Timestamp) -> Option<&'n str> {
-        let nothing = Amounts::default();
-        let of = |name: &str| used.get(name).unwrap_or(&nothing);
+    pub fn best<'n>(&self, nodes: &'n Nodes, used: &Sums, now: Timestamp) -> Option<&'n str> {
         let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));
-        let fit = meant.filter(|(name, node)| self.fits(node, of(name), now).is_ok());
+        let fit = meant.filter(|(name, node)| self.fits(node, used.of(name), now).is_ok());
         let use_then = |name: &str, node: &NodeSeen| {
-            let mut then = of(name).clone();
+            let mut then = used.of(name).clone();
             then.add(&self.amounts);
             then.part_of(&node.allocatable)
         };
-        let (name, _) = fit.min_by_key(|(name, node)| (use_then(name, node), of(name).get("pods"), *name))?;
+        let (name, _) = fit.min_by_key(|(name, node)| (use_then(name, node), used.of(name).get("pods"), *name))?;
         Some(name)
     }
 }

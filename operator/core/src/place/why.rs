@@ -6,17 +6,16 @@ use jiff::Timestamp;
 use vk_cmd_crds::Reason;
 
 use super::amounts::Worded;
-use super::{Amounts, Demand, Meant, Nodes, Obstacle};
+use super::{Demand, Meant, Nodes, Obstacle, Sums};
 use crate::words;
 
 /// Why no node takes it now. What it says changes only with the nodes, and not from minute to minute: it is written into the
 /// status of every job that waits.
-pub fn why(demand: &Demand, nodes: &Nodes, used: &BTreeMap<String, Amounts>, now: Timestamp) -> (Reason, String) {
-    let nothing = Amounts::default();
+pub fn why(demand: &Demand, nodes: &Nodes, used: &Sums, now: Timestamp) -> (Reason, String) {
     let meant = nodes.iter().filter(|(name, node)| demand.target.means(name, &node.labels));
     let obstacles: Vec<(&str, Obstacle)> = meant
         .map(|(name, node)| {
-            let found = demand.fits(node, used.get(name).unwrap_or(&nothing), now);
+            let found = demand.fits(node, used.of(name), now);
             // Its turn has not come: as if others had it.
             (name.as_str(), found.err().unwrap_or_else(|| Obstacle::Busy("pods".to_owned())))
         })
@@ -47,10 +46,10 @@ fn one(demand: &Demand, node: &str, obstacle: &Obstacle) -> (Reason, String) {
             format!("node {node} is cordoned and takes no new work: the job starts after \"kubectl uncordon {node}\""),
         ),
         Obstacle::Busy(_) => {
-            (Reason::NoRoom, format!("node {node} {}: the job waits for its turn", has(demand, obstacle)))
+            (Reason::NoRoom, format!("node {node} {}: the job waits for its turn", say(demand, obstacle, 1)))
         }
         Obstacle::Tainted(_) | Obstacle::Namespace | Obstacle::Ends(_) | Obstacle::Lacks(_) => {
-            (Reason::NoNodeFits, format!("node {node} {}", has(demand, obstacle)))
+            (Reason::NoNodeFits, format!("node {node} {}", say(demand, obstacle, 1)))
         }
     }
 }
@@ -76,10 +75,7 @@ fn of_several(demand: &Demand, obstacles: &[(&str, Obstacle)]) -> (Reason, Strin
     }
     let is_busy = groups.keys().any(|obstacle| matches!(obstacle, Obstacle::Busy(_)));
     let total: usize = groups.values().sum();
-    let said = |(obstacle, count): (&Obstacle, &usize)| match count {
-        1 => format!("1 {}", has(demand, obstacle)),
-        several => format!("{several} {}", have(demand, obstacle)),
-    };
+    let said = |(obstacle, count): (&Obstacle, &usize)| format!("{count} {}", say(demand, obstacle, *count));
     let said: Vec<String> = groups.iter().map(said).collect();
     let all = format!("none of {total} nodes takes it now: {}", said.join("; "));
     match is_busy {
@@ -88,31 +84,28 @@ fn of_several(demand: &Demand, obstacles: &[(&str, Obstacle)]) -> (Reason, Strin
     }
 }
 
-/// What is said of one node.
-fn has(demand: &Demand, obstacle: &Obstacle) -> String {
+/// What is said of so many nodes.
+fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
+    let verb = |one: &'static str, several: &'static str| if count == 1 { one } else { several };
+    let (is, has) = (verb("is", "are"), verb("has", "have"));
     let asked = |name: &str| Worded(name, demand.amounts.get(name)).to_string();
     match obstacle {
-        Obstacle::NotReady(_) => "is not ready".to_owned(),
-        Obstacle::Cordoned => "is cordoned".to_owned(),
-        Obstacle::Tainted(key) => format!("has the taint {key}, which keeps CmdJobs away"),
-        Obstacle::Namespace => format!("takes no pods of the namespace {}", demand.namespace),
-        Obstacle::Ends(at) => format!("ends at {at}, before {} have passed", walltime(demand)),
-        Obstacle::Lacks(name) => format!("lacks {}", asked(name)),
-        Obstacle::Busy(name) => format!("has no room for {} at present", asked(name)),
-    }
-}
-
-/// What is said of several.
-fn have(demand: &Demand, obstacle: &Obstacle) -> String {
-    let asked = |name: &str| Worded(name, demand.amounts.get(name)).to_string();
-    match obstacle {
-        Obstacle::NotReady(_) => "are not ready".to_owned(),
-        Obstacle::Cordoned => "are cordoned".to_owned(),
-        Obstacle::Tainted(key) => format!("have the taint {key}, which keeps CmdJobs away"),
-        Obstacle::Namespace => format!("take no pods of the namespace {}", demand.namespace),
-        Obstacle::Ends(at) => format!("end at {at} or sooner, before {} have passed", walltime(demand)),
-        Obstacle::Lacks(name) => format!("lack {}", asked(name)),
-        Obstacle::Busy(name) => format!("have no room for {} at present", asked(name)),
+        Obstacle::NotReady(_) => format!("{is} not ready"),
+        Obstacle::Cordoned => format!("{is} cordoned"),
+        Obstacle::Tainted(key) => format!("{has} the taint {key}, which keeps CmdJobs away"),
+        Obstacle::Namespace => {
+            format!("{} no pods of the namespace {}", verb("takes", "take"), demand.namespace)
+        }
+        Obstacle::Ends(at) => {
+            format!(
+                "{} at {at}{}, before {} have passed",
+                verb("ends", "end"),
+                verb("", " or sooner"),
+                walltime(demand)
+            )
+        }
+        Obstacle::Lacks(name) => format!("{} {}", verb("lacks", "lack"), asked(name)),
+        Obstacle::Busy(name) => format!("{has} no room for {} at present", asked(name)),
     }
 }
 

@@ -12,12 +12,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
-use vk_operator_core::floor::{Floor, Placed, Rank};
-use vk_operator_core::place::{self, Amounts, Demand, NodeSeen, NodeState, Nodes};
-use vk_operator_core::pods::Owner;
+use vk_operator_core::floor::{Floor, Placed};
+use vk_operator_core::place::{Amounts, NodeSeen, NodeState, Nodes};
 use vk_operator_core::seen::Life;
 use vk_operator_core::status::{self, Outcome};
-use vk_operator_core::{Absence, Plan, PodSeen, Seen, Sight, Start, Step, patch, plan, pod, validate};
+use vk_operator_core::{Plan, PodSeen, Seen, Sight, Start, Step, patch, plan, pod, validate};
 
 /// Where the operator is stopped in the middle of a look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +112,7 @@ impl World {
             Sight::Foreign => None,
         };
         let pods: BTreeMap<_, _> = self.pods.values().filter(|_| eyes == Eyes::Open).filter_map(ours).collect();
-        let absent = |name: &str| match self.nodes.get(name).map(|node| &node.state) {
-            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
-            Some(_) => None,
-            None => Some(Absence::Gone),
-        };
-        let nodes = pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
-        Seen { pods, nodes, targets: place::targets(&job.target, &self.nodes), after: BTreeMap::new() }
+        Seen::of(job, pods, &self.nodes, BTreeMap::new())
     }
 
     /// Where the attempts are to go, by an operator that remembers nothing.
@@ -130,10 +123,7 @@ impl World {
         for pod in self.pods.values() {
             floor.put_pod(pod, self.now);
         }
-        let owner = Owner { namespace: job.namespace.into(), name: job.name.into(), uid: job.uid.into() };
-        let wanted: Vec<_> = starts.iter().map(|start| (start.clone(), Demand::of(job, start))).collect();
-        let (placed, _) = floor.ask(&owner, &Rank::new(0, self.now, &owner), &wanted, self.now);
-        placed.unwrap()
+        floor.ask_for(job, starts, self.now).0.unwrap()
     }
 
     /// One look of the operator, with the plan that it made. None if there is no CmdJob or it is not valid.
@@ -194,7 +184,7 @@ impl World {
             self.writes += 1;
             // As by the API server: the patch is all that it is told, and times lose their fractions.
             let mut stored = serde_json::to_value(job.status.take().unwrap_or_default()).unwrap();
-            merge(&mut stored, &patch["status"]);
+            json_patch::merge(&mut stored, &patch["status"]);
             job.status = Some(serde_json::from_value(stored).unwrap());
         }
     }
@@ -376,25 +366,6 @@ impl World {
             if !is_over(pod) {
                 end(pod, 143, Some(15), "Error", &now);
             }
-        }
-    }
-}
-
-/// RFC 7396.
-fn merge(into: &mut serde_json::Value, patch: &serde_json::Value) {
-    let serde_json::Value::Object(changes) = patch else {
-        *into = patch.clone();
-        return;
-    };
-    if !into.is_object() {
-        *into = serde_json::json!({});
-    }
-    let fields = into.as_object_mut().unwrap();
-    for (key, change) in changes {
-        if change.is_null() {
-            fields.remove(key);
-        } else {
-            merge(fields.entry(key.clone()).or_insert(serde_json::Value::Null), change);
         }
     }
 }
