@@ -52,10 +52,11 @@ pub fn open(pod: &PodSeen, stopping: Option<&str>) -> Attempt {
 /// An attempt that has ended and is counted now.
 pub fn ended(pod: &PodSeen, end: &End, entry: Entry, stopping: Option<&str>, now: Timestamp) -> Attempt {
     let state = match (end.kind, entry) {
-        (EndKind::Succeeded, _) => AttemptState::Succeeded,
         (_, Entry::Nothing) if stopping.is_some() => AttemptState::Stopped,
+        (EndKind::Succeeded, Entry::Success | Entry::Nothing) => AttemptState::Succeeded,
         (EndKind::Unknown, _) => AttemptState::Unknown,
-        (EndKind::Failed | EndKind::Refused, _) => AttemptState::Failed,
+        // With 0 too, if it was ended because the job fails.
+        (EndKind::Succeeded | EndKind::Failed | EndKind::Refused, _) => AttemptState::Failed,
     };
     // The operator's own reason, why it ended the process, says more than the node's.
     let reason = stopping.map(str::to_owned).or_else(|| end.reason.clone());

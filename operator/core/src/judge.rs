@@ -18,19 +18,34 @@ pub struct Judgement {
     pub fails_job: Option<(Reason, String)>,
 }
 
-/// Judges the end of an attempt. `deliberate`: the operator has ended it, so that it counts for nothing.
-pub fn judge(job: &ValidJob<'_>, before: &Counted, pod: &PodSeen, end: &End, deliberate: bool) -> Judgement {
+/// By whose doing an attempt has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// Its own, or somebody's who is not the operator.
+    Own,
+    /// The operator's, because it is not to run now.
+    Stopped,
+    /// The operator's, because its job fails.
+    JobFails,
+    /// The operator's, because its job has succeeded without it.
+    JobSucceeds,
+}
+
+/// Judges the end of an attempt. What the operator has ended is judged by why it did so, and not by how the process took its
+/// leave: one that saves its state and ends with exit code 0 when it is told to is not done.
+pub fn judge(job: &ValidJob<'_>, before: &Counted, pod: &PodSeen, end: &End, doing: Doing) -> Judgement {
     let of = |entry| Judgement { entry, fails_job: None };
-    match end.kind {
-        EndKind::Succeeded => of(Entry::Success),
-        EndKind::Failed | EndKind::Unknown | EndKind::Refused if deliberate => of(Entry::Nothing),
+    match (doing, end.kind) {
+        (Doing::Stopped | Doing::JobSucceeds, _) => of(Entry::Nothing),
         // The node had no room after all: nothing has run, and another node or another time may do.
-        EndKind::Refused => of(Entry::Nothing),
-        EndKind::Failed | EndKind::Unknown => match matching(job, pod, end) {
+        (Doing::Own | Doing::JobFails, EndKind::Refused) => of(Entry::Nothing),
+        (Doing::JobFails, EndKind::Succeeded | EndKind::Failed | EndKind::Unknown) => of(Entry::Failure),
+        (Doing::Own, EndKind::Succeeded) => of(Entry::Success),
+        (Doing::Own, EndKind::Failed | EndKind::Unknown) => match matching(job, pod, end) {
             Some((PodFailurePolicyAction::Ignore, _)) => of(Entry::Nothing),
             Some((PodFailurePolicyAction::FailIndex, _)) => of(Entry::FailsIndex),
             Some((PodFailurePolicyAction::FailJob, why)) => {
-                Judgement { entry: Entry::Failure, fails_job: Some((Reason::PodFailurePolicy, why)) }
+                Judgement { entry: counted(job, before, pod.index), fails_job: Some((Reason::PodFailurePolicy, why)) }
             }
             Some((PodFailurePolicyAction::Count, _)) => of(counted(job, before, pod.index)),
             None if end.kind == EndKind::Unknown && job.on_unknown == OnUnknown::Fail => unknown(job, pod),

@@ -129,15 +129,21 @@ impl Counted {
     }
 
     /// Leaves out what is no longer asked for: the indexes of a job that was made smaller. From batch/v1 Job, which forgets
-    /// them too.
+    /// them too: if it is made larger again, they are tried again. `made`: the attempts whose pods are there, so that none of
+    /// them is taken for the next one.
     #[must_use]
-    pub fn fitted(mut self, completions: Completions) -> Self {
-        if let Completions::Of(total) = completions {
-            let before = self.done.len();
-            self.done = self.done.cut(total);
-            self.failed = self.failed.cut(total);
-            self.succeeded = self.succeeded.saturating_sub(before.saturating_sub(self.done.len()));
+    pub fn fitted(mut self, completions: Completions, made: impl Iterator<Item = (u32, u32)>) -> Self {
+        let Completions::Of(total) = completions else { return self };
+        let before = self.done.len();
+        for (index, attempt) in made.filter(|(index, _)| *index >= total) {
+            if self.is_over(index) {
+                let tries = self.tries.entry(index).or_default();
+                tries.attempts = tries.attempts.max(attempt.saturating_add(1));
+            }
         }
+        self.done = self.done.cut(total);
+        self.failed = self.failed.cut(total);
+        self.succeeded = self.succeeded.saturating_sub(before.saturating_sub(self.done.len()));
         self
     }
 }

@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use vk_cmd_crds::{Attempt, CmdJobStatus, ConditionType, Reason};
 
 use crate::attempts;
-use crate::judge::judge;
+use crate::judge::{Doing, judge};
 use crate::ledger::Counted;
 use crate::seen::{Absence, End, EndKind, Life, PodSeen, Seen};
 use crate::status;
-use crate::validate::ValidJob;
+use crate::validate::{Completions, ValidJob};
 
 /// How long after Kubernetes gave a pod up, its node being gone, its end counts as unknown. Until then the node may come back
 /// and tell. Twice the time that a machine takes to boot, generously.
@@ -35,7 +35,7 @@ pub(crate) struct Survey<'a> {
 impl<'a> Survey<'a> {
     /// Puts them in order.
     pub(crate) fn of(job: &ValidJob<'_>, recorded: &CmdJobStatus, seen: &'a Seen, now: Timestamp) -> Self {
-        let before = Counted::read(job, recorded).fitted(job.completions);
+        let before = Counted::read(job, recorded).fitted(job.completions, seen.pods.keys().copied());
         let mut survey = Self {
             after: before.clone(),
             before,
@@ -45,7 +45,8 @@ impl<'a> Survey<'a> {
             fails_job: None,
             lost_at: None,
         };
-        let failing = status::find(recorded, ConditionType::FailureTarget).filter(|c| c.status == "True");
+        let decided = |kind| status::find(recorded, kind).filter(|c| c.status == "True").map(|c| &*c.reason);
+        let (failing, succeeding) = (decided(ConditionType::FailureTarget), decided(ConditionType::SuccessCriteriaMet));
         let mut ends: Vec<(&PodSeen, End)> = Vec::new();
         for pod in seen.pods.values() {
             if survey.before.has(pod.index, pod.attempt) && pod_is_over(pod) {
@@ -59,13 +60,18 @@ impl<'a> Survey<'a> {
         // In the order in which they happened, so that the first failure that fails the job is the reason.
         ends.sort_by_key(|(pod, end)| (end.finished_at, pod.index, pod.attempt));
         for (pod, end) in ends {
-            let stopped = survey.before.stopping.contains(pod.index);
-            let judgement = judge(job, &survey.after, pod, &end, stopped);
-            let why = match failing {
-                _ if stopped => Some(stop_reason(job)),
-                Some(failing) if pod.deleting => Some(&*failing.reason),
-                _ => None,
+            let is_stopped = survey.before.stopping.contains(pod.index);
+            let (doing, why) = match (failing, succeeding) {
+                _ if is_beyond(job, pod) => (Doing::Stopped, Some(attempts::SCALED_DOWN)),
+                // It may have succeeded before it was told to end.
+                _ if is_stopped && (pod.deleting || end.kind != EndKind::Succeeded) => {
+                    (Doing::Stopped, Some(stop_reason(job)))
+                }
+                (Some(reason), _) if pod.deleting => (Doing::JobFails, Some(reason)),
+                (None, Some(reason)) if pod.deleting => (Doing::JobSucceeds, Some(reason)),
+                _ => (Doing::Own, None),
             };
+            let judgement = judge(job, &survey.after, pod, &end, doing);
             survey.counted_now.push(attempts::ended(pod, &end, judgement.entry, why, now));
             survey.after.count(pod.index, pod.attempt, judgement.entry);
             survey.fails_job = survey.fails_job.or(judgement.fails_job);
@@ -111,6 +117,11 @@ impl<'a> Survey<'a> {
 /// Whether the process of a pod is over, as far as anybody will ever know.
 fn pod_is_over(pod: &PodSeen) -> bool {
     matches!(pod.life, Life::Ended(_) | Life::Lost(_))
+}
+
+/// Whether a pod is of an index that is no longer asked for.
+pub(crate) fn is_beyond(job: &ValidJob<'_>, pod: &PodSeen) -> bool {
+    matches!(job.completions, Completions::Of(total) if pod.index >= total)
 }
 
 /// Why the operator ends attempts that are not to count.

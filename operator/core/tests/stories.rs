@@ -394,6 +394,36 @@ fn too_many_indexes_fail() {
 }
 
 #[test]
+fn is_made_smaller_and_larger() {
+    let size = |count| {
+        move |w: &mut World| {
+            w.edit(|job| (job.spec.completions, job.spec.parallelism) = (Some(count), Some(count)));
+        }
+    };
+    Story::new("  script: x\n  completions: 3\n  parallelism: 3\n  completionMode: Indexed\n  backoffLimit: 2\n")
+        .then("created", nothing)
+        .then("2 succeeds, 0 fails", ends(&[(2, 0), (0, 1)]))
+        .then("one index is wanted", size(1))
+        .then("1 takes its leave with 0", ends(&[(1, 0)]))
+        .then("three are wanted again; 10 s later", |w| {
+            size(3)(w);
+            w.pass(10);
+        })
+        .is("is_made_smaller_and_larger");
+}
+
+#[test]
+fn takes_its_leave_with_0_when_it_is_suspended() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("suspended", |w| w.edit(|job| job.spec.suspend = true))
+        .then("it ends with 0", ends(&[(0, 0)]))
+        .then("resumed", |w| w.edit(|job| job.spec.suspend = false))
+        .is("takes_its_leave_with_0_when_it_is_suspended");
+}
+
+#[test]
 fn enough_indexes_have_succeeded() {
     Story::new(&format!("{MANY}  completionMode: Indexed\n  successPolicy: {{rules: [{{succeededIndexes: '1-3', succeededCount: 1}}]}}\n"))
         .then("created", nothing)

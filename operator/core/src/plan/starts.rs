@@ -9,6 +9,7 @@ use vk_cmd_crds::Reason;
 use super::{Course, Planner, Verdict, later};
 use crate::backoff;
 use crate::seen::{Life, PodSeen};
+use crate::survey::is_beyond;
 use crate::validate::Completions;
 use crate::words;
 
@@ -29,10 +30,12 @@ pub struct Start {
 impl Planner<'_> {
     /// Starts what is wanted, ends what is not.
     pub(super) fn start(&mut self) -> Course {
-        let active = self.survey.active().count();
-        let wanted = self.wanted(active);
-        if active > wanted {
-            self.scale_down(active.saturating_sub(wanted));
+        let (beyond, within): (Vec<&PodSeen>, Vec<&PodSeen>) =
+            self.survey.active().partition(|pod| is_beyond(self.job, pod));
+        let wanted = self.wanted(within.len());
+        if !beyond.is_empty() || within.len() > wanted {
+            beyond.iter().for_each(|pod| self.survey.after.stopping.insert(pod.index));
+            self.scale_down(within, wanted);
             return Course::of(Verdict::Active);
         }
         let room = wanted.saturating_sub(self.survey.open.len()).min(AT_ONCE);
@@ -73,12 +76,11 @@ impl Planner<'_> {
         usize::try_from(left.min(self.job.parallelism)).unwrap_or(usize::MAX)
     }
 
-    /// Ends some: first those that have not started, then those of the highest indexes.
-    fn scale_down(&mut self, surplus: usize) {
-        let mut pods: Vec<&PodSeen> = self.survey.active().collect();
+    /// Ends all but so many: first those that have not started, then those of the highest indexes.
+    fn scale_down(&mut self, mut pods: Vec<&PodSeen>, wanted: usize) {
+        let surplus = pods.len().saturating_sub(wanted);
         pods.sort_by_key(|pod| (matches!(pod.life, Life::Running(_)), std::cmp::Reverse(pod.index)));
-        let stopping: Vec<u32> = pods.iter().take(surplus).map(|pod| pod.index).collect();
-        stopping.into_iter().for_each(|index| self.survey.after.stopping.insert(index));
+        pods.iter().take(surplus).for_each(|pod| self.survey.after.stopping.insert(pod.index));
     }
 
     /// Until when nothing is started after failures, where they count for the job as a whole. From batch/v1 Job: the pause

@@ -2,7 +2,8 @@
 //! no longer compiles until somebody has decided about it.
 
 use k8s_openapi::api::core::v1::{self as core_v1, Container, PodSpec};
-use vk_cmd_crds::labels::is_host_image;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use vk_cmd_crds::labels::{COMPLETION_INDEX, is_host_image};
 use vk_site::Kind;
 use vk_task::{HostAlias, Image, Limits, Place, Security, Stdin, Stdio};
 
@@ -60,8 +61,19 @@ pub(super) struct OfPod {
     pub(super) shares_processes: bool,
 }
 
+/// Whether the pod's host name is none that somebody counts on. From the kubelet (`generatePodSandboxConfig`), which leaves it
+/// out in the host's network; and the Job controller writes one into every pod of an Indexed Job, `JOB-INDEX`, asked or not.
+fn needs_no_hostname(meta: &ObjectMeta, spec: &PodSpec) -> bool {
+    let of_index = || {
+        let job = meta.owner_references.as_ref()?.iter().find(|o| o.controller == Some(true) && o.kind == "Job")?;
+        let index = meta.annotations.as_ref()?.get(COMPLETION_INDEX)?;
+        Some(format!("{}-{index}", job.name))
+    };
+    spec.host_network == Some(true) || (spec.hostname.is_some() && spec.hostname == of_index())
+}
+
 /// Checks the fields of a pod's specification other than its containers.
-pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>) -> OfPod {
+pub(super) fn pod(meta: &ObjectMeta, spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>) -> OfPod {
     let PodSpec {
         // Honoured by the node: see `AdmittedPod`.
         active_deadline_seconds: _,
@@ -118,7 +130,7 @@ pub(super) fn pod(spec: &PodSpec, node: &NodeFacts, problems: &mut Vec<Problem>)
     if *host_users == Some(false) {
         check.add("hostUsers", "a host process runs as the site's user: leave it out");
     }
-    check.default("hostname", hostname.as_ref());
+    check.default("hostname", hostname.as_ref().filter(|_| !needs_no_hostname(meta, spec)));
     check.unset("hostnameOverride", hostname_override.as_ref());
     if let Some(os) = os.as_ref().filter(|os| os.name != "linux") {
         check.add("os.name", format!("this node runs linux, not {}", os.name));

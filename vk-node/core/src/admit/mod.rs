@@ -227,7 +227,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let Some(spec) = &pod.spec else {
         return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
-    let of_pod = fields::pod(spec, node, &mut problems);
+    let of_pod = fields::pod(&pod.metadata, spec, node, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
     let common = Common { node, of_pod: &of_pod, script, policy: lifecycle::pods_policy(spec) };
     let mut containers = Vec::new();

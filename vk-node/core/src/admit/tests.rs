@@ -280,3 +280,22 @@ fn a_volume_that_cannot_be_had_is_named_with_its_kind() {
         assert!(told.contains(word), "{told}");
     }
 }
+
+#[test]
+fn a_host_name_has_no_meaning_where_nobody_can_count_on_it() {
+    let of_index = json!({
+        "ownerReferences": [{"apiVersion": "batch/v1", "kind": "Job", "name": "sum", "uid": "j", "controller": true}],
+        "annotations": {"batch.kubernetes.io/job-completion-index": "3"},
+    });
+    for (meta, host_network, hostname, expected) in [
+        (json!({}), false, "other", false),
+        (json!({}), true, "other", true),
+        (of_index.clone(), false, "sum-3", true),
+        (of_index, false, "other", false),
+    ] {
+        let containers = json!([{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}]);
+        let spec = json!({"hostname": hostname, "hostNetwork": host_network, "containers": containers});
+        let pod: Pod = from_value(json!({"metadata": meta, "spec": spec})).unwrap();
+        assert_eq!(admit(&pod, &NodeFacts::default()).is_ok(), expected, "{pod:?}");
+    }
+}
