@@ -40,7 +40,17 @@ pub(super) const RESOURCES: &[Row] = &[
         Bad("leave the other limits out"),
         Differs("no vk-node has huge pages to give"),
     ),
-    ("resources: {requests: {example.com/fpga: 1}}", Bad("leave the other requests out"), Same),
+    ("resources: {requests: {example.com/fpga: 1}}", Bad("is not shared: set its limit"), Same),
+    ("resources: {limits: {example.com/fpga: 1500m}}", Bad("a whole number"), Same),
+    ("resources: {limits: {example.com/fpga: 2}, requests: {example.com/fpga: 1}}", Bad("is not shared"), Same),
+    ("resources: {limits: {example.com/fpga: 2}, requests: {example.com/fpga: 2}}", Good(""), Same),
+    (
+        "resources: {limits: {example.kubernetes.io/fpga: 2}}",
+        Bad("leave the other limits out"),
+        Differs("a name of Kubernetes' own domain is taken, and then counted by nobody"),
+    ),
+    ("resources: {limits: {example.com/: 2}}", Bad("leave the other limits out"), Same),
+    ("resources: {limits: {fpga: 2}}", Bad("leave the other limits out"), Same),
     (
         "resources: {limits: {nvidia.com/gpu: 1}}",
         Bad("leave the limit out, or name an image"),
@@ -49,10 +59,10 @@ pub(super) const RESOURCES: &[Row] = &[
     ("image: a, resources: {limits: {nvidia.com/gpu: 1500m}}", Bad("a whole number"), Same),
     (
         "image: a, resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}",
-        Bad("a graphics processor is not shared"),
+        Bad("is not shared"),
         Same,
     ),
-    ("image: a, resources: {requests: {nvidia.com/gpu: 1}}", Bad("a graphics processor is not shared"), Same),
+    ("image: a, resources: {requests: {nvidia.com/gpu: 1}}", Bad("is not shared"), Same),
     ("image: a, resources: {limits: {nvidia.com/gpu: '1'}}", Good("resources: {limits: {nvidia.com/gpu: '1'}}"), Same),
 ];
 

@@ -44,8 +44,10 @@ pub(super) fn limits(check: &mut Check<'_>, resources: Option<&ResourceRequireme
                 let n = u32::try_from(n).unwrap_or(u32::MAX);
                 gpus.push(if name == AMD { Gpus::Amd(n) } else { Gpus::Nvidia(n) });
             }
+            // An extended resource: so the API server has seen to. It is counted, and given to nobody.
+            other if other.contains('/') => drop(number(check, &field, quantity, units)),
             _ => check
-                .add(&field, "vk-node limits cpu, memory and ephemeral-storage, and gives images GPUs: leave it out"),
+                .add(&field, "vk-node limits cpu, memory and ephemeral-storage, gives images GPUs, and counts extended resources: leave it out"),
         }
     }
     if let [_, second, ..] = gpus[..] {

@@ -86,7 +86,7 @@ fn a_container_is_limited_and_has_the_streams_that_it_asks_for() {
     let limited = with(json!({"resources": {"limits": {"cpu": "1500m", "memory": "1Gi"}, "requests": {"cpu": "1"}}}));
     assert_eq!(limited.place, Place::Host);
     assert_eq!((limited.limits.cpu_millis, limited.limits.memory_bytes), (Some(1500), Some(1 << 30)));
-    let unlimited = with(json!({"resources": {"limits": {"cpu": "0", "memory": "0"}}}));
+    let unlimited = with(json!({"resources": {"limits": {"cpu": "0", "memory": "0", "example.com/licence": "2"}}}));
     assert_eq!(unlimited.limits, Limits::default());
     for (fields, stdin, terminal) in [
         (json!({}), Stdin::Null, false),
