@@ -141,7 +141,21 @@ impl Name {
 
     /// Gives the name back, so that another host can take it at once.
     pub(super) async fn release(&self) -> anyhow::Result<()> {
-        let Some((lease, _)) = self.held.lock().await.take() else { return Ok(()) };
+        let known = self.held.lock().await.take().map(|(lease, _)| lease);
+        if let Some(lease) = known
+            && self.give_back(lease).await.is_ok()
+        {
+            return Ok(());
+        }
+        // A renewal that was cut off by the end may have been written, or not.
+        let lease = call("read the Lease", self.leases.get_opt(&self.name)).await?;
+        match lease.filter(|lease| lease::claim(Some(lease), &self.identity, Timestamp::now()) == Claim::Ours) {
+            Some(lease) => self.give_back(lease).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn give_back(&self, lease: Lease) -> anyhow::Result<()> {
         let lease = lease::released(lease);
         call("give the Lease back", self.leases.replace(&self.name, &PostParams::default(), &lease)).await.map(drop)
     }
