@@ -42,8 +42,10 @@ fn known(field: &str, message: &str) -> Rule {
     // From Kubernetes' `IsExtendedResourceName`.
     let form = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
     let own = "name.startsWith('requests.') || name.startsWith('kubernetes.io/') || name.contains('.kubernetes.io/')";
-    Rule::new(format!("!has(self.{field}) || self.{field}.all(name, name in {names} || (name.matches('{form}') && !({own})))"))
-        .message(message)
+    Rule::new(format!(
+        "!has(self.{field}) || self.{field}.all(name, name in {names} || (name.matches('{form}') && !({own})))"
+    ))
+    .message(message)
 }
 
 fn sane(field: &str) -> Rule {

@@ -57,11 +57,7 @@ pub(super) const RESOURCES: &[Row] = &[
         Differs("a host process sees all of the host's"),
     ),
     ("image: a, resources: {limits: {nvidia.com/gpu: 1500m}}", Bad("a whole number"), Same),
-    (
-        "image: a, resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}",
-        Bad("is not shared"),
-        Same,
-    ),
+    ("image: a, resources: {limits: {nvidia.com/gpu: 2}, requests: {nvidia.com/gpu: 1}}", Bad("is not shared"), Same),
     ("image: a, resources: {requests: {nvidia.com/gpu: 1}}", Bad("is not shared"), Same),
     ("image: a, resources: {limits: {nvidia.com/gpu: '1'}}", Good("resources: {limits: {nvidia.com/gpu: '1'}}"), Same),
 ];
