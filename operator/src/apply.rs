@@ -1,196 +1,168 @@
-//! Carries out the steps of a plan, as they are.
+//! Does what was decided: one call to the API server for each effect, without a choice of its own.
 
-use futures::{StreamExt, TryStreamExt, stream};
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Patch, Preconditions};
-use kube::{Api, Client};
-use vk_cmd_crds::{CmdJob, labels};
-use vk_operator_core::floor::Placed;
-use vk_operator_core::status::Outcome;
-use vk_operator_core::{Sight, Start, Step, ValidJob, patch, pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Api;
+use kube::api::{DeleteParams, ListParams, Patch, Preconditions};
+use kube::core::Status;
+use serde_json::Value;
+use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
+use vk_operator_core::dependencies::State;
+use vk_operator_core::effects::{At, CallFailure, Effects, Only, Refusal};
+use vk_operator_core::floor::Floor;
+use vk_operator_core::memory::Memory;
+use vk_operator_core::pods::Owner;
 
 use crate::api::{CallError, call, patch_params, post_params};
-use crate::cache::Caches;
+use crate::cache::MaybeJob;
+use crate::reconcile::Context;
 
 /// How many pods are asked for at a time.
 const PAGE: u32 = 500;
 /// How many pods of one job are made side by side.
 const SIDE_BY_SIDE: usize = 16;
 
-/// Carries out the steps in order, up to the first that fails.
-pub async fn steps(
-    client: &Client,
-    job: &ValidJob<'_>,
-    resource_version: Option<&str>,
-    steps: &[Step],
-) -> Result<(), CallError> {
-    for step in steps {
-        match step {
-            Step::HoldJob => hold_job(client, job, resource_version).await?,
-            Step::DeletePod { name, uid } => delete_pod(client, job, name, uid).await?,
-            Step::ReleasePod { name, uid } => {
-                release_pod(&Api::namespaced(client.clone(), job.namespace), name, uid).await?;
-            }
-            Step::DeleteJob => delete_job(client, job, resource_version).await?,
-            Step::ReleaseJob => release_job(client, job).await?,
+/// Acts on the API server, the caches and the memory.
+pub struct Hands<'a>(pub &'a Context);
+
+impl Hands<'_> {
+    fn jobs(&self, at: At<'_>) -> Api<CmdJob> {
+        Api::namespaced(self.0.client.clone(), at.namespace)
+    }
+
+    fn pods(&self, namespace: &str) -> Api<Pod> {
+        Api::namespaced(self.0.client.clone(), namespace)
+    }
+}
+
+impl CallFailure for CallError {
+    fn refusal(&self) -> Refusal {
+        match self.status() {
+            Some(status) if status.is_already_exists() => Refusal::AlreadyExists,
+            Some(status) if status.is_not_found() || status.code == 404 => Refusal::NotFound,
+            Some(status) if status.is_conflict() => Refusal::Conflict,
+            Some(Status { code: 400 | 413 | 422, .. }) => Refusal::Malformed,
+            Some(Status { code: 403, .. }) => Refusal::Forbidden,
+            Some(_) | None => Refusal::Trouble,
         }
     }
-    Ok(())
+
+    fn words(&self) -> String {
+        self.status().map_or_else(|| self.to_string(), |status| status.message.clone())
+    }
 }
 
-/// Makes the pods that were started, each on the node that was found for it, and says what has become of each. Like the Job
-/// controller it begins with one and goes on with twice as many, as long as none is refused: a namespace whose quota is used up
-/// is not asked a hundred times.
-pub async fn starts(
-    client: &Client,
-    caches: &Caches,
-    job: &ValidJob<'_>,
-    starts: &[(Start, Placed)],
-) -> Result<Vec<Outcome>, CallError> {
-    let mut outcomes = Vec::new();
-    let (mut left, mut batch) = (starts, 1_usize);
-    while !left.is_empty() {
-        let (now, rest) = left.split_at(batch.min(left.len()));
-        let making: Vec<_> = now.iter().map(|each| start(client, caches, job, each)).collect();
-        let made: Vec<Outcome> = stream::iter(making).buffered(SIDE_BY_SIDE).try_collect().await?;
-        let refused = made.iter().any(|outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Rejected(_)));
-        outcomes.extend(made);
-        if refused {
-            break;
+impl Effects for Hands<'_> {
+    type Error = CallError;
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.0.memory.age()
+    }
+
+    fn dependency(&self, at: At<'_>) -> Option<State> {
+        let cached = self.0.caches.job(at.namespace, at.name)?;
+        // One that cannot be read is not finished.
+        Some(cached.0.as_ref().map_or_else(|_| State::default(), State::of))
+    }
+
+    fn has(&self, job: &CmdJob) -> bool {
+        self.0.caches.has(job)
+    }
+
+    fn floor<R>(&mut self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
+        self.0.caches.act(act)
+    }
+
+    fn memory<R>(&mut self, act: impl FnOnce(&mut Memory) -> R) -> R {
+        self.0.memory.with(act)
+    }
+
+    async fn get_job(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, CallError> {
+        let found = call("get a CmdJob", self.jobs(at).get_metadata_opt(at.name)).await?;
+        Ok(found.map(|job| job.metadata))
+    }
+
+    async fn patch_job(&mut self, at: At<'_>, patch: &Value) -> Result<(), CallError> {
+        let (jobs, params, patch) = (self.jobs(at), patch_params(), Patch::Merge(patch));
+        call("change the finalizers of a CmdJob", jobs.patch_metadata(at.name, &params, &patch)).await.map(drop)
+    }
+
+    async fn delete_job(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), CallError> {
+        let params = DeleteParams::background().preconditions(preconditions(only));
+        call("delete a CmdJob whose time is over", self.jobs(at).delete(at.name, &params)).await.map(drop)
+    }
+
+    async fn write_status(
+        &mut self,
+        at: At<'_>,
+        patch: &Value,
+        change: Option<(&CmdJob, &CmdJobStatus)>,
+    ) -> Result<Option<CmdJob>, CallError> {
+        let jobs: Api<MaybeJob> = Api::namespaced(self.0.client.clone(), at.namespace);
+        let (params, patch) = (patch_params(), Patch::Merge(patch));
+        let answer = call("write the status of a CmdJob", jobs.patch_status(at.name, &params, &patch)).await?.0.ok();
+        if let Some((before, written)) = change.filter(|_| answer.is_some()) {
+            let before = before.status.clone().unwrap_or_default();
+            self.0.metrics.status_written(&before, written, Timestamp::now());
         }
-        (left, batch) = (rest, batch.saturating_mul(2));
+        Ok(answer)
     }
-    Ok(outcomes)
-}
 
-async fn start(
-    client: &Client,
-    caches: &Caches,
-    job: &ValidJob<'_>,
-    (start, placed): &(Start, Placed),
-) -> Result<Outcome, CallError> {
-    match placed {
-        Ok(node) => create(client, caches, job, start, node).await,
-        Err((reason, why)) => Ok(Outcome::NotPlaced(*reason, why.clone())),
+    async fn create_pods(&mut self, pods: &[Pod]) -> Vec<Result<Pod, CallError>> {
+        let params = post_params();
+        let making: Vec<_> = pods
+            .iter()
+            .map(async |pod| {
+                let there = self.pods(pod.metadata.namespace.as_deref().unwrap_or_default());
+                call("create a pod", there.create(&params, pod)).await
+            })
+            .collect();
+        let answers: Vec<_> = stream::iter(making).buffered(SIDE_BY_SIDE).collect().await;
+        self.0.metrics.pods_made(answers.iter().flatten().count());
+        answers
     }
-}
 
-async fn create(
-    client: &Client,
-    caches: &Caches,
-    job: &ValidJob<'_>,
-    start: &Start,
-    node: &str,
-) -> Result<Outcome, CallError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), job.namespace);
-    let pod = pod::build(job, start.index, start.attempt, node);
-    let error = match call("create a pod", api.create(&post_params(), &pod)).await {
-        Ok(made) => return Ok(note(caches, job, &made)),
-        Err(error) => error,
-    };
-    let Some(status) = error.status() else { return Err(error) };
-    if status.is_already_exists() {
-        let name = pod.metadata.name.unwrap_or_default();
-        // It may go between the two calls: look again then.
-        let found = call("get a pod", api.get_opt(&name)).await?;
-        return found.map(|found| note(caches, job, &found)).ok_or(error);
+    async fn get_pod(&mut self, at: At<'_>) -> Result<Option<Pod>, CallError> {
+        call("get a pod", self.pods(at.namespace).get_opt(at.name)).await
     }
-    match status.code {
-        400 | 413 | 422 => Ok(Outcome::Rejected(status.message.clone())),
-        403 | 404 => Ok(Outcome::Refused(status.message.clone())),
-        _ => Err(error),
-    }
-}
 
-/// A pod of the name that was wanted.
-fn note(caches: &Caches, job: &ValidJob<'_>, pod: &Pod) -> Outcome {
-    match Sight::of(pod, job.uid) {
-        Sight::Ours(seen) => {
-            caches.made(pod);
-            Outcome::Made(seen)
-        }
-        Sight::Foreign => Outcome::NameTaken(pod.metadata.name.clone().unwrap_or_default()),
+    async fn list_pods(
+        &mut self,
+        namespace: &str,
+        job_uid: &str,
+        from: Option<&str>,
+    ) -> Result<(Vec<ObjectMeta>, Option<String>), CallError> {
+        let mut page = ListParams::default().labels(&format!("{}={job_uid}", labels::JOB_UID)).limit(PAGE);
+        page.continue_token = from.map(str::to_owned);
+        let list = call("list the pods of a CmdJob", self.pods(namespace).list_metadata(&page)).await?;
+        let next = list.metadata.continue_.filter(|token| !token.is_empty());
+        Ok((list.items.into_iter().map(|pod| pod.metadata).collect(), next))
+    }
+
+    async fn get_pod_metadata(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, CallError> {
+        let found = call("get a pod", self.pods(at.namespace).get_metadata_opt(at.name)).await?;
+        Ok(found.map(|pod| pod.metadata))
+    }
+
+    async fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), CallError> {
+        let (pods, params, patch) = (self.pods(at.namespace), patch_params(), Patch::Merge(patch));
+        call("let a pod go", pods.patch_metadata(at.name, &params, &patch)).await.map(drop)
+    }
+
+    async fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), CallError> {
+        let params = DeleteParams::default().preconditions(preconditions(only));
+        call("delete a pod", self.pods(at.namespace).delete(at.name, &params)).await.map(drop)
     }
 }
 
-/// Gives the CmdJob its finalizer. Beside those that others have put there.
-async fn hold_job(client: &Client, job: &ValidJob<'_>, resource_version: Option<&str>) -> Result<(), CallError> {
-    let api: Api<CmdJob> = Api::namespaced(client.clone(), job.namespace);
-    let patch = patch::hold(job.finalizers, job.uid, resource_version);
-    call("give a CmdJob its finalizer", api.patch_metadata(job.name, &patch_params(), &Patch::Merge(&patch)))
-        .await
-        .map(drop)
-}
-
-async fn release_job(client: &Client, job: &ValidJob<'_>) -> Result<(), CallError> {
-    if is_held(client, job).await? {
-        // The cache is behind: what it is about to tell of will have the job looked at again.
-        return Ok(());
-    }
-    let api: Api<CmdJob> = Api::namespaced(client.clone(), job.namespace);
-    let patch = patch::release(job.finalizers, job.uid, None);
-    match call("let a CmdJob go", api.patch_metadata(job.name, &patch_params(), &Patch::Merge(&patch))).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-/// Whether there is a pod of the job that has not been counted, by the API server's own word.
-async fn is_held(client: &Client, job: &ValidJob<'_>) -> Result<bool, CallError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), job.namespace);
-    let mut page = ListParams::default().labels(&format!("{}={}", labels::JOB_UID, job.uid)).limit(PAGE);
-    loop {
-        let pods = call("list the pods of a CmdJob", api.list_metadata(&page)).await?;
-        // One that was taken from the job (`--cascade=orphan`) is nobody's to count.
-        let held = |pod: &PartialObjectMeta<Pod>| {
-            pod.metadata.owner_references.iter().flatten().any(|owner| owner.uid == job.uid)
-                && pod.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER)
-        };
-        if pods.items.iter().any(held) {
-            return Ok(true);
-        }
-        match pods.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(false),
-        }
-    }
-}
-
-/// Takes our finalizer from a pod, if it still has this UID. Those of others stay.
-pub async fn release_pod(api: &Api<Pod>, name: &str, uid: &str) -> Result<(), CallError> {
-    let Some(pod) = call("get a pod", api.get_metadata_opt(name)).await? else { return Ok(()) };
-    let patch = patch::release(
-        pod.metadata.finalizers.as_deref().unwrap_or_default(),
-        uid,
-        pod.metadata.resource_version.as_deref(),
-    );
-    match call("let a pod go", api.patch_metadata(name, &patch_params(), &Patch::Merge(&patch))).await {
-        // Gone, or another pod by now: in both cases this one is no more.
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-async fn delete_pod(client: &Client, job: &ValidJob<'_>, name: &str, uid: &str) -> Result<(), CallError> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), job.namespace);
-    let params =
-        DeleteParams::default().preconditions(Preconditions { uid: Some(uid.to_owned()), resource_version: None });
-    match call("delete a pod", api.delete(name, &params)).await {
-        // Gone, or another pod by now: in both cases this one is no more.
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
-        other => other.map(drop),
-    }
-}
-
-async fn delete_job(client: &Client, job: &ValidJob<'_>, resource_version: Option<&str>) -> Result<(), CallError> {
-    let api: Api<CmdJob> = Api::namespaced(client.clone(), job.namespace);
-    let params = DeleteParams::background().preconditions(Preconditions {
-        uid: Some(job.uid.to_owned()),
-        // Somebody may just have lengthened its time.
-        resource_version: resource_version.map(str::to_owned),
-    });
-    match call("delete a CmdJob whose time is over", api.delete(job.name, &params)).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(drop),
-    }
+fn preconditions(only: Only<'_>) -> Preconditions {
+    Preconditions { uid: Some(only.uid.to_owned()), resource_version: only.version.map(str::to_owned) }
 }

@@ -1,7 +1,7 @@
 //! The operator: it turns CmdJobs into pods and what becomes of the pods into the CmdJobs' status.
 //!
-//! Everything is decided in `vk-operator-core`. This crate acts: [`cache`] watches, [`reconcile`] goes through the five
-//! steps, [`observe`] asks the API server what only it can know, [`apply`] and [`report`] write.
+//! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
+//! CmdJob looked at, [`apply`] makes the calls.
 //! [`approver`] approves the certificates of nodes; [`election`] sees to it that one of several operators acts.
 
 pub mod api;
@@ -13,8 +13,6 @@ pub mod election;
 pub mod health;
 pub mod memory;
 pub mod metrics;
-pub mod observe;
 pub mod reconcile;
-pub mod report;
 pub mod run;
 pub mod strays;

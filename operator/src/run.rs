@@ -77,9 +77,9 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     };
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
-    let strays = when_leading(leads.clone(), strays::run(client.clone(), caches.clone()));
-    let changes = of_leader(changes, leads, caches.clone());
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics });
+    let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
+    let changes = of_leader(changes, leads, caches.clone());
 
     let work = applier(
         |job, context| reconcile(job, context).boxed(),
@@ -163,10 +163,14 @@ fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// When to look again after an error.
-fn retry(job: Arc<MaybeJob>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let pause = context.memory.failed(&job.namespace().unwrap_or_default(), &job.name_any());
-    debug!(job = %job.name_any(), error = %error, "looking again in {pause:?}");
-    Action::requeue(pause)
+fn retry(job: Arc<MaybeJob>, error: &ReconcileError, _: Arc<Context>) -> Action {
+    match error {
+        ReconcileError::Failed(failed) => {
+            debug!(job = %job.name_any(), "looking again in {:?}: {failed}", failed.again);
+            Action::requeue(failed.again)
+        }
+        ReconcileError::NoCaches => Action::await_change(),
+    }
 }
 
 /// Says what went wrong. What went right shows in the objects.

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, from_value, json, to_value};
 use vk_cmd_crds::CmdJob;
+use vk_operator_core::effects::{CallFailure, Refusal};
 
 use crate::script::Fault;
 
@@ -16,7 +17,21 @@ use crate::script::Fault;
 pub(crate) enum Stop {
     Killed,
     ReplyLost,
-    Conflict,
+    /// The API server says no.
+    No(Refusal),
+}
+
+impl CallFailure for Stop {
+    fn refusal(&self) -> Refusal {
+        match self {
+            Self::Killed | Self::ReplyLost => Refusal::Trouble,
+            Self::No(refusal) => *refusal,
+        }
+    }
+
+    fn words(&self) -> String {
+        format!("{self:?}")
+    }
 }
 
 /// The API server and the clock.
@@ -69,7 +84,7 @@ impl Api {
         let answer = match &done {
             _ if is_lost => ": done, but the REPLY IS LOST",
             Ok(_) => "",
-            Err(_) => ": conflict",
+            Err(no) => &format!(": {no:?}"),
         };
         self.say(format!("    {what}{answer}"));
         if is_lost { Err(Stop::ReplyLost) } else { done }
@@ -81,9 +96,9 @@ impl Api {
         Some(self.version.to_string())
     }
 
-    /// A merge patch of a CmdJob. None if there is no such object.
-    pub(crate) fn patch_job(&mut self, name: &str, patch: &Value) -> Result<Option<CmdJob>, Stop> {
-        let Some(job) = self.jobs.get(name) else { return Ok(None) };
+    /// A merge patch of a CmdJob.
+    pub(crate) fn patch_job(&mut self, name: &str, patch: &Value) -> Result<CmdJob, Stop> {
+        let job = self.jobs.get(name).ok_or(Stop::No(Refusal::NotFound))?;
         agrees(&job.metadata, patch)?;
         let mut whole = to_value(job).unwrap();
         json_patch::merge(&mut whole, patch);
@@ -91,7 +106,7 @@ impl Api {
         changed.metadata.resource_version = self.next();
         self.jobs.insert(name.to_owned(), changed.clone());
         self.sweep();
-        Ok(Some(changed))
+        Ok(changed)
     }
 
     /// Somebody changes the spec of a CmdJob.
@@ -104,7 +119,7 @@ impl Api {
     }
 
     pub(crate) fn delete_job(&mut self, name: &str, uid: Option<&str>, version: Option<&str>) -> Result<(), Stop> {
-        let Some(job) = self.jobs.get(name) else { return Ok(()) };
+        let job = self.jobs.get(name).ok_or(Stop::No(Refusal::NotFound))?;
         agrees(&job.metadata, &json!({"metadata": {"uid": uid, "resourceVersion": version}}))?;
         if job.metadata.deletion_timestamp.is_none() {
             let (now, version) = (self.now, self.next());
@@ -116,11 +131,10 @@ impl Api {
         Ok(())
     }
 
-    /// False if the name is taken.
-    pub(crate) fn create_pod(&mut self, pod: &Pod) -> bool {
+    pub(crate) fn create_pod(&mut self, pod: &Pod) -> Result<Pod, Stop> {
         let name = pod.metadata.name.clone().unwrap();
         if self.pods.contains_key(&name) {
-            return false;
+            return Err(Stop::No(Refusal::AlreadyExists));
         }
         let mut pod = pod.clone();
         pod.metadata.resource_version = self.next();
@@ -129,8 +143,18 @@ impl Api {
         pod.metadata.creation_timestamp = Some(Time(self.now));
         pod.status = from_value(json!({"phase": "Pending"})).unwrap();
         self.made.push(name.clone());
-        self.pods.insert(name, pod);
-        true
+        self.pods.insert(name, pod.clone());
+        Ok(pod)
+    }
+
+    /// A merge patch of a pod's finalizers.
+    pub(crate) fn patch_pod(&mut self, name: &str, patch: &Value) -> Result<(), Stop> {
+        let pod = self.pods.get(name).ok_or(Stop::No(Refusal::NotFound))?;
+        agrees(&pod.metadata, patch)?;
+        let uid = pod.metadata.uid.clone().unwrap();
+        let finalizers: Vec<String> = from_value(patch["metadata"]["finalizers"].clone()).unwrap();
+        self.change_pod(name, &uid, |pod| pod.metadata.finalizers = (!finalizers.is_empty()).then_some(finalizers));
+        Ok(())
     }
 
     /// Changes a pod, if it is still this one.
@@ -213,5 +237,5 @@ fn agrees(meta: &ObjectMeta, patch: &Value) -> Result<(), Stop> {
         patch["metadata"][field].as_str().is_none_or(|said| is.as_deref() == Some(said))
     };
     let both = says("uid", &meta.uid) && says("resourceVersion", &meta.resource_version);
-    if both { Ok(()) } else { Err(Stop::Conflict) }
+    if both { Ok(()) } else { Err(Stop::No(Refusal::Conflict)) }
 }

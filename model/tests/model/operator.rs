@@ -1,17 +1,25 @@
-//! The operator: the deciding code is the real one. The order of its effects is that of `operator/src/{reconcile,apply,
-//! observe,report,strays}.rs`, which are async: whoever changes it there changes it here.
+//! The operator: what decides is the real code, from the first effect of a look to the last (`vk_operator_core::look`). What
+//! acts is here the world in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use vk_cmd_crds::{CmdJob, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
+use vk_operator_core::dependencies;
+use vk_operator_core::effects::{At, Effects, Only};
 use vk_operator_core::floor::Floor;
+use vk_operator_core::look::{Failed, Found, Why, look, stray};
+use vk_operator_core::memory::Memory;
 use vk_operator_core::place::Nodes;
 use vk_operator_core::pods::Owner;
-use vk_operator_core::status::{self, Outcome};
-use vk_operator_core::{Seen, Sight, Start, Step, ValidJob, dependencies, patch, plan, pod, validate};
 
-use crate::api::{Api, Stop, owner};
+use crate::api::{Api, Stop};
 use crate::script::Kind;
 
 /// What the operator holds in memory.
@@ -20,8 +28,7 @@ pub(crate) struct Operator {
     jobs: BTreeMap<String, CmdJob>,
     pods: BTreeMap<String, Pod>,
     floor: Floor,
-    /// The answers to its last writes of a status.
-    written: HashMap<String, CmdJob>,
+    memory: Memory,
 }
 
 impl Operator {
@@ -44,6 +51,7 @@ impl Operator {
                     let uid = gone.metadata.uid.as_deref().unwrap();
                     self.floor.looked(uid, now);
                     self.floor.withdraw(uid, now);
+                    self.memory.gone(At { namespace: "lab", name: gone.metadata.name.as_deref().unwrap() });
                 }
                 self.jobs = api.jobs.clone();
             }
@@ -76,128 +84,126 @@ impl Operator {
 
     /// One look at one CmdJob.
     pub(crate) fn look(&mut self, name: &str, api: &mut Api) -> Result<(), Stop> {
-        let Some(cached) = self.jobs.get(name).cloned() else { return Ok(()) };
-        let done = self.look_at(&cached, api);
-        self.floor.looked(cached.metadata.uid.as_deref().unwrap(), api.now);
-        done
-    }
-
-    fn look_at(&mut self, cached: &CmdJob, api: &mut Api) -> Result<(), Stop> {
-        let now = api.now;
-        let uid = cached.metadata.uid.clone().unwrap();
-        let job = self.written.get(&uid).filter(|written| version(written) > version(cached)).unwrap_or(cached).clone();
-        let recorded = job.status.clone().unwrap_or_default();
-        let valid = match validate(&job) {
-            Ok(valid) => valid,
-            Err(problems) => {
-                self.floor.withdraw(&uid, now);
-                let wanted = status::invalid(&recorded, job.metadata.generation, &problems, now);
-                return self.report(&job, &wanted, api);
-            }
-        };
-        let plan = plan(&valid, &recorded, &self.observe(&valid), now);
-        let version = job.metadata.resource_version.as_deref();
-        for step in &plan.steps {
-            act(step, &valid, version, api)?;
+        let Some(job) = self.jobs.get(name).cloned() else { return Ok(()) };
+        match at_once(look(Found::Job(&job), &mut Hands { operator: self, api })) {
+            Err(Failed { why: Why::Call(stop), .. }) => Err(stop),
+            Ok(_) | Err(_) => Ok(()),
         }
-        let Some(placed) = self.floor.ask_for(&valid, &plan.starts, now).0 else { return Ok(()) };
-        let mut outcomes = Vec::new();
-        for (start, placed) in plan.starts.iter().zip(placed) {
-            outcomes.push(match placed {
-                Ok(node) => self.create(&valid, start, &node, api)?,
-                Err((reason, why)) => Outcome::NotPlaced(reason, why),
-            });
-        }
-        self.report(&job, &status::status(&valid, &recorded, &plan, &outcomes, now), api)
-    }
-
-    fn observe(&self, job: &ValidJob<'_>) -> Seen {
-        let after = dependencies::all(job.name, job.after, &|name| self.jobs.get(name).map(dependencies::State::of));
-        Seen::of(job, self.floor.pods().of_job(job.uid), self.floor.nodes(), after)
-    }
-
-    fn create(&mut self, job: &ValidJob<'_>, start: &Start, node: &str, api: &mut Api) -> Result<Outcome, Stop> {
-        let pod = pod::build(job, start.index, start.attempt, node);
-        let name = pod.metadata.name.clone().unwrap();
-        api.effect(&format!("create pod {name} for {node}"), |api| {
-            api.create_pod(&pod);
-            Ok(())
-        })?;
-        let there = api.pods.get(&name).ok_or(Stop::Conflict)?;
-        Ok(match Sight::of(there, job.uid) {
-            Sight::Ours(seen) => {
-                self.floor.put_pod(there, api.now);
-                self.pods.insert(name, there.clone());
-                Outcome::Made(seen)
-            }
-            Sight::Foreign => Outcome::NameTaken(name),
-        })
-    }
-
-    fn report(&mut self, job: &CmdJob, wanted: &vk_cmd_crds::CmdJobStatus, api: &mut Api) -> Result<(), Stop> {
-        let recorded = job.status.clone().unwrap_or_default();
-        let (name, uid) = (job.metadata.name.clone().unwrap(), job.metadata.uid.clone().unwrap());
-        let version = job.metadata.resource_version.as_deref();
-        let Some(patch) = patch::status(&recorded, wanted, &uid, version).unwrap() else { return Ok(()) };
-        let what = format!("write status of {name}: {}", patch["status"]);
-        if let Some(answer) = api.effect(&what, |api| api.patch_job(&name, &patch))? {
-            self.written.insert(uid, answer);
-        }
-        Ok(())
     }
 
     /// Lets pods go whose CmdJob is gone.
     pub(crate) fn strays(&mut self, api: &mut Api) -> Result<(), Stop> {
         let known = |owner: &Owner| self.jobs.values().any(|job| job.metadata.uid.as_ref() == Some(&owner.uid));
         for (owner, pod) in self.floor.pods().strays(known) {
-            if api.jobs.get(&owner.name).is_none_or(|job| job.metadata.uid.as_ref() != Some(&owner.uid)) {
-                release_pod(&pod.name, &pod.uid, api)?;
-            }
+            at_once(stray(&owner, &pod, &mut Hands { operator: self, api }))?;
         }
         Ok(())
     }
 }
 
-fn act(step: &Step, job: &ValidJob<'_>, version: Option<&str>, api: &mut Api) -> Result<(), Stop> {
-    match step {
-        Step::HoldJob => {
-            let patch = patch::hold(job.finalizers, job.uid, version);
-            api.effect(&format!("hold {}", job.name), |api| api.patch_job(job.name, &patch).map(drop))
-        }
-        Step::DeletePod { name, uid } => api.effect(&format!("delete pod {name}"), |api| {
-            api.delete_pod(name, uid, None);
+/// What the operator's look acts on here.
+struct Hands<'a> {
+    operator: &'a mut Operator,
+    api: &'a mut Api,
+}
+
+impl Effects for Hands<'_> {
+    type Error = Stop;
+
+    fn now(&self) -> Timestamp {
+        self.api.now
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::try_from(self.api.now.duration_since(Timestamp::UNIX_EPOCH)).unwrap()
+    }
+
+    fn dependency(&self, at: At<'_>) -> Option<dependencies::State> {
+        self.operator.jobs.get(at.name).map(dependencies::State::of)
+    }
+
+    fn has(&self, job: &CmdJob) -> bool {
+        self.operator.jobs.contains_key(job.metadata.name.as_ref().unwrap())
+    }
+
+    fn floor<R>(&mut self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
+        act(&mut self.operator.floor).0
+    }
+
+    fn memory<R>(&mut self, act: impl FnOnce(&mut Memory) -> R) -> R {
+        act(&mut self.operator.memory)
+    }
+
+    async fn get_job(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
+        Ok(self.api.jobs.get(at.name).map(|job| job.metadata.clone()))
+    }
+
+    async fn patch_job(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
+        let what = format!("change {}: {}", at.name, patch["metadata"]["finalizers"]);
+        self.api.effect(&what, |api| api.patch_job(at.name, patch).map(drop))
+    }
+
+    async fn delete_job(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), Stop> {
+        self.api.effect(&format!("delete {}", at.name), |api| api.delete_job(at.name, Some(only.uid), only.version))
+    }
+
+    async fn write_status(
+        &mut self,
+        at: At<'_>,
+        patch: &Value,
+        _: Option<(&CmdJob, &CmdJobStatus)>,
+    ) -> Result<Option<CmdJob>, Stop> {
+        let what = format!("write status of {}: {}", at.name, patch["status"]);
+        self.api.effect(&what, |api| api.patch_job(at.name, patch)).map(Some)
+    }
+
+    async fn create_pods(&mut self, pods: &[Pod]) -> Vec<Result<Pod, Stop>> {
+        let create = |pod: &Pod| {
+            let node = pod.spec.as_ref().unwrap().node_name.as_ref().unwrap();
+            let what = format!("create pod {} for {node}", pod.metadata.name.as_ref().unwrap());
+            self.api.effect(&what, |api| api.create_pod(pod))
+        };
+        pods.iter().map(create).collect()
+    }
+
+    async fn get_pod(&mut self, at: At<'_>) -> Result<Option<Pod>, Stop> {
+        Ok(self.api.pods.get(at.name).cloned())
+    }
+
+    async fn list_pods(
+        &mut self,
+        _: &str,
+        job_uid: &str,
+        _: Option<&str>,
+    ) -> Result<(Vec<ObjectMeta>, Option<String>), Stop> {
+        let of_job = |pod: &&Pod| pod.metadata.labels.as_ref().unwrap()[labels::JOB_UID] == job_uid;
+        Ok((self.api.pods.values().filter(of_job).map(|pod| pod.metadata.clone()).collect(), None))
+    }
+
+    async fn get_pod_metadata(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
+        Ok(self.api.pods.get(at.name).map(|pod| pod.metadata.clone()))
+    }
+
+    async fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
+        self.api.effect(&format!("release pod {}", at.name), |api| api.patch_pod(at.name, patch))
+    }
+
+    async fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), Stop> {
+        self.api.effect(&format!("delete pod {}", at.name), |api| {
+            api.delete_pod(at.name, only.uid, None);
             Ok(())
-        }),
-        Step::ReleasePod { name, uid } => release_pod(name, uid, api),
-        Step::DeleteJob => {
-            api.effect(&format!("delete {}", job.name), |api| api.delete_job(job.name, Some(job.uid), version))
-        }
-        Step::ReleaseJob => {
-            let is_held = |pod: &Pod| owner(pod).as_deref() == Some(job.uid) && pod.metadata.finalizers.is_some();
-            if api.pods.values().any(is_held) {
-                return Ok(());
-            }
-            let patch = patch::release(job.finalizers, job.uid, None);
-            api.effect(&format!("release {}", job.name), |api| api.patch_job(job.name, &patch).map(drop))
-        }
+        })
     }
 }
 
-fn release_pod(name: &str, uid: &str, api: &mut Api) -> Result<(), Stop> {
-    api.effect(&format!("release pod {name}"), |api| {
-        api.change_pod(name, uid, |pod| {
-            let others = pod.metadata.finalizers.take().unwrap_or_default();
-            let others: Vec<_> = others.into_iter().filter(|finalizer| finalizer != labels::FINALIZER).collect();
-            pod.metadata.finalizers = (!others.is_empty()).then_some(others);
-        });
-        Ok(())
-    })
+/// The effects of this world wait for nothing.
+fn at_once<T>(work: impl Future<Output = T>) -> T {
+    match pin!(work).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => panic!("an effect of the model waits"),
+    }
 }
 
 fn is_gone(job: &CmdJob, api: &Api) -> bool {
     api.jobs.values().all(|there| there.metadata.uid != job.metadata.uid)
-}
-
-fn version(job: &CmdJob) -> Option<u64> {
-    job.metadata.resource_version.as_deref()?.parse().ok()
 }

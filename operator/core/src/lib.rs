@@ -1,7 +1,7 @@
 //! Everything that the operator decides, and nothing that it does: no clock, no network, no randomness. Facts and the
 //! time come in as arguments; steps and statuses come out as values.
 //!
-//! One reconcile goes through the modules in this order:
+//! One reconcile goes through the modules in this order, which is [`mod@look`], and what it does to the world on the way are [`effects`]:
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
 //! it, [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
@@ -11,11 +11,14 @@ pub mod attempts;
 pub mod backoff;
 pub mod csr;
 pub mod dependencies;
+pub mod effects;
 pub mod floor;
 pub mod indexes;
 pub mod judge;
 pub mod lease;
 pub mod ledger;
+pub mod look;
+pub mod memory;
 pub mod patch;
 pub mod place;
 pub mod plan;

@@ -106,7 +106,8 @@ impl Floor {
         }
     }
 
-    /// A job wants to make these attempts, and no others: see [`Floor::ask`].
+    /// A job wants to make these attempts, and no others: what has become of each, and the jobs for which there is room now. None:
+    /// it is too early to say, and the job will be named.
     pub fn ask_for(
         &mut self,
         job: &ValidJob<'_>,

@@ -1,0 +1,111 @@
+//! What the operator does to the world, one call each: the walls between what decides and what acts. [`mod@crate::look`] says in which
+//! order. In the operator each is a call to the API server; in the model (`model/`) a change of a world in memory.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+use vk_cmd_crds::{CmdJob, CmdJobStatus};
+
+use crate::dependencies;
+use crate::floor::Floor;
+use crate::memory::Memory;
+use crate::pods::Owner;
+
+/// An object by its namespace and name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At<'a> {
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Which object is to be deleted: no other of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Only<'a> {
+    /// Its UID.
+    pub uid: &'a str,
+    /// Its resource version, where it must not have changed either.
+    pub version: Option<&'a str>,
+}
+
+/// Why the API server has not done what it was asked, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The object, or its namespace, is not there.
+    NotFound,
+    /// The object is another one, or another version, than was said.
+    Conflict,
+    /// The name is taken.
+    AlreadyExists,
+    /// It may not be now: a quota, a policy, a right that is lacking.
+    Forbidden,
+    /// It can never be as it is.
+    Malformed,
+    /// It has not answered, or cannot now: nobody knows whether it was done.
+    Trouble,
+}
+
+/// Why a call went wrong.
+pub trait CallFailure {
+    /// In one word.
+    fn refusal(&self) -> Refusal;
+    /// In the API server's words.
+    fn words(&self) -> String;
+}
+
+/// What the operator has and does while it looks at one CmdJob.
+pub trait Effects: Send {
+    /// Why a call went wrong.
+    type Error: CallFailure + Send;
+
+    /// The time.
+    fn now(&self) -> Timestamp;
+    /// The time since the operator was started, by a clock that nobody can set.
+    fn uptime(&self) -> Duration;
+
+    /// A CmdJob of the cache, for those that wait for it.
+    fn dependency(&self, at: At<'_>) -> Option<dependencies::State>;
+    /// Whether a CmdJob is in the cache.
+    fn has(&self, job: &CmdJob) -> bool;
+    /// Does something on the floor, and has the jobs looked at that are named.
+    fn floor<R>(&mut self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R;
+    /// Does something in the memory.
+    fn memory<R>(&mut self, act: impl FnOnce(&mut Memory) -> R) -> R;
+
+    /// The metadata of a CmdJob, by the API server's own word.
+    fn get_job(&mut self, at: At<'_>) -> impl Future<Output = Result<Option<ObjectMeta>, Self::Error>> + Send;
+    /// A merge patch of a CmdJob's metadata.
+    fn patch_job(&mut self, at: At<'_>, patch: &Value) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Deletes a CmdJob.
+    fn delete_job(&mut self, at: At<'_>, only: Only<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// A merge patch of the status of a CmdJob; what it was made from, and for. The object after it, unless that cannot be read.
+    fn write_status(
+        &mut self,
+        at: At<'_>,
+        patch: &Value,
+        change: Option<(&CmdJob, &CmdJobStatus)>,
+    ) -> impl Future<Output = Result<Option<CmdJob>, Self::Error>> + Send;
+
+    /// Makes pods, side by side, and says of each in this order what has become of it.
+    fn create_pods(&mut self, pods: &[Pod]) -> impl Future<Output = Vec<Result<Pod, Self::Error>>> + Send;
+    /// A pod, by the API server's own word.
+    fn get_pod(&mut self, at: At<'_>) -> impl Future<Output = Result<Option<Pod>, Self::Error>> + Send;
+    /// A part of the metadata of all pods with the label of this job, by the API server's own word, and where the next part
+    /// begins.
+    fn list_pods(
+        &mut self,
+        namespace: &str,
+        job_uid: &str,
+        from: Option<&str>,
+    ) -> impl Future<Output = Result<(Vec<ObjectMeta>, Option<String>), Self::Error>> + Send;
+    /// The metadata of a pod, by the API server's own word.
+    fn get_pod_metadata(&mut self, at: At<'_>) -> impl Future<Output = Result<Option<ObjectMeta>, Self::Error>> + Send;
+    /// A merge patch of a pod's metadata.
+    fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Deletes a pod, with its own grace.
+    fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}

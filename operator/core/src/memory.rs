@@ -1,0 +1,91 @@
+//! What the operator remembers between looks. Losing it costs a few calls, never a wrong decision.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vk_cmd_crds::CmdJob;
+
+use crate::backoff;
+use crate::effects::At;
+
+/// The namespace and name of a CmdJob.
+type Key = (String, String);
+
+/// For each CmdJob: the last answer to a write of its status, until the watch has caught up with it, and how many looks have
+/// failed in a row.
+#[derive(Debug, Default)]
+pub struct Memory {
+    written: HashMap<Key, Arc<CmdJob>>,
+    failures: HashMap<Key, u32>,
+    /// Since when there is something to write that is not urgent.
+    unwritten: HashMap<Key, Duration>,
+}
+
+impl Memory {
+    /// What the API server has answered to the last write of this CmdJob's status, if that is newer than the cache.
+    ///
+    /// The event for a pod often arrives before the one for the status that was written in the same look. Deciding on the older
+    /// status would be safe, but would end in a write that the API server refuses.
+    pub fn newer(&mut self, cached: &CmdJob) -> Option<Arc<CmdJob>> {
+        let key = key(at(cached));
+        let answer = self.written.get(&key)?;
+        if answer.metadata.uid == cached.metadata.uid && version(answer) > version(cached) {
+            return Some(Arc::clone(answer));
+        }
+        self.written.remove(&key);
+        None
+    }
+
+    /// Keeps the answer to a write of an object that is still in the cache.
+    pub fn keep(&mut self, answer: CmdJob) {
+        self.written.insert(key(at(&answer)), Arc::new(answer));
+    }
+
+    /// How long there has been something to write that is not urgent. `uptime`: the time since the operator's start.
+    pub fn unwritten(&mut self, job: At<'_>, uptime: Duration) -> Duration {
+        uptime.saturating_sub(*self.unwritten.entry(key(job)).or_insert(uptime))
+    }
+
+    /// There is nothing to write any more.
+    pub fn written(&mut self, job: At<'_>) {
+        self.unwritten.remove(&key(job));
+    }
+
+    /// Forgets the failed looks at an object, because one has succeeded.
+    pub fn succeeded(&mut self, job: At<'_>) {
+        self.failures.remove(&key(job));
+    }
+
+    /// Counts a failed look, and says how long to wait before the next one.
+    pub fn failed(&mut self, job: At<'_>) -> Duration {
+        let count = self.failures.entry(key(job)).or_default();
+        *count = count.saturating_add(1);
+        backoff::after_reconcile(*count)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn gone(&mut self, job: At<'_>) {
+        let key = key(job);
+        self.written.remove(&key);
+        self.failures.remove(&key);
+        self.unwritten.remove(&key);
+    }
+}
+
+/// Where a CmdJob is.
+pub(crate) fn at(job: &CmdJob) -> At<'_> {
+    At {
+        namespace: job.metadata.namespace.as_deref().unwrap_or_default(),
+        name: job.metadata.name.as_deref().unwrap_or_default(),
+    }
+}
+
+fn key(job: At<'_>) -> Key {
+    (job.namespace.to_owned(), job.name.to_owned())
+}
+
+/// Resource versions of one object can be compared as numbers (documented by Kubernetes since 1.35, true of etcd always).
+fn version(job: &CmdJob) -> Option<u128> {
+    job.metadata.resource_version.as_deref()?.parse().ok()
+}
