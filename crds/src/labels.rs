@@ -25,6 +25,14 @@ pub const COMPLETION_INDEX: &str = "batch.kubernetes.io/job-completion-index";
 /// The variable of an Indexed job with the completion index, as in batch/v1 Job.
 pub const COMPLETION_INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
+/// Annotation with a `traceparent` of W3C Trace Context. On a CmdJob, by whoever makes it: the trace that the job belongs to. On
+/// each of its pods, by the operator: that trace and the attempt's own span, as the process has them in
+/// [`TRACE_PARENT_VARIABLE`].
+pub const TRACE_PARENT: &str = "vk-cmd.io/traceparent";
+/// The variable of a process with its `traceparent`: what OpenTelemetry calls environment variables as context propagation
+/// carriers.
+pub const TRACE_PARENT_VARIABLE: &str = "TRACEPARENT";
+
 /// Pod annotation: the pod's command carries a script. Its value is a [`ScriptForm`].
 ///
 /// `command` is then `[SHELL, "-c", TEXT]`, where every `$` of the script is doubled in TEXT, so that Kubernetes'

@@ -327,7 +327,10 @@ fn slim_pod(pod: &mut Pod) {
 fn slim_job(job: &mut MaybeJob) {
     let meta = job.meta_mut();
     meta.managed_fields = None;
-    meta.annotations = None;
+    meta.annotations = meta.annotations.take().and_then(|all| {
+        let trace = all.into_iter().find(|(name, _)| name == labels::TRACE_PARENT)?;
+        Some(BTreeMap::from([trace]))
+    });
 }
 
 /// The pauses of a watch that fails.

@@ -80,13 +80,18 @@ impl Room {
 
     /// Creates a CmdJob with this spec.
     pub(crate) async fn job(&self, name: &str, spec: Value) -> Job {
-        let api: Api<CmdJob> = Api::namespaced(self.client.clone(), &self.namespace);
+        let created = self.created(name);
         let object = json!({
             "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "metadata": {"name": name}, "spec": spec,
         });
         let job: CmdJob = serde_json::from_value(object).unwrap();
-        api.create(&PostParams::default(), &job).await.unwrap();
-        Job { api, pods: self.pods(), name: name.to_owned() }
+        created.api.create(&PostParams::default(), &job).await.unwrap();
+        created
+    }
+
+    /// A CmdJob that was created otherwise.
+    pub(crate) fn created(&self, name: &str) -> Job {
+        Job { api: Api::namespaced(self.client.clone(), &self.namespace), pods: self.pods(), name: name.to_owned() }
     }
 
     /// Creates a CmdJob with this script.

@@ -50,4 +50,5 @@ mod site_rules;
 mod sites;
 mod steady;
 mod top;
+mod trace;
 mod volumes;

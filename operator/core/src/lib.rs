@@ -4,7 +4,7 @@
 //! One reconcile goes through the modules in this order, which is [`mod@look`], and what it does to the world on the way are [`effects`]:
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
-//! it, [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
+//! it, in the job's [`trace`], [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
 //! write that makes the API server say so too. Beside them, [`csr`] decides which certificate requests of nodes are approved, and [`lease`] which of several operators acts.
 
 pub mod attempts;
@@ -27,6 +27,7 @@ pub mod pods;
 pub mod seen;
 pub mod status;
 mod survey;
+pub mod trace;
 pub mod validate;
 mod words;
 

@@ -8,6 +8,7 @@ use vk_cmd_crds::Volume;
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels::{self, ScriptForm};
 
+use crate::trace::TraceParent;
 use crate::validate::{Run, ValidJob};
 
 /// The longest name: it shall be usable as a host name and as a label value, too.
@@ -31,12 +32,13 @@ pub fn name(job: &ValidJob<'_>, index: u32, attempt: u32) -> String {
 /// It names the node itself, beside selecting it, so that no scheduler has to: who has chosen the node has seen all that a
 /// scheduler would look at, and each pod is spared a write and the time in a queue. The node has the last word as always.
 pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
+    let trace = job.trace.at(job.uid, index, attempt);
     Pod {
         metadata: ObjectMeta {
             namespace: Some(job.namespace.to_owned()),
             name: Some(name(job, index, attempt)),
             labels: Some(labels_of(job, index, attempt)),
-            annotations: annotations(job, index),
+            annotations: Some(annotations(job, index, trace)),
             finalizers: Some(vec![labels::FINALIZER.to_owned()]),
             owner_references: Some(vec![OwnerReference {
                 api_version: format!("{}/{}", labels::GROUP, labels::VERSION),
@@ -58,7 +60,7 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
             // A host process gets neither a token nor variables that it was not given by name.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            containers: vec![container(job, index)],
+            containers: vec![container(job, index, trace)],
             volumes: list(job.volumes, Volume::of_pod),
             ..PodSpec::default()
         }),
@@ -66,12 +68,12 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
     }
 }
 
-/// The form of its script, and its index, as batch/v1 Job shows it.
-fn annotations(job: &ValidJob<'_>, index: u32) -> Option<BTreeMap<String, String>> {
+/// Its place in the job's trace, the form of its script, and its index, as batch/v1 Job shows it.
+fn annotations(job: &ValidJob<'_>, index: u32, trace: TraceParent) -> BTreeMap<String, String> {
+    let trace = (labels::TRACE_PARENT.to_owned(), trace.to_string());
     let form = form(&job.run).map(|form| (labels::SCRIPT.to_owned(), form.to_string()));
     let index = job.shows_indexes().then(|| (labels::COMPLETION_INDEX.to_owned(), index.to_string()));
-    let all: BTreeMap<String, String> = form.into_iter().chain(index).collect();
-    (!all.is_empty()).then_some(all)
+    [trace].into_iter().chain(form).chain(index).collect()
 }
 
 fn labels_of(job: &ValidJob<'_>, index: u32, attempt: u32) -> BTreeMap<String, String> {
@@ -105,7 +107,7 @@ fn tolerations() -> Vec<Toleration> {
     ]
 }
 
-fn container(job: &ValidJob<'_>, index: u32) -> Container {
+fn container(job: &ValidJob<'_>, index: u32, trace: TraceParent) -> Container {
     let (command, args) = match job.run {
         Run::Shell { shell, text } => (shell_command(shell, text), None),
         Run::Shebang { text } => (shell_command(DEFAULT_SHELL, text), None),
@@ -116,7 +118,7 @@ fn container(job: &ValidJob<'_>, index: u32) -> Container {
         image: Some(job.image.unwrap_or(labels::HOST_IMAGE).to_owned()),
         command: Some(command),
         args,
-        env: env(job, index),
+        env: Some(env(job, index, trace)),
         env_from: (!job.env_from.is_empty()).then(|| job.env_from.to_vec()),
         working_dir: job.working_dir.or_else(|| starts_at_home(job).then_some(HOME)).map(str::to_owned),
         resources: job.resources.map(|resources| ResourceRequirements {
@@ -134,15 +136,12 @@ fn starts_at_home(job: &ValidJob<'_>) -> bool {
     job.image.is_none() && job.volume_mounts.iter().all(|mount| mount.mount_path.starts_with('/'))
 }
 
-/// The variables: the index first, so that the user's own of that name has the last word, as in batch/v1 Job.
-fn env(job: &ValidJob<'_>, index: u32) -> Option<Vec<EnvVar>> {
-    let index = job.shows_indexes().then(|| EnvVar {
-        name: labels::COMPLETION_INDEX_VARIABLE.to_owned(),
-        value: Some(index.to_string()),
-        value_from: None,
-    });
-    let all: Vec<EnvVar> = index.into_iter().chain(job.env.iter().cloned()).collect();
-    (!all.is_empty()).then_some(all)
+/// The variables: the operator's first, so that the user's own of that name has the last word, as in batch/v1 Job.
+fn env(job: &ValidJob<'_>, index: u32, trace: TraceParent) -> Vec<EnvVar> {
+    let of = |name: &str, value: String| EnvVar { name: name.to_owned(), value: Some(value), value_from: None };
+    let trace = of(labels::TRACE_PARENT_VARIABLE, trace.to_string());
+    let index = job.shows_indexes().then(|| of(labels::COMPLETION_INDEX_VARIABLE, index.to_string()));
+    [trace].into_iter().chain(index).chain(job.env.iter().cloned()).collect()
 }
 
 /// A list of an object of Kubernetes: one without entries is left out.
@@ -234,6 +233,23 @@ mod tests {
             let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
             assert_eq!(pod.spec.unwrap().containers[0].working_dir.as_deref(), expected, "{spec}");
         }
+    }
+
+    #[test]
+    fn each_attempt_is_told_its_place_in_the_trace() {
+        let mut job =
+            job("hello", "script: x, completions: 3, completionMode: Indexed, env: [{name: TRACEPARENT, value: mine}]");
+        let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+        job.metadata.annotations = Some(BTreeMap::from([(labels::TRACE_PARENT.to_owned(), given.clone())]));
+        let pod = build(&validate(&job).unwrap(), 2, 1, "vk-a");
+        let annotations = pod.metadata.annotations.unwrap();
+        let trace = &annotations[labels::TRACE_PARENT];
+        assert_eq!((&trace[..36], trace == &given), (&given[..36], false));
+        assert_eq!(annotations[labels::COMPLETION_INDEX], "2");
+        let env = pod.spec.unwrap().containers.remove(0).env.unwrap();
+        let env: Vec<_> = env.iter().map(|var| (&*var.name, var.value.as_deref().unwrap())).collect();
+        // Of two of one name, the last one counts.
+        assert_eq!(env, [("TRACEPARENT", &**trace), ("JOB_COMPLETION_INDEX", "2"), ("TRACEPARENT", "mine")]);
     }
 
     #[test]

@@ -6,11 +6,15 @@
 mod goal;
 mod problem;
 
+use std::collections::BTreeMap;
+
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, VolumeMount};
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels;
 use vk_cmd_crds::{After, CmdJob, OnUnknown, PodFailurePolicy, Resources, Volume};
+
+use crate::trace::Trace;
 
 pub use self::goal::{Completions, SuccessRule, Target};
 pub use self::problem::{Invalid, Problem};
@@ -29,6 +33,8 @@ pub struct ValidJob<'a> {
     pub uid: &'a str,
     /// The first [`UID_DIGITS`] hexadecimal digits of the UID.
     pub short_uid: String,
+    /// The trace that it belongs to.
+    pub trace: Trace,
     /// When the object was made.
     pub created: Option<Timestamp>,
     /// The generation of the spec.
@@ -165,6 +171,7 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 name,
                 uid,
                 short_uid,
+                trace: trace(uid, meta.annotations.as_ref()),
                 created: meta.creation_timestamp.as_ref().map(|time| time.0),
                 generation: meta.generation,
                 deleting: meta.deletion_timestamp.is_some(),
@@ -238,6 +245,10 @@ impl Problems {
 
 fn has_nul(text: &str) -> bool {
     text.contains('\0')
+}
+
+fn trace(uid: &str, annotations: Option<&BTreeMap<String, String>>) -> Trace {
+    Trace::of_job(uid, annotations.and_then(|all| all.get(labels::TRACE_PARENT)).map(String::as_str))
 }
 
 fn short_uid(uid: &str) -> Result<String, Problem> {
