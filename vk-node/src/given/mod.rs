@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::debug;
@@ -36,7 +36,7 @@ use self::objects::Objects;
 use self::services::Services;
 use self::volumes::{Keeper, State};
 use crate::events::Events;
-use crate::pods::CallError;
+use crate::pods::{CallError, KeptPod};
 
 /// How long a container that is to be started waits for its pod's volumes, before its pod says what it waits for. It is
 /// looked at again as soon as they are there.
@@ -89,7 +89,7 @@ struct Shared {
 struct Kept {
     /// Which ones. A pod that is given an ephemeral container may need more of them.
     volumes: Vec<DirName>,
-    pod: watch::Sender<Arc<Pod>>,
+    pod: watch::Sender<Arc<KeptPod>>,
     state: watch::Receiver<State>,
     task: AbortHandle,
 }
@@ -115,8 +115,9 @@ impl Provisions {
         (Self { shared: shared.into(), pods: Mutex::default() }, changed)
     }
 
-    /// Keeps the volumes of a pod as they should be from now on: a pod that has not come to its end.
-    pub(crate) fn keep(&self, pod: &Arc<Pod>, admitted: &AdmittedPod) {
+    /// Keeps the volumes of a pod as they should be from now on: a pod that has not come to its end. It is given as it is
+    /// kept, and read.
+    pub(crate) fn keep(&self, (kept, pod): (&Arc<KeptPod>, &Pod), admitted: &AdmittedPod) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         if matches!(phase, Some("Succeeded" | "Failed")) {
             return self.forget(&admitted.key.uid);
@@ -126,19 +127,19 @@ impl Provisions {
         let mut pods = self.lock();
         match pods.get(uid.as_str()) {
             _ if volumes.is_empty() => {}
-            Some(kept) if kept.volumes == volumes => {
-                kept.pod.send_if_modified(|before| {
-                    let is_news = before.metadata.labels != pod.metadata.labels
-                        || before.metadata.annotations != pod.metadata.annotations;
+            Some(known) if known.volumes == volumes => {
+                known.pod.send_if_modified(|before| {
+                    let is_news = before.labels() != kept.labels() || before.annotations() != kept.annotations();
                     // The newest one is kept all the same, for it is in memory anyway.
-                    *before = pod.clone();
+                    *before = kept.clone();
                     is_news
                 });
             }
             _ => {
-                let (pod, of_pod) = watch::channel(pod.clone());
+                let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone()).unwrap_or_default();
+                let (pod, of_pod) = watch::channel(kept.clone());
                 let (of_state, state) = watch::channel(State::Making);
-                let key = (admitted.key.clone(), uid.clone());
+                let key = (admitted.key.clone(), uid.clone(), account);
                 let keeper = Keeper::new(self.shared.clone(), key, admitted.volumes.clone(), of_pod, of_state);
                 let task = tokio::spawn(keeper.run()).abort_handle();
                 pods.insert(uid.into(), Kept { volumes, pod, state, task });

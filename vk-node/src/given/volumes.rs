@@ -30,6 +30,7 @@ use vk_task::{DirName, VolumeContent};
 use super::Shared;
 use super::objects::{Seen, Watched};
 use super::tokens::{Texts, Tokens};
+use crate::pods::KeptPod;
 
 /// The first and the longest wait after something has failed. The first is short: an API server that has just bound many pods
 /// to a node refuses it their tokens until its authorizer has seen them, too, which is a matter of milliseconds.
@@ -60,7 +61,7 @@ pub(super) struct Keeper {
     uid: DirName,
     volumes: Vec<AdmittedVolume>,
     requests: Vec<TokenRequest>,
-    pod: watch::Receiver<Arc<Pod>>,
+    pod: watch::Receiver<Arc<KeptPod>>,
     /// Each with what is known of it, and what keeps it being watched.
     objects: BTreeMap<SourceRef, (watch::Receiver<Seen>, Arc<Watched>)>,
     tokens: Tokens,
@@ -73,9 +74,9 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         shared: Arc<Shared>,
-        (key, uid): (PodKey, DirName),
+        (key, uid, account): (PodKey, DirName, String),
         volumes: Vec<AdmittedVolume>,
-        pod: watch::Receiver<Arc<Pod>>,
+        pod: watch::Receiver<Arc<KeptPod>>,
         state: watch::Sender<State>,
     ) -> Self {
         let objects = volumes.iter().flat_map(|volume| needed_by(&volume.kind));
@@ -84,8 +85,7 @@ impl Keeper {
             (object, (watched.seen(), watched))
         });
         let objects = objects.collect();
-        let account = pod.borrow().spec.as_ref().and_then(|spec| spec.service_account_name.clone());
-        let tokens = Tokens::new(&shared.client, &account.unwrap_or_default(), key.clone());
+        let tokens = Tokens::new(&shared.client, &account, key.clone());
         let requests = volumes.iter().flat_map(|volume| token_requests(&volume.kind)).collect();
         Self {
             shared,
@@ -131,7 +131,14 @@ impl Keeper {
 
     /// Makes and puts what is not as it should be. Says whether there is nothing that only time can mend.
     async fn round(&mut self) -> bool {
-        let pod = self.pod.borrow_and_update().clone();
+        let pod = self.pod.borrow_and_update().read();
+        let pod = match pod {
+            Ok(pod) => pod,
+            Err(error) => {
+                warn!(pod = %self.key, "{:#}; trying again", anyhow::Error::from(error));
+                return false;
+            }
+        };
         let (sources, unseen) = self.sources();
         if unseen.values().any(Option::is_none) && *self.state.borrow() == State::Making {
             return true;

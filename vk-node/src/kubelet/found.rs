@@ -1,7 +1,5 @@
 //! Which pod and which run of a container a request means, and how it is told that there is none.
 
-use std::sync::Arc;
-
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
@@ -11,6 +9,7 @@ use serde::Deserialize;
 use vk_task::{ApiError, ErrorReason, TaskState, TaskView};
 
 use super::Context;
+use crate::pods::Unreadable;
 
 /// What a path names.
 #[derive(Debug, Deserialize)]
@@ -34,6 +33,12 @@ impl IntoResponse for Refused {
     }
 }
 
+impl From<Unreadable> for Refused {
+    fn from(error: Unreadable) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::from(error)))
+    }
+}
+
 /// The options of a container that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stdio {
@@ -43,14 +48,14 @@ pub(super) struct Stdio {
 
 impl Named {
     /// The pod.
-    pub(super) fn pod(&self, context: &Context) -> Result<Arc<Pod>, Refused> {
-        let found = context.pods.get(&ObjectRef::<Pod>::new(&self.pod).within(&self.namespace));
+    pub(super) fn pod(&self, context: &Context) -> Result<Pod, Refused> {
+        let found = context.pods.get(&ObjectRef::new(&self.pod).within(&self.namespace));
         let pod = found.ok_or_else(|| Refused(StatusCode::NOT_FOUND, "pod does not exist".into()))?;
         // One of the same name may have taken its place. The kubelet looks at this for port-forward only.
         if self.uid.is_some() && self.uid != pod.uid() {
             return Err(Refused(StatusCode::NOT_FOUND, "pod not found".into()));
         }
-        Ok(pod)
+        pod.read().map_err(Refused::from)
     }
 
     /// The run of the container that goes on.

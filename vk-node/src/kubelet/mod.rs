@@ -24,7 +24,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube_runtime::reflector::Store;
 use tokio::net::{TcpListener, TcpStream};
@@ -41,7 +40,7 @@ pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
 use crate::node::Requests;
-use crate::pods::{Durations, Evictions, StatusWrites};
+use crate::pods::{Durations, Evictions, KeptPod, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -56,7 +55,7 @@ const MAX_CONNECTIONS: usize = 1024;
 #[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) node: NodeFacts,
-    pub(crate) pods: Store<Pod>,
+    pub(crate) pods: Store<KeptPod>,
     pub(crate) mirror: Arc<Mirror>,
     pub(crate) pipe: PipeClient,
     pub(crate) client: Client,

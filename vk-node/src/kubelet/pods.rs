@@ -6,9 +6,12 @@ use axum::routing::get;
 use axum::{Json, Router};
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube_runtime::reflector::ObjectRef;
 use vk_task::{TaskState, TaskView};
 
 use super::Context;
+use super::found::Refused;
+use crate::pods::Unreadable;
 
 pub(super) fn routes() -> Router<Context> {
     Router::new()
@@ -18,8 +21,9 @@ pub(super) fn routes() -> Router<Context> {
         .route("/runningpods/", get(running))
 }
 
-async fn pods(State(context): State<Context>) -> impl IntoResponse {
-    list(context.pods.state().iter().map(|pod| Pod::clone(pod)).collect())
+async fn pods(State(context): State<Context>) -> Result<impl IntoResponse, Refused> {
+    let pods: Result<Vec<Pod>, Unreadable> = context.pods.state().iter().map(|pod| pod.read()).collect();
+    Ok(list(pods?))
 }
 
 /// As the kubelet has them from its container runtime: names, and the containers that run.
@@ -47,7 +51,7 @@ async fn running(State(context): State<Context>) -> impl IntoResponse {
 /// A container that runs, with its image as the pod says it.
 fn container(context: &Context, task: &TaskView) -> Option<Container> {
     let run = task.origin.run().filter(|_| matches!(task.state, TaskState::Running { .. }))?;
-    let pod = context.pods.get(&kube_runtime::reflector::ObjectRef::<Pod>::new(&run.pod).within(&run.namespace));
+    let pod = context.pods.get(&ObjectRef::new(&run.pod).within(&run.namespace)).and_then(|pod| pod.read().ok());
     let spec = pod.as_ref().and_then(|pod| pod.spec.as_ref());
     let all = spec.into_iter().flat_map(|spec| spec.containers.iter().chain(spec.init_containers.iter().flatten()));
     let image = all.into_iter().find(|known| known.name == run.container).and_then(|known| known.image.clone());

@@ -18,7 +18,7 @@ use vk_pipe::client::ClientError;
 use vk_task::{ErrorReason, TaskId, TaskView};
 
 use super::memory::Remembered;
-use super::{CallError, Context, call, hooks};
+use super::{CallError, Context, Unreadable, call, hooks};
 use crate::given::NotPrepared;
 
 /// Why a step was not done. It will be decided on again.
@@ -30,6 +30,8 @@ pub(super) enum ActError {
     Remove(#[source] CallError),
     #[error("cannot list the node's pods")]
     List(#[source] CallError),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     #[error(transparent)]
     NotPrepared(#[from] NotPrepared),
     #[error("the pipe did not do what it was asked")]

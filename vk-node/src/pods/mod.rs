@@ -4,6 +4,7 @@ mod act;
 mod durations;
 mod evictions;
 mod hooks;
+mod kept;
 mod memory;
 mod orphans;
 mod reconcile;
@@ -30,6 +31,7 @@ use vk_task::TaskView;
 
 pub(crate) use self::durations::Durations;
 pub(crate) use self::evictions::Evictions;
+pub(crate) use self::kept::{KeptPod, Unreadable};
 use self::memory::{Memory, Remembered};
 use self::orphans::Orphans;
 pub(crate) use self::status_writes::StatusWrites;
@@ -143,7 +145,7 @@ impl Context {
     }
 
     /// Notes what the watch of the pods has come to. An API server that does not answer refuses nothing.
-    fn note_refusal(&self, event: &watcher::Result<watcher::Event<Pod>>) {
+    fn note_refusal(&self, event: &watcher::Result<watcher::Event<KeptPod>>) {
         let now = match event {
             Ok(_) => None,
             Err(
@@ -164,14 +166,14 @@ impl Context {
 }
 
 /// The node's pods as the API server last told of them.
-pub(crate) fn store() -> (Store<Pod>, reflector::store::Writer<Pod>) {
+pub(crate) fn store() -> (Store<KeptPod>, reflector::store::Writer<KeptPod>) {
     reflector::store()
 }
 
 /// Runs the controller, the care for orphans and the look at what pods use, for ever.
 pub(crate) async fn run(
     context: Context,
-    (store, writer): (Store<Pod>, reflector::store::Writer<Pod>),
+    (store, writer): (Store<KeptPod>, reflector::store::Writer<KeptPod>),
     changes: mpsc::Receiver<Change>,
     verdicts: mpsc::Receiver<PodKey>,
     news: News,
@@ -207,15 +209,14 @@ pub(crate) async fn run(
 /// The pods bound to this node. A deletion that the watch tells of is the proof that orphans wait for.
 fn watch(
     context: &Arc<Context>,
-    writer: reflector::store::Writer<Pod>,
+    writer: reflector::store::Writer<KeptPod>,
     deleted: mpsc::Sender<String>,
-) -> impl Stream<Item = watcher::Result<Pod>> + Send + 'static {
-    let api: Api<Pod> = Api::all(context.client.clone());
+) -> impl Stream<Item = watcher::Result<KeptPod>> + Send + 'static {
+    let api: Api<KeptPod> = Api::all(context.client.clone());
     let config = watcher::Config::default().fields(&format!("spec.nodeName={}", context.node.name));
     let context = context.clone();
     watcher(api, config)
         .default_backoff()
-        .modify(|pod| pod.managed_fields_mut().clear())
         .reflect(writer)
         .then(move |event| {
             let (mut deleted, context) = (deleted.clone(), context.clone());
@@ -241,7 +242,7 @@ fn watch(
 fn volumes_made(
     context: &Arc<Context>,
     news: mpsc::Receiver<PodKey>,
-) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
+) -> impl Stream<Item = ObjectRef<KeptPod>> + Send + 'static {
     let context = context.clone();
     news.map(move |key| {
         context
@@ -256,7 +257,7 @@ fn route(
     changes: mpsc::Receiver<Change>,
     again_all: mpsc::Sender<()>,
     orphans: Orphans,
-) -> impl Stream<Item = ObjectRef<Pod>> + Send + 'static {
+) -> impl Stream<Item = ObjectRef<KeptPod>> + Send + 'static {
     changes.filter_map(move |change| {
         let (mut again_all, orphans) = (again_all.clone(), orphans.clone());
         async move {

@@ -24,7 +24,7 @@ use vk_node_core::admit::PodKey;
 use vk_task::{AskingNode, StopRequest, TaskView};
 
 use super::act::{ActError, forget};
-use super::{CallError, Context, call};
+use super::{CallError, Context, KeptPod, call};
 
 /// How often tasks without a pod are looked for, besides each time that something hints at one.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -38,12 +38,12 @@ const GRACE: SignedDuration = SignedDuration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Orphans {
     context: Arc<Context>,
-    store: Store<Pod>,
+    store: Store<KeptPod>,
     hint: Arc<Notify>,
 }
 
 impl Orphans {
-    pub(super) fn new(context: Arc<Context>, store: Store<Pod>) -> Self {
+    pub(super) fn new(context: Arc<Context>, store: Store<KeptPod>) -> Self {
         Self { context, store, hint: Arc::default() }
     }
 

@@ -14,15 +14,15 @@ use vk_node_core::life::{self, Decision};
 use vk_record::clock::Now;
 use vk_task::TaskView;
 
-use super::Context;
 use super::act::{self, ActError, Did};
 use super::memory::Remembered;
+use super::{Context, KeptPod};
 
 /// The first and the longest wait after a round that failed.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(30));
 /// Looks at one pod, in a task of its own. The controller polls all looks that are under way whenever one of them gets on:
 /// hundreds at once would cost the square of their number, were they more than handles. What the controller drops is ended.
-pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
+pub(super) async fn reconcile(pod: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActError> {
     match AbortOnDropHandle::new(tokio::spawn(look(pod, context))).await {
         Ok(looked) => looked,
         Err(error) => match error.try_into_panic() {
@@ -34,7 +34,8 @@ pub(super) async fn reconcile(pod: Arc<Pod>, context: Arc<Context>) -> Result<Ac
 }
 
 /// Looks at one pod.
-async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> {
+async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActError> {
+    let told = kept.read()?;
     // Each round that is cut short has learnt why something cannot be done now, and the next one knows it.
     let begun = Instant::now();
     loop {
@@ -42,10 +43,9 @@ async fn look(pod: Arc<Pod>, context: Arc<Context>) -> Result<Action, ActError> 
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
-        let of_store = pod.clone();
-        let (remembered, pod) = context.memory.recall(&pod, || (context.can_run)(&context.node));
+        let (remembered, pod) = context.memory.recall(&told, || (context.can_run)(&context.node));
         if let Ok(admitted) = &remembered.admitted {
-            context.provisions.keep(&of_store, admitted);
+            context.provisions.keep((&kept, &told), admitted);
         }
         let clock = context.clock.now();
         let now = clock.wall;
@@ -93,7 +93,7 @@ fn decide(
 }
 
 /// After a failed round: again, a little later each time, for as long as it takes.
-pub(super) fn on_error(pod: Arc<Pod>, _error: &ActError, context: Arc<Context>) -> Action {
+pub(super) fn on_error(pod: Arc<KeptPod>, _error: &ActError, context: Arc<Context>) -> Action {
     let mut failures = 0;
     context.memory.change(&pod.uid().unwrap_or_default(), |entry| {
         failures = entry.failures;

@@ -10,6 +10,7 @@ use vk_pipe::client::ClientError;
 use vk_task::{Stats, TaskView};
 
 use super::super::Context;
+use crate::pods::Unreadable;
 
 /// A rate is told over at least so much time.
 const RATE_OVER: SignedDuration = SignedDuration::from_secs(5);
@@ -34,12 +35,21 @@ impl Measured {
     }
 }
 
+/// Why it is not known what is used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotMeasured {
+    #[error("the pipe does not tell what is used")]
+    Pipe(#[from] ClientError),
+    #[error(transparent)]
+    Pod(#[from] Unreadable),
+}
+
 /// Asks the pipe, and makes the kubelet's summary of it.
-pub(super) async fn summary(context: &Context, only_cpu_and_memory: bool) -> Result<Summary, ClientError> {
+pub(super) async fn summary(context: &Context, only_cpu_and_memory: bool) -> Result<Summary, NotMeasured> {
     let stats = Arc::new(context.pipe.stats().await?);
     let before = context.measured.compare(&stats);
-    let pods = context.pods.state();
-    let pods: Vec<&Pod> = pods.iter().map(AsRef::as_ref).collect();
+    let pods: Vec<Pod> = context.pods.state().iter().map(|pod| pod.read()).collect::<Result<_, _>>()?;
+    let pods: Vec<&Pod> = pods.iter().collect();
     let uids = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref());
     let tasks: Vec<TaskView> = uids.flat_map(|uid| context.mirror.of_pod(uid)).collect();
     Ok(gather(Given {

@@ -36,19 +36,19 @@ async fn summary(State(context): State<Context>, Query(options): Query<Options>)
     let only_cpu_and_memory = options.only_cpu_and_memory.as_deref() == Some("true");
     match measured::summary(&context, only_cpu_and_memory).await {
         Ok(summary) => Json(summary).into_response(),
-        Err(error) => {
-            let message = format!("the pipe does not tell what is used: {:#}", anyhow::Error::from(error));
-            (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
-        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::from(error))).into_response(),
     }
 }
 
 async fn resource(State(context): State<Context>) -> impl IntoResponse {
-    let summary = measured::summary(&context, true).await;
-    if let Err(error) = &summary {
-        warn!("the pipe does not tell what is used: {error}");
-    }
-    as_text(resource_metrics(summary.as_ref().ok()))
+    let summary = match measured::summary(&context, true).await {
+        Ok(summary) => Some(summary),
+        Err(error) => {
+            warn!("{:#}", anyhow::Error::from(error));
+            None
+        }
+    };
+    as_text(resource_metrics(summary.as_ref()))
 }
 
 async fn probes(State(context): State<Context>) -> impl IntoResponse {
