@@ -77,14 +77,14 @@ impl Resource for KeptPod {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test says so that it failed")]
-mod tests {
+pub(super) mod tests {
     use kube::ResourceExt;
     use serde_json::{Value, json};
 
     use super::*;
 
     /// A pod that runs one container, as the API server tells of it.
-    fn running() -> Value {
+    pub(in crate::pods) fn running() -> Value {
         let condition = |kind: &str| {
             json!({"type": kind, "status": "True", "observedGeneration": 1,
             "lastProbeTime": null, "lastTransitionTime": "2026-11-25T20:39:16Z"})
@@ -179,6 +179,5 @@ mod tests {
         let typed = of(&|| Box::new(serde_json::from_str::<Pod>(&text).unwrap()));
         let kept = of(&|| Box::new(serde_json::from_str::<KeptPod>(&text).unwrap()));
         assert!(kept < 4 * 1024, "{kept} bytes, and {typed} as a Pod");
-        println!("{kept} bytes, and {typed} as a Pod");
     }
 }

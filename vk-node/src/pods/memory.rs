@@ -113,3 +113,23 @@ impl Memory {
 fn version(pod: &Pod) -> u64 {
     pod.resource_version().and_then(|v| v.parse().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test says so that it failed")]
+mod tests {
+    use super::*;
+    use crate::pods::kept::tests::running;
+
+    #[test]
+    fn what_is_remembered_of_a_pod_that_runs_takes_less_than_5_kib() {
+        let pod: Pod = serde_json::from_value(running()).unwrap();
+        let memory = Memory::default();
+        // The table's own first places are no pod's.
+        memory.lock().reserve(1);
+        let bytes = allocation_counter::measure(|| drop(memory.recall(&pod, NodeFacts::default))).bytes_current;
+        let entry = memory.lock();
+        let entry = entry.values().next().unwrap();
+        assert!(entry.admitted.is_ok(), "{:?}", entry.admitted.as_ref().err());
+        assert!(bytes < 5 * 1024, "{bytes} bytes");
+    }
+}
