@@ -72,6 +72,8 @@ pub const MAX_PIPELINE_BYTES: u64 = 16 << 20;
 
 /// No record is longer: an intent holds a script, which came through the API server, which takes 3 MiB at most.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
+/// Most records are no longer than this.
+const USUAL_RECORD_BYTES: usize = 4 << 10;
 
 /// A directory that belongs to this user alone, held open: whatever happens to its path, it stays the same directory.
 #[derive(Debug)]
@@ -272,7 +274,8 @@ impl Dir {
     /// When it cannot be read, or is not a plain file of ours.
     pub fn read(&self, name: &str) -> Result<Option<Vec<u8>>, RecordError> {
         let Some(file) = self.open_file(name, OFlags::RDONLY)? else { return Ok(None) };
-        let mut bytes = Vec::new();
+        // Room for most: reading begins with few bytes otherwise, and asks for more again and again.
+        let mut bytes = Vec::with_capacity(USUAL_RECORD_BYTES);
         retry_on_intr(|| faults::at(Call::Read, name)).map_err(|e| self.error("read", name, e))?;
         file.take(MAX_RECORD_BYTES).read_to_end(&mut bytes).map_err(|source| RecordError::Io {
             action: "read",

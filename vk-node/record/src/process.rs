@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
@@ -41,7 +41,7 @@ impl Stat {
     #[must_use]
     pub fn of(pid: i32) -> Option<Self> {
         // Bytes, for a process may give itself any name.
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&read_short(&format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// Reads the text of `/proc/PID/stat`: see proc_pid_stat(5). The second field is the name in parentheses, which may
@@ -67,7 +67,7 @@ impl Stat {
 /// # Errors
 /// When `/proc` is not there.
 pub fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+    read_word("/proc/sys/kernel/random/boot_id")
 }
 
 /// A mark that was never given before and never will be again.
@@ -75,7 +75,19 @@ pub fn boot_id() -> io::Result<String> {
 /// # Errors
 /// When `/proc` is not there.
 pub fn new_mark() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned())
+    read_word("/proc/sys/kernel/random/uuid")
+}
+
+fn read_word(path: &str) -> io::Result<String> {
+    let text = String::from_utf8(read_short(path)?).map_err(io::Error::other)?;
+    Ok(text.trim().to_owned())
+}
+
+/// Reads a file of the kernel's that is short. They do not say how long they are, and [`fs::read`] then feels its way.
+fn read_short(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1 << 10);
+    fs::File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// All processes there are, as they were while this looked.

@@ -1,16 +1,17 @@
 //! Looking at the host, and doing what `plan` says.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::libc;
 use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_change, mount_remount,
-    move_mount, open_tree, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind_recursive,
+    mount_change, mount_remount, move_mount, open_tree, unmount,
 };
 use vk_task::Bind;
 
@@ -71,7 +72,7 @@ fn kind_at(dir: impl AsFd, path: impl rustix::path::Arg + Copy) -> Result<Kind, 
         FileType::Directory => Kind::Dir,
         FileType::Symlink => {
             let to = rustix::fs::readlinkat(&dir, path, Vec::new())?;
-            Kind::Link(PathBuf::from(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(to.to_bytes())))
+            Kind::Link(PathBuf::from(OsStr::from_bytes(to.to_bytes())))
         }
         FileType::RegularFile
         | FileType::Fifo
@@ -154,25 +155,23 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
     if KERNELS_OWN.contains(&i128::from(of)) {
         return Err("it is the kernel's own, and changes as the system does: mount elsewhere".to_owned());
     }
-    let mut names = Vec::new();
+    let mut entries = Vec::new();
     for entry in Dir::read_from(&old).map_err(words("cannot list it"))? {
         let entry = entry.map_err(words("cannot list it"))?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            let name = entry.file_name().to_owned();
-            let is_far = is_far_device(&old, &name);
-            names.push((name, is_far));
+            entries.push((entry.file_name().to_owned(), Shown::of(&old, entry.file_name(), entry.file_type())));
         }
-        if names.len() > MAX_ENTRIES {
+        if entries.len() > MAX_ENTRIES {
             return Err(format!("it has more than {MAX_ENTRIES} entries: mount at a path that is there"));
         }
     }
     // Before something is laid over it, which would be cloned, too.
-    let whole = match names.iter().any(|(_, is_far)| *is_far) {
+    let whole = match entries.iter().any(|(_, shown)| *shown == Shown::InWhole) {
         true => Some(clone_of(&old, c"").map_err(words("cannot show it elsewhere"))?),
         false => None,
     };
     let mode = rustix::fs::fstat(&old).map_err(words("cannot look at it"))?.st_mode & 0o1777;
-    let options = std::ffi::CString::new(format!("mode={mode:o},size=4m,nr_inodes={}", 4 * names.len() + 1024));
+    let options = std::ffi::CString::new(format!("mode={mode:o},size=4m,nr_inodes={}", 4 * entries.len() + 1024));
     mount("tmpfs", new, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options.unwrap_or_default().as_c_str())
         .map_err(words("cannot lay an empty file system over it"))?;
     // A new root is mounted over a place in the old one, and what shows in it is not to show it once more.
@@ -184,12 +183,10 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
         rustix::fs::mkdirat(&made, WHOLE, DIRECTORY).map_err(words("cannot make a directory in its mirror"))?;
         attach(&whole, &made, WHOLE).map_err(words("cannot show it in its mirror"))?;
     }
-    for (name, is_far) in names {
-        let shown = match is_far {
-            true => rustix::fs::symlinkat([WHOLE.to_bytes(), b"/", name.to_bytes()].concat(), &made, &name),
-            false => show(&old, &made, &name),
-        };
-        match shown {
+    // What is laid over has no path any more, but for a process that is in it.
+    rustix::process::fchdir(&old).map_err(words("cannot enter it"))?;
+    for (name, shown) in entries {
+        match show(&old, new, &made, &name, shown) {
             Ok(()) => {}
             // What the user could not use is not there in the mirror either, or is empty: another user's FUSE, a file
             // server that is gone, what went just now.
@@ -206,30 +203,65 @@ fn mirror(dir: &Path, new: &Path) -> Result<(), String> {
             Err(e) => return Err(said(&format!("cannot show {} again", dir.join(display(&name)).display()), e)),
         }
     }
-    Ok(())
+    rustix::process::chdir("/").map_err(words("cannot leave it"))
 }
 
-/// Whether it is a device that shows in a mirror by a link.
-fn is_far_device(dir: &OwnedFd, name: &CStr) -> bool {
-    let is_device = |stat: rustix::fs::Stat| {
-        matches!(FileType::from_raw_mode(stat.st_mode), FileType::CharacterDevice | FileType::BlockDevice)
-    };
-    !PLAIN_DEVICES.contains(&name.to_bytes())
-        && rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(is_device)
+/// How an entry of a directory shows in its mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    /// As the same link.
+    Link,
+    /// By a link into [`WHOLE`].
+    InWhole,
+    /// By a mount over an empty directory.
+    Directory,
+    /// By a mount over an empty file.
+    File,
+}
+
+impl Shown {
+    /// Of an entry of this kind, by the listing of its directory.
+    fn of(dir: &OwnedFd, name: &CStr, listed: FileType) -> Self {
+        let mut kind = listed;
+        // Not every file system says it.
+        if kind == FileType::Unknown
+            && let Ok(stat) = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+        {
+            kind = FileType::from_raw_mode(stat.st_mode);
+        }
+        match kind {
+            FileType::Directory => Self::Directory,
+            FileType::Symlink => Self::Link,
+            FileType::CharacterDevice | FileType::BlockDevice if !PLAIN_DEVICES.contains(&name.to_bytes()) => {
+                Self::InWhole
+            }
+            FileType::CharacterDevice
+            | FileType::BlockDevice
+            | FileType::RegularFile
+            | FileType::Fifo
+            | FileType::Socket
+            // The mount will say why not.
+            | FileType::Unknown => Self::File,
+        }
+    }
 }
 
 fn display(name: &CStr) -> String {
     name.to_string_lossy().into_owned()
 }
 
-/// Shows `name` of `old` in `new` too.
-fn show(old: &OwnedFd, new: &OwnedFd, name: &CStr) -> Result<(), Errno> {
-    match kind_at(old, name)? {
-        Kind::Link(to) => return rustix::fs::symlinkat(to, new, name),
-        Kind::Dir => rustix::fs::mkdirat(new, name, DIRECTORY)?,
-        Kind::File => make_file(new, name)?,
+/// Shows `name` of `old`, which this process is in, in `new` too, which is open as `made`. A directory may have hundreds of
+/// entries, so this takes two system calls for each.
+fn show(old: &OwnedFd, new: &Path, made: &OwnedFd, name: &CStr, shown: Shown) -> Result<(), Errno> {
+    match shown {
+        Shown::Link => return rustix::fs::symlinkat(rustix::fs::readlinkat(old, name, Vec::new())?, made, name),
+        Shown::InWhole => {
+            return rustix::fs::symlinkat([WHOLE.to_bytes(), b"/", name.to_bytes()].concat(), made, name);
+        }
+        Shown::Directory => rustix::fs::mkdirat(made, name, DIRECTORY)?,
+        Shown::File => rustix::fs::mknodat(made, name, FileType::RegularFile, FILE, 0)?,
     }
-    attach(&clone_of(old, name)?, new, name)
+    mount_bind_recursive(name, new.join(OsStr::from_bytes(name.to_bytes())))
 }
 
 fn make_file(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<(), Errno> {
