@@ -4,6 +4,7 @@
 //! Nothing here acts: no clock, no network, no files. The binary `crdgen` beside this library writes the
 //! CustomResourceDefinition for `kubectl apply` and for the chart out of the types below.
 
+pub mod amounts;
 pub mod certificates;
 pub mod cmdjob;
 pub mod crd;

@@ -12,9 +12,10 @@ use vk_cmd_crds::labels;
 
 use crate::validate::{Target, ValidJob};
 
-pub use self::amounts::{Amounts, Sums};
+pub use self::amounts::Sums;
 pub use self::node::{NodeSeen, NodeState, Nodes};
 pub use self::why::why;
+pub use vk_cmd_crds::amounts::Amounts;
 
 /// What an attempt asks of a node. Two of the same demand can go to the same nodes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,7 +87,10 @@ impl Demand {
         Self {
             namespace: job.namespace.to_owned(),
             target: Meant::of(&job.target),
-            amounts: Amounts::of_job(job),
+            amounts: Amounts::of_single(
+                job.resources.and_then(|r| r.limits.as_ref()),
+                job.resources.and_then(|r| r.requests.as_ref()),
+            ),
             walltime: job.walltime,
         }
     }
