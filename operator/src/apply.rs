@@ -46,7 +46,8 @@ impl CallFailure for CallError {
             Some(status) if status.is_not_found() || status.code == 404 => Refusal::NotFound,
             Some(status) if status.is_conflict() => Refusal::Conflict,
             Some(Status { code: 400 | 413 | 422, .. }) => Refusal::Malformed,
-            Some(Status { code: 403, .. }) => Refusal::Forbidden,
+            // 500: somebody whom it asks does not answer (a webhook).
+            Some(Status { code: 403 | 500, .. }) => Refusal::Forbidden,
             Some(_) | None => Refusal::Trouble,
         }
     }

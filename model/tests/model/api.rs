@@ -1,16 +1,22 @@
-//! The API server: objects with resource versions, finalizers and deletion timestamps, and who else acts on them (the garbage
-//! collectors of Kubernetes). Every call of the operator or of a node may be where it is killed, or where its reply is lost.
+//! The API server: objects with resource versions, finalizers and deletion timestamps, a log of what has changed for those who
+//! watch, and who else acts on them (the garbage collectors of Kubernetes). Every call of the operator or of a node may be
+//! where it is killed, or where its reply is lost.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use serde_json::{Value, from_value, json, to_value};
-use vk_cmd_crds::CmdJob;
-use vk_operator_core::effects::{CallFailure, Refusal};
+use serde_json::{Value, from_value, to_value};
+use vk_cmd_crds::{CmdJob, CmdJobStatus};
+use vk_operator_core::effects::{At, CallFailure, Refusal};
+use vk_operator_core::place::NodeSeen;
 
 use crate::script::Fault;
+
+/// A namespace and a name.
+pub(crate) type Key = (String, String);
 
 /// Why a look went no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,44 +40,73 @@ impl CallFailure for Stop {
     }
 }
 
+/// What those who watch are told.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Job(Arc<CmdJob>),
+    JobGone(Arc<CmdJob>),
+    Pod(Arc<Pod>),
+    PodGone(Arc<Pod>),
+    Node(String, Option<NodeSeen>),
+}
+
 /// The API server and the clock.
 pub(crate) struct Api {
     pub(crate) now: Timestamp,
-    pub(crate) jobs: BTreeMap<String, CmdJob>,
-    pub(crate) pods: BTreeMap<String, Pod>,
+    pub(crate) jobs: BTreeMap<Key, Arc<CmdJob>>,
+    pub(crate) pods: BTreeMap<Key, Arc<Pod>>,
+    pub(crate) nodes: BTreeMap<String, NodeSeen>,
+    /// CmdJobs that do not fit their type.
+    pub(crate) unreadable: BTreeSet<Key>,
+    /// Why no pods are taken in a namespace.
+    pub(crate) closed: BTreeMap<String, Refusal>,
+    /// Everything that has happened to objects, in order.
+    pub(crate) log: Vec<Change>,
     version: u64,
-    /// Writes so far.
+    /// Changes of objects so far.
     pub(crate) writes: u32,
-    /// The names of all pods that were ever made.
-    pub(crate) made: Vec<String>,
-    /// What was done, for people.
-    pub(crate) history: Vec<String>,
+    /// Of these, the changes of the status of each CmdJob, by UID.
+    pub(crate) told: BTreeMap<String, u32>,
+    /// The pods that were ever made for CmdJobs: names, and the UIDs of their jobs.
+    pub(crate) made: Vec<(String, String)>,
+    /// What was done, for people; none: nobody reads it.
+    pub(crate) history: Option<Vec<String>>,
     pub(crate) fault: Fault,
 }
 
 impl Api {
-    pub(crate) fn new(jobs: &[Value]) -> Self {
-        let jobs: Vec<CmdJob> = jobs.iter().map(|job| from_value(job.clone()).unwrap()).collect();
+    pub(crate) fn new(nodes: BTreeMap<String, NodeSeen>, is_read: bool) -> Self {
         Self {
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
-            jobs: jobs.into_iter().map(|job| (job.metadata.name.clone().unwrap(), job)).collect(),
+            jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
+            nodes,
+            unreadable: BTreeSet::new(),
+            closed: BTreeMap::new(),
+            log: Vec::new(),
             version: 1,
             writes: 0,
+            told: BTreeMap::new(),
             made: Vec::new(),
-            history: Vec::new(),
+            history: is_read.then(Vec::new),
             fault: Fault::None,
         }
     }
 
-    pub(crate) fn say(&mut self, what: String) {
-        self.history.push(what);
+    pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
+        if let Some(history) = &mut self.history {
+            history.push(what());
+        }
     }
 
-    /// An effect of whoever looks now: it may be killed before, or not hear of it.
-    pub(crate) fn effect<T>(&mut self, what: &str, act: impl FnOnce(&mut Self) -> Result<T, Stop>) -> Result<T, Stop> {
+    /// An effect of whoever looks now: it may be killed before, or not hear of it. Who is killed does nothing more.
+    pub(crate) fn effect<T>(
+        &mut self,
+        what: impl Fn() -> String,
+        act: impl FnOnce(&mut Self) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
         if self.fault == Fault::Crash(0) {
-            self.say(format!("    KILLED before: {what}"));
+            self.say(|| format!("    KILLED before: {}", what()));
             return Err(Stop::Killed);
         }
         let is_lost = self.fault == Fault::Lost(0);
@@ -81,99 +116,160 @@ impl Api {
             Fault::Lost(n) => Fault::Lost(n - 1),
         };
         let done = act(self);
-        let answer = match &done {
-            _ if is_lost => ": done, but the REPLY IS LOST",
-            Ok(_) => "",
-            Err(no) => &format!(": {no:?}"),
-        };
-        self.say(format!("    {what}{answer}"));
+        self.say(|| match &done {
+            _ if is_lost => format!("    {}: done, but the REPLY IS LOST", what()),
+            Ok(_) => format!("    {}", what()),
+            Err(no) => format!("    {}: {no:?}", what()),
+        });
         if is_lost { Err(Stop::ReplyLost) } else { done }
     }
 
-    fn next(&mut self) -> Option<String> {
+    fn next(&mut self) -> String {
         self.version += 1;
         self.writes += 1;
-        Some(self.version.to_string())
+        self.version.to_string()
     }
 
-    /// A merge patch of a CmdJob.
-    pub(crate) fn patch_job(&mut self, name: &str, patch: &Value) -> Result<CmdJob, Stop> {
-        let job = self.jobs.get(name).ok_or(Stop::No(Refusal::NotFound))?;
-        agrees(&job.metadata, patch)?;
-        let mut whole = to_value(job).unwrap();
-        json_patch::merge(&mut whole, patch);
-        let mut changed: CmdJob = from_value(whole).unwrap();
-        changed.metadata.resource_version = self.next();
-        self.jobs.insert(name.to_owned(), changed.clone());
-        self.sweep();
-        Ok(changed)
+    pub(crate) fn job(&self, at: At<'_>) -> Option<&Arc<CmdJob>> {
+        self.jobs.get(&key(at))
     }
 
-    /// Somebody changes the spec of a CmdJob.
-    pub(crate) fn edit(&mut self, name: &str, change: impl FnOnce(&mut CmdJob)) {
-        let version = self.next();
-        let job = self.jobs.get_mut(name).unwrap();
-        change(job);
-        job.metadata.generation = job.metadata.generation.map(|n| n + 1);
-        job.metadata.resource_version = version;
+    pub(crate) fn pod(&self, at: At<'_>) -> Option<&Arc<Pod>> {
+        self.pods.get(&key(at))
     }
 
-    pub(crate) fn delete_job(&mut self, name: &str, uid: Option<&str>, version: Option<&str>) -> Result<(), Stop> {
-        let job = self.jobs.get(name).ok_or(Stop::No(Refusal::NotFound))?;
-        agrees(&job.metadata, &json!({"metadata": {"uid": uid, "resourceVersion": version}}))?;
-        if job.metadata.deletion_timestamp.is_none() {
-            let (now, version) = (self.now, self.next());
-            let job = self.jobs.get_mut(name).unwrap();
-            job.metadata.deletion_timestamp = Some(Time(now));
-            job.metadata.resource_version = version;
+    /// Somebody makes a CmdJob.
+    pub(crate) fn create_job(&mut self, mut job: CmdJob) {
+        job.metadata.resource_version = Some(self.next());
+        job.metadata.creation_timestamp = Some(Time(self.now));
+        let job = Arc::new(job);
+        self.jobs.insert(key_of(&job.metadata), Arc::clone(&job));
+        self.log.push(Change::Job(job));
+    }
+
+    /// Changes a CmdJob, if there is anything to change.
+    fn change_job(&mut self, key: &Key, change: impl FnOnce(&mut CmdJob)) -> Option<Arc<CmdJob>> {
+        let before = self.jobs.get(key)?;
+        let mut job = CmdJob::clone(before);
+        change(&mut job);
+        if job == **before {
+            return Some(Arc::clone(before));
         }
-        self.sweep();
+        job.metadata.resource_version = Some(self.next());
+        let job = Arc::new(job);
+        self.jobs.insert(key.clone(), Arc::clone(&job));
+        self.log.push(Change::Job(Arc::clone(&job)));
+        self.sweep_jobs();
+        Some(job)
+    }
+
+    /// A merge patch of a CmdJob's finalizers.
+    pub(crate) fn patch_job(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
+        let job = self.job(at).ok_or(Stop::No(Refusal::NotFound))?;
+        agrees(&job.metadata, patch)?;
+        if let Some(finalizers) = patch["metadata"].get("finalizers") {
+            let finalizers = list(finalizers);
+            self.change_job(&key(at), |job| job.metadata.finalizers = finalizers);
+        }
         Ok(())
     }
 
+    /// A merge patch of a CmdJob's status.
+    pub(crate) fn patch_status(&mut self, at: At<'_>, patch: &Value) -> Result<Arc<CmdJob>, Stop> {
+        let job = self.job(at).ok_or(Stop::No(Refusal::NotFound))?;
+        agrees(&job.metadata, patch)?;
+        let mut whole = to_value(job.status.clone().unwrap_or_default()).unwrap();
+        json_patch::merge(&mut whole, &patch["status"]);
+        let status: CmdJobStatus = from_value(whole).unwrap();
+        if job.status.as_ref() != Some(&status) {
+            *self.told.entry(job.metadata.uid.clone().unwrap()).or_default() += 1;
+        }
+        Ok(self.change_job(&key(at), |job| job.status = Some(status)).unwrap())
+    }
+
+    /// Somebody changes the spec of a CmdJob.
+    pub(crate) fn edit(&mut self, key: &Key, change: impl FnOnce(&mut CmdJob)) {
+        self.change_job(key, |job| {
+            let before = job.spec.clone();
+            change(job);
+            if job.spec != before {
+                job.metadata.generation = job.metadata.generation.map(|n| n + 1);
+            }
+        });
+    }
+
+    pub(crate) fn delete_job(&mut self, at: At<'_>, uid: Option<&str>, version: Option<&str>) -> Result<(), Stop> {
+        let job = self.job(at).ok_or(Stop::No(Refusal::NotFound))?;
+        agrees(&job.metadata, &serde_json::json!({"metadata": {"uid": uid, "resourceVersion": version}}))?;
+        let now = self.now;
+        self.change_job(&key(at), |job| {
+            job.metadata.deletion_timestamp.get_or_insert(Time(now));
+        });
+        Ok(())
+    }
+
+    /// Somebody takes the finalizers of a CmdJob by force.
+    pub(crate) fn force_job(&mut self, key: &Key) {
+        self.change_job(key, |job| job.metadata.finalizers = None);
+    }
+
     pub(crate) fn create_pod(&mut self, pod: &Pod) -> Result<Pod, Stop> {
-        let name = pod.metadata.name.clone().unwrap();
-        if self.pods.contains_key(&name) {
+        let key = key_of(&pod.metadata);
+        if self.pods.contains_key(&key) {
             return Err(Stop::No(Refusal::AlreadyExists));
         }
+        let owner = owner(pod);
+        if let Some(no) = self.closed.get(&key.0).filter(|_| owner.is_some()) {
+            return Err(Stop::No(*no));
+        }
         let mut pod = pod.clone();
-        pod.metadata.resource_version = self.next();
+        pod.metadata.resource_version = Some(self.next());
         pod.metadata.uid = Some(format!("1a2b3c4d-5e6f-4000-9000-{:012}", self.version));
         pod.metadata.generation = Some(1);
         pod.metadata.creation_timestamp = Some(Time(self.now));
-        pod.status = from_value(json!({"phase": "Pending"})).unwrap();
-        self.made.push(name.clone());
-        self.pods.insert(name, pod.clone());
+        pod.status = from_value(serde_json::json!({"phase": "Pending"})).unwrap();
+        if let Some(owner) = owner {
+            self.made.push((key.1.clone(), owner));
+        }
+        self.pods.insert(key, Arc::new(pod.clone()));
+        self.log.push(Change::Pod(Arc::new(pod.clone())));
         Ok(pod)
     }
 
     /// A merge patch of a pod's finalizers.
-    pub(crate) fn patch_pod(&mut self, name: &str, patch: &Value) -> Result<(), Stop> {
-        let pod = self.pods.get(name).ok_or(Stop::No(Refusal::NotFound))?;
+    pub(crate) fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
+        let pod = self.pod(at).ok_or(Stop::No(Refusal::NotFound))?;
         agrees(&pod.metadata, patch)?;
         let uid = pod.metadata.uid.clone().unwrap();
-        let finalizers: Vec<String> = from_value(patch["metadata"]["finalizers"].clone()).unwrap();
-        self.change_pod(name, &uid, |pod| pod.metadata.finalizers = (!finalizers.is_empty()).then_some(finalizers));
+        let finalizers = list(&patch["metadata"]["finalizers"]);
+        self.change_pod(&key(at), &uid, |pod| pod.metadata.finalizers = finalizers);
         Ok(())
     }
 
     /// Changes a pod, if it is still this one.
-    pub(crate) fn change_pod(&mut self, name: &str, uid: &str, change: impl FnOnce(&mut Pod)) -> Option<Pod> {
-        let before = self.pods.get(name).filter(|pod| pod.metadata.uid.as_deref() == Some(uid))?;
-        let mut pod = before.clone();
+    pub(crate) fn change_pod(&mut self, key: &Key, uid: &str, change: impl FnOnce(&mut Pod)) -> Option<Arc<Pod>> {
+        let before = self.pods.get(key).filter(|pod| pod.metadata.uid.as_deref() == Some(uid))?;
+        let mut pod = Pod::clone(before);
         change(&mut pod);
-        if pod != *before {
-            pod.metadata.resource_version = self.next();
-            self.pods.insert(name.to_owned(), pod.clone());
-            self.sweep();
+        if pod == **before {
+            return Some(Arc::clone(before));
         }
+        pod.metadata.resource_version = Some(self.next());
+        let pod = Arc::new(pod);
+        self.pods.insert(key.clone(), Arc::clone(&pod));
+        self.log.push(Change::Pod(Arc::clone(&pod)));
+        self.sweep_pod(key);
         Some(pod)
     }
 
     /// From apimachinery's `BeforeDelete` and the pod's strategy: a pod that is over gets no grace, and grace only gets shorter.
-    pub(crate) fn delete_pod(&mut self, name: &str, uid: &str, grace: Option<i64>) {
+    pub(crate) fn delete_pod(&mut self, key: &Key, uid: &str, grace: Option<i64>) -> Result<(), Stop> {
+        let pod = self.pods.get(key).ok_or(Stop::No(Refusal::NotFound))?;
+        if pod.metadata.uid.as_deref() != Some(uid) {
+            return Err(Stop::No(Refusal::Conflict));
+        }
         let now = self.now;
-        self.change_pod(name, uid, |pod| {
+        self.change_pod(key, uid, |pod| {
             let is_over = matches!(phase(pod), "Succeeded" | "Failed");
             let own = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
             let grace = if is_over { 0 } else { grace.unwrap_or(own) };
@@ -181,30 +277,63 @@ impl Api {
             pod.metadata.deletion_timestamp.get_or_insert(Time(now));
             pod.metadata.deletion_grace_period_seconds = Some(before.map_or(grace, |before| before.min(grace)));
         });
+        Ok(())
     }
 
-    /// Takes away what is deleted and held by nobody, and the pods of jobs that are no more.
-    fn sweep(&mut self) {
-        let held = |meta: &ObjectMeta| meta.finalizers.as_ref().is_some_and(|all| !all.is_empty());
-        self.jobs.retain(|_, job| job.metadata.deletion_timestamp.is_none() || held(&job.metadata));
-        self.pods.retain(|_, pod| pod.metadata.deletion_grace_period_seconds != Some(0) || held(&pod.metadata));
-        let orphans = self.pods.values().filter(|pod| {
-            pod.metadata.deletion_timestamp.is_none() && self.jobs.values().all(|job| job.metadata.uid != owner(pod))
-        });
-        let orphans: Vec<_> = orphans.map(|pod| pod.metadata.clone()).collect();
-        for meta in orphans {
-            self.delete_pod(&meta.name.unwrap(), &meta.uid.unwrap(), None);
+    /// Takes a pod away that is deleted and held by nobody.
+    fn sweep_pod(&mut self, key: &Key) {
+        let is_done = |pod: &Arc<Pod>| pod.metadata.deletion_grace_period_seconds == Some(0) && !is_held(&pod.metadata);
+        if self.pods.get(key).is_some_and(is_done)
+            && let Some(pod) = self.pods.remove(key)
+        {
+            self.log.push(Change::PodGone(pod));
         }
     }
 
-    /// Kubernetes' pod garbage collector: the pods of a node that is gone are failed and deleted with force.
-    pub(crate) fn give_up(&mut self, node: &str) {
-        let of_node = |pod: &&Pod| pod.spec.as_ref().unwrap().node_name.as_deref() == Some(node);
-        let pods: Vec<_> = self.pods.values().filter(of_node).map(|pod| pod.metadata.clone()).collect();
+    /// Takes jobs away that are deleted and held by nobody; their pods are deleted then.
+    fn sweep_jobs(&mut self) {
+        let is_done = |job: &CmdJob| job.metadata.deletion_timestamp.is_some() && !is_held(&job.metadata);
+        let done: Vec<Key> = self.jobs.iter().filter(|(_, job)| is_done(job)).map(|(key, _)| key.clone()).collect();
+        for key in done {
+            let job = self.jobs.remove(&key).unwrap();
+            self.unreadable.remove(&key);
+            self.log.push(Change::JobGone(job));
+            self.collect();
+        }
+    }
+
+    /// Kubernetes' garbage collector: deletes the pods of jobs that are no more.
+    pub(crate) fn collect(&mut self) {
+        let uids: BTreeSet<&String> = self.jobs.values().filter_map(|job| job.metadata.uid.as_ref()).collect();
+        let is_orphan = |pod: &&Arc<Pod>| {
+            pod.metadata.deletion_timestamp.is_none() && owner(pod).is_some_and(|owner| !uids.contains(&owner))
+        };
+        let orphans: Vec<_> = self.pods.values().filter(is_orphan).cloned().collect();
+        for pod in orphans {
+            let _ = self.delete_pod(&key_of(&pod.metadata), pod.metadata.uid.as_ref().unwrap(), None);
+        }
+    }
+
+    /// A node as it is now; none: its object is deleted.
+    pub(crate) fn set_node(&mut self, name: &str, node: Option<NodeSeen>) {
+        if self.nodes.get(name) == node.as_ref() {
+            return;
+        }
+        match &node {
+            Some(node) => self.nodes.insert(name.to_owned(), node.clone()),
+            None => self.nodes.remove(name),
+        };
+        self.log.push(Change::Node(name.to_owned(), node));
+    }
+
+    /// Kubernetes' pod garbage collector: the pods of nodes that are gone are failed and deleted with force.
+    pub(crate) fn give_up(&mut self) {
+        let is_lost = |pod: &&Arc<Pod>| node_of(pod).is_some_and(|node| !self.nodes.contains_key(node));
+        let pods: Vec<_> = self.pods.values().filter(is_lost).cloned().collect();
         let now = self.now;
-        for meta in pods {
-            let (name, uid) = (meta.name.unwrap(), meta.uid.unwrap());
-            self.change_pod(&name, &uid, |pod| {
+        for pod in pods {
+            let (key, uid) = (key_of(&pod.metadata), pod.metadata.uid.as_ref().unwrap());
+            self.change_pod(&key, uid, |pod| {
                 if matches!(phase(pod), "Succeeded" | "Failed") {
                     return;
                 }
@@ -218,17 +347,41 @@ impl Api {
                     ..PodCondition::default()
                 });
             });
-            self.delete_pod(&name, &uid, Some(0));
+            let _ = self.delete_pod(&key, uid, Some(0));
         }
     }
+}
+
+pub(crate) fn key(at: At<'_>) -> Key {
+    (at.namespace.to_owned(), at.name.to_owned())
+}
+
+pub(crate) fn key_of(meta: &ObjectMeta) -> Key {
+    (meta.namespace.clone().unwrap(), meta.name.clone().unwrap())
+}
+
+pub(crate) fn at(key: &Key) -> At<'_> {
+    At { namespace: &key.0, name: &key.1 }
 }
 
 pub(crate) fn owner(pod: &Pod) -> Option<String> {
     pod.metadata.owner_references.as_ref()?.first().map(|owner| owner.uid.clone())
 }
 
+pub(crate) fn node_of(pod: &Pod) -> Option<&String> {
+    pod.spec.as_ref()?.node_name.as_ref()
+}
+
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn is_held(meta: &ObjectMeta) -> bool {
+    meta.finalizers.as_ref().is_some_and(|all| !all.is_empty())
+}
+
+fn list(finalizers: &Value) -> Option<Vec<String>> {
+    from_value::<Option<Vec<String>>>(finalizers.clone()).unwrap().filter(|all| !all.is_empty())
 }
 
 /// Whether an object is the one that is meant, in the version that is meant.

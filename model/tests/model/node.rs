@@ -2,90 +2,153 @@
 //! memory,orphans}.rs`. Of the pipe its promise is modelled: a task is started once at most, and its records survive.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use serde_json::{from_value, json};
+use serde_json::{from_value, json, to_value};
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
 use vk_node_core::facts::{Deletion, Facts, NodeFacts};
 use vk_node_core::life::{Decision, OUR_CONDITIONS, Step, decide};
 use vk_task::clock::Steps;
 use vk_task::{End, Origin, Signal, StopRequest, TaskId, TaskState, TaskView};
 
-use crate::api::{Api, Stop};
+use crate::api::{Api, Change, Key, Stop, key_of, node_of, owner};
+use crate::mutation::Mutation;
 
 /// A machine.
 pub(crate) struct Machine {
     pub(crate) name: String,
+    facts: NodeFacts,
     /// The tasks that the pipe has records of.
     pub(crate) tasks: Vec<TaskView>,
-    pods: BTreeMap<String, Pod>,
+    /// The pods that the watch has told of, by UID.
+    pods: BTreeMap<String, Arc<Pod>>,
     memory: HashMap<String, Remembered>,
-    /// Every start of a process: the pod's name, and the UID that the pod had.
-    pub(crate) started: Vec<(String, String)>,
+    /// How much of the API server's log the watch has told of.
+    heard: usize,
+    /// Whether there is something to look at, and when there will be.
+    news: bool,
+    again: Option<Timestamp>,
+    /// Every start of a process, by the pod's name.
+    pub(crate) started: Vec<String>,
     /// How processes ended: the pod's name and the exit code.
     pub(crate) ended: Vec<(String, u8)>,
+    mutation: Mutation,
 }
 
 struct Remembered {
     admitted: Result<AdmittedPod, Refusal>,
     stopping_since: Option<Timestamp>,
-    latest: Option<Pod>,
+    latest: Option<Arc<Pod>>,
 }
 
 impl Machine {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, mutation: Mutation) -> Self {
+        let allocatable = from_value(json!({"pods": "110", "cpu": "8", "memory": "64Gi"})).unwrap();
+        let facts =
+            NodeFacts { name: name.to_owned(), address: "10.0.0.7".into(), allocatable, ..NodeFacts::default() };
         Self {
             name: name.to_owned(),
+            facts,
             tasks: Vec::new(),
             pods: BTreeMap::new(),
             memory: HashMap::new(),
+            heard: 0,
+            news: false,
+            again: None,
             started: Vec::new(),
             ended: Vec::new(),
+            mutation,
         }
     }
 
-    fn facts(&self) -> NodeFacts {
-        let allocatable = from_value(json!({"pods": "110", "cpu": "8", "memory": "64Gi"})).unwrap();
-        NodeFacts { name: self.name.clone(), address: "10.0.0.7".into(), allocatable, ..NodeFacts::default() }
+    fn runs(&self, pod: &Pod) -> bool {
+        // The model's machines run nothing but attempts.
+        node_of(pod) == Some(&self.name) && owner(pod).is_some()
     }
 
-    /// The watch catches up.
-    pub(crate) fn hears(&mut self, api: &Api) {
-        let ours = |pod: &Pod| pod.spec.as_ref().unwrap().node_name.as_ref() == Some(&self.name);
-        let pods = api.pods.iter().filter(|(_, pod)| ours(pod));
-        self.pods = pods.map(|(_, pod)| (pod.metadata.uid.clone().unwrap(), pod.clone())).collect();
-        self.memory.retain(|uid, _| self.pods.contains_key(uid));
+    /// The watch tells of so many more changes.
+    pub(crate) fn hears(&mut self, most: u8, api: &Api) -> bool {
+        let mut told = 0;
+        for (n, change) in api.log.iter().enumerate().skip(self.heard) {
+            if told == most && most < u8::MAX {
+                break;
+            }
+            self.heard = n + 1;
+            match change {
+                Change::Pod(pod) if self.runs(pod) => {
+                    self.pods.insert(pod.metadata.uid.clone().unwrap(), Arc::clone(pod));
+                }
+                Change::PodGone(pod) if self.runs(pod) => {
+                    let uid = pod.metadata.uid.as_ref().unwrap();
+                    self.pods.remove(uid);
+                    self.memory.remove(uid);
+                }
+                _ => continue,
+            }
+            told = told.saturating_add(1);
+        }
+        self.news |= told > 0;
+        told > 0
     }
 
     /// The node is started anew, and lists its pods; the pipe goes on.
     pub(crate) fn restart(&mut self, api: &Api) {
         self.memory.clear();
-        self.hears(api);
+        self.heard = api.log.len();
+        let ours = api.pods.values().filter(|pod| self.runs(pod));
+        self.pods = ours.map(|pod| (pod.metadata.uid.clone().unwrap(), Arc::clone(pod))).collect();
+        self.news = true;
+    }
+
+    /// Whether there is something to look at by this time.
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.news || self.again.is_some_and(|at| at <= now)
+    }
+
+    /// When there will be something to look at, or something happens to a process.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let kills = self
+            .tasks
+            .iter()
+            .filter(|task| !task.state.is_final())
+            .filter_map(|task| Some(task.stop.as_ref()?.kill_at));
+        self.again.into_iter().chain(kills).min()
     }
 
     /// One look at each pod, and at what runs without one.
-    pub(crate) fn look(&mut self, api: &mut Api) -> Result<Option<Timestamp>, Stop> {
-        let mut again: Option<Timestamp> = None;
+    pub(crate) fn look(&mut self, api: &mut Api) -> Result<(), Stop> {
+        (self.news, self.again) = (false, None);
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
-            let at = self.look_at(&uid, api)?;
-            again = again.into_iter().chain(at).min();
+            let done = self.look_at(&uid, api);
+            // It tries again.
+            self.news |= done.is_err();
+            self.again = self.again.into_iter().chain(done?).min();
         }
-        self.end_orphans(api)?;
-        Ok(again)
+        let done = self.end_orphans(api);
+        self.news |= done.is_err();
+        done
     }
 
     fn look_at(&mut self, uid: &str, api: &mut Api) -> Result<Option<Timestamp>, Stop> {
-        let (facts, now) = (self.facts(), api.now);
+        let (facts, now) = (&self.facts, api.now);
         let cached = &self.pods[uid];
         let entry = self.memory.entry(uid.to_owned()).or_insert_with(|| Remembered {
-            admitted: admit(cached, &facts),
+            admitted: admit(cached, facts),
             stopping_since: None,
             latest: None,
         });
         let pod = entry.latest.as_ref().filter(|latest| version(latest) > version(cached)).unwrap_or(cached).clone();
-        let tasks: Vec<TaskView> =
+        let mut tasks: Vec<TaskView> =
             self.tasks.iter().filter(|t| t.origin.run().is_some_and(|run| run.uid == uid)).cloned().collect();
+        if self.mutation == Mutation::AskedIsEnded {
+            let asked = tasks.iter_mut().filter(|task| task.stop.is_some() && !task.state.is_final());
+            let end = End::Signaled { signal: Signal(15), core_dumped: false };
+            asked.for_each(|task| {
+                task.state = TaskState::Ended { started_at: now, finished_at: now, end: end.clone(), exceeded: None };
+            });
+        }
         let deletion = pod.metadata.deletion_timestamp.as_ref().map_or(Deletion::NotAsked, |_| Deletion::Asked {
             grace: SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default()),
         });
@@ -100,7 +163,7 @@ impl Machine {
             evicted: None,
             stopping_since: entry.stopping_since,
             probed: &BTreeMap::new(),
-            node: &facts,
+            node: facts,
             now,
             steps: &Steps::default(),
         });
@@ -112,27 +175,40 @@ impl Machine {
     }
 
     fn act(&mut self, step: Step, pod: &Pod, uid: &str, api: &mut Api) -> Result<(), Stop> {
-        let name = pod.metadata.name.clone().unwrap();
+        let key = key_of(&pod.metadata);
+        let name = &key.1;
         match step {
             Step::Start { container, restart, .. } => {
                 let container = self.memory[uid].admitted.as_ref().unwrap().containers[container].name.clone();
                 let id = TaskId::for_container(uid, &container, restart).unwrap();
-                api.effect(&format!("{}: start {name}", self.name), |api| {
-                    self.start(id, &name, uid, &container, restart, api.now);
-                    Ok(())
-                })
+                let machine = self.name.clone();
+                api.effect(
+                    || format!("{machine}: start {name}"),
+                    |api| {
+                        self.start(id, &key, uid, &container, restart, api.now);
+                        Ok(())
+                    },
+                )
             }
             Step::RunHook { .. } => Ok(()),
-            Step::Stop { id, request } => api.effect(&format!("{}: stop {name}", self.name), |api| {
-                self.stop(&id, request, api.now);
-                Ok(())
-            }),
+            Step::Stop { id, request } => {
+                let machine = self.name.clone();
+                api.effect(
+                    || format!("{machine}: stop {name}"),
+                    |api| {
+                        self.stop(&id, request, api.now);
+                        Ok(())
+                    },
+                )
+            }
             Step::Publish(status) => {
-                let what = format!("{}: publish {name}: {:?}", self.name, status.phase);
-                let answer = api.effect(&what, |api| {
-                    Ok(api.change_pod(&name, uid, |pod| {
+                let what = || format!("{}: publish {name}: {:?}", self.name, status.phase);
+                // As by the API server: times lose their fractions.
+                let written: PodStatus = from_value(to_value(&*status).unwrap()).unwrap();
+                let answer = api.effect(what, |api| {
+                    Ok(api.change_pod(&key, uid, |pod| {
                         let before = pod.status.take().unwrap_or_default();
-                        pod.status = Some(merged(&before, *status));
+                        pod.status = Some(merged(&before, written));
                     }))
                 })?;
                 if let Some(entry) = self.memory.get_mut(uid) {
@@ -140,28 +216,45 @@ impl Machine {
                 }
                 Ok(())
             }
-            Step::Remove => api.effect(&format!("{}: remove {name}", self.name), |api| {
-                api.delete_pod(&name, uid, Some(0));
-                Ok(())
-            }),
-            Step::Forget(id) => api.effect(&format!("{}: forget {id}", self.name), |_| {
-                self.tasks.retain(|task| task.id != id);
-                Ok(())
-            }),
-            Step::Reported(id) => api.effect(&format!("{}: told of {id}", self.name), |_| {
-                self.tasks.iter_mut().filter(|task| task.id == id).for_each(|task| task.reported = true);
-                Ok(())
-            }),
+            Step::Remove => api.effect(
+                || format!("{}: remove {name}", self.name),
+                |api| {
+                    // Gone, or another pod by now.
+                    let _ = api.delete_pod(&key, uid, Some(0));
+                    Ok(())
+                },
+            ),
+            Step::Forget(id) => {
+                let machine = self.name.clone();
+                api.effect(
+                    || format!("{machine}: forget {id}"),
+                    |_| {
+                        self.tasks.retain(|task| task.id != id);
+                        Ok(())
+                    },
+                )
+            }
+            Step::Reported(id) => {
+                let machine = self.name.clone();
+                api.effect(
+                    || format!("{machine}: told of {id}"),
+                    |_| {
+                        self.tasks.iter_mut().filter(|task| task.id == id).for_each(|task| task.reported = true);
+                        Ok(())
+                    },
+                )
+            }
         }
     }
 
     /// The pipe's part: what was asked for before is not started again.
-    fn start(&mut self, id: TaskId, pod: &str, uid: &str, container: &str, restart: u32, now: Timestamp) {
+    fn start(&mut self, id: TaskId, (namespace, pod): &Key, uid: &str, container: &str, restart: u32, now: Timestamp) {
         if self.tasks.iter().any(|task| task.id == id) {
             return;
         }
-        self.started.push((pod.to_owned(), uid.to_owned()));
-        let run = json!({"namespace": "lab", "pod": pod, "uid": uid, "container": container, "restart": restart});
+        self.news = true;
+        self.started.push(pod.to_owned());
+        let run = json!({"namespace": namespace, "pod": pod, "uid": uid, "container": container, "restart": restart});
         self.tasks.push(TaskView {
             id,
             origin: Origin::Pod(from_value(run).unwrap()),
@@ -185,25 +278,36 @@ impl Machine {
 
     /// What runs without a pod, by the API server's own word, is ended, and its records go.
     fn end_orphans(&mut self, api: &mut Api) -> Result<(), Stop> {
+        if self.mutation == Mutation::NoOrphans {
+            return Ok(());
+        }
         let of_none = |task: &&TaskView| {
-            let uid = task.origin.run().map(|run| run.uid.clone());
-            !self.pods.values().any(|pod| pod.metadata.uid == uid)
-                && !api.pods.values().any(|pod| pod.metadata.uid == uid)
+            let Some(run) = task.origin.run() else { return false };
+            let key = (run.namespace.clone(), run.pod.clone());
+            !self.pods.contains_key(&run.uid)
+                && api.pods.get(&key).is_none_or(|pod| pod.metadata.uid.as_ref() != Some(&run.uid))
         };
         let orphans: Vec<TaskView> = self.tasks.iter().filter(of_none).cloned().collect();
         for task in orphans {
+            let machine = self.name.clone();
             if task.state.is_final() {
-                api.effect(&format!("{}: forget orphan {}", self.name, task.id), |_| {
-                    self.tasks.retain(|other| other.id != task.id);
-                    Ok(())
-                })?;
+                api.effect(
+                    || format!("{machine}: forget orphan {}", task.id),
+                    |_| {
+                        self.tasks.retain(|other| other.id != task.id);
+                        Ok(())
+                    },
+                )?;
             } else if task.stop.is_none() {
-                let kill_at = api.now + SignedDuration::from_secs(30);
+                let kill_at = api.now + SignedDuration::from_secs(2);
                 let request = StopRequest { kill_at, reason: "it has no pod".into() };
-                api.effect(&format!("{}: stop orphan {}", self.name, task.id), |api| {
-                    self.stop(&task.id, request, api.now);
-                    Ok(())
-                })?;
+                api.effect(
+                    || format!("{machine}: stop orphan {}", task.id),
+                    |api| {
+                        self.stop(&task.id, request, api.now);
+                        Ok(())
+                    },
+                )?;
             }
         }
         Ok(())
@@ -212,6 +316,7 @@ impl Machine {
     pub(crate) fn gates_open(&mut self, now: Timestamp) {
         for task in &mut self.tasks {
             if let TaskState::Accepted { .. } = task.state {
+                self.news = true;
                 task.state = TaskState::Running { pid: 7, started_at: now };
             }
         }
@@ -235,9 +340,16 @@ impl Machine {
                 End::Exited { code } => *code,
                 _ => 137,
             };
+            self.news = true;
             self.ended.push((task.origin.run().unwrap().pod.clone(), code));
             task.state = TaskState::Ended { started_at, finished_at: now, end: end.clone(), exceeded: None };
         }
+    }
+
+    /// The pipe removes records that were told of.
+    pub(crate) fn collects(&mut self) {
+        let loses = self.mutation == Mutation::PipeLosesRecords;
+        self.tasks.retain(|task| !(loses || task.state.is_final() && task.reported));
     }
 
     /// The pods with a process.

@@ -1,12 +1,14 @@
-//! The operator: what decides is the real code, from the first effect of a look to the last (`vk_operator_core::look`). What
-//! acts is here the world in memory.
+//! An operator: what decides is the real code, from the first effect of a look to the last (`vk_operator_core::look`). What acts
+//! is here the world in memory. Its queue is that of kube-runtime: a job that is named is looked at once, however often; one that
+//! is to be looked at later, at the earliest of the times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
@@ -14,90 +16,296 @@ use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies;
 use vk_operator_core::effects::{At, Effects, Only};
 use vk_operator_core::floor::Floor;
+
 use vk_operator_core::look::{Failed, Found, Why, look, stray};
 use vk_operator_core::memory::Memory;
-use vk_operator_core::place::Nodes;
-use vk_operator_core::pods::Owner;
+use vk_operator_core::pods::{Owner, Pods, is_open};
 
-use crate::api::{Api, Stop};
+use crate::api::{Api, Change, Key, Stop, at, key, key_of, node_of};
+use crate::interests::Interests;
+use crate::laws::{Broken, Law};
+use crate::mutation::Mutation;
 use crate::script::Kind;
 
-/// What the operator holds in memory.
-#[derive(Default)]
+/// What an operator holds in memory.
 pub(crate) struct Operator {
-    jobs: BTreeMap<String, CmdJob>,
-    pods: BTreeMap<String, Pod>,
+    jobs: BTreeMap<Key, Arc<CmdJob>>,
+    unreadable: HashSet<Key>,
+    interests: Interests,
     floor: Floor,
     memory: Memory,
+    /// How much of the API server's log each watch has told of.
+    heard: [usize; 3],
+    leads: bool,
+    /// When jobs are looked at, and whether something has changed for them or time has passed only.
+    queue: BTreeMap<Key, (Timestamp, By)>,
+    /// How often each has been looked at since something has changed for it, and how often in all.
+    idle: BTreeMap<Key, u32>,
+    pub(crate) looks: BTreeMap<Key, u32>,
+    /// The number of this operator: each process has another.
+    incarnation: u32,
+    mutation: Mutation,
+}
+
+/// Why a job is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Change,
+    Timer,
 }
 
 impl Operator {
-    /// One that has just been started: its caches are filled before it acts.
-    pub(crate) fn new(api: &Api, nodes: &Nodes) -> Self {
-        let mut operator = Self::default();
-        for kind in [Kind::Jobs, Kind::Pods, Kind::Nodes] {
-            operator.hears(kind, api, nodes);
+    /// One that has just been started.
+    pub(crate) fn new(api: &Api, leads: bool, incarnation: u32, mutation: Mutation) -> Self {
+        let mut operator = Self {
+            jobs: BTreeMap::new(),
+            unreadable: HashSet::new(),
+            interests: Interests::default(),
+            floor: Floor::default(),
+            memory: Memory::default(),
+            heard: [0; 3],
+            leads,
+            queue: BTreeMap::new(),
+            idle: BTreeMap::new(),
+            looks: BTreeMap::new(),
+            incarnation,
+            mutation,
+        };
+        for kind in [Kind::Nodes, Kind::Pods, Kind::Jobs] {
+            operator.relists(kind, api);
         }
-        operator.floor.settle(|| operator.jobs.values().filter_map(|job| job.metadata.uid.clone()).collect());
         operator
     }
 
-    /// A cache catches up.
-    pub(crate) fn hears(&mut self, kind: Kind, api: &Api, nodes: &Nodes) {
-        let now = api.now;
+    /// It leads from now on, by what its caches say.
+    pub(crate) fn lead(&mut self, now: Timestamp) {
+        self.leads = true;
+        self.all(now);
+    }
+
+    fn all(&mut self, now: Timestamp) {
+        for key in self.jobs.keys().cloned().collect::<Vec<_>>() {
+            self.name(&key, now);
+        }
+    }
+
+    /// Something has changed for a job.
+    fn name(&mut self, key: &Key, now: Timestamp) {
+        if self.leads {
+            self.idle.remove(key);
+            self.queue.insert(key.clone(), (now, By::Change));
+        }
+    }
+
+    fn named(&mut self, owners: Vec<Owner>, now: Timestamp) {
+        for owner in owners {
+            self.name(&(owner.namespace, owner.name), now);
+        }
+    }
+
+    /// A watch was cut: it lists everything anew.
+    pub(crate) fn relists(&mut self, kind: Kind, api: &Api) {
+        self.heard[kind as usize] = api.log.len();
         match kind {
             Kind::Jobs => {
-                for gone in self.jobs.values().filter(|job| is_gone(job, api)) {
-                    let uid = gone.metadata.uid.as_deref().unwrap();
-                    self.floor.looked(uid, now);
-                    self.floor.withdraw(uid, now);
-                    self.memory.gone(At { namespace: "lab", name: gone.metadata.name.as_deref().unwrap() });
-                }
                 self.jobs = api.jobs.clone();
+                self.unreadable = api.unreadable.iter().cloned().collect();
+                self.interests = Interests::default();
+                for (_, job) in self.jobs.iter().filter(|(key, _)| !self.unreadable.contains(*key)) {
+                    self.interests.put(job);
+                }
+                self.keep_known();
             }
             Kind::Pods => {
-                // Beside those of the cache there are those that it has made itself: they are in the floor only.
-                let known: Vec<String> = self.floor.pods().iter().map(|(_, pod)| pod.uid.clone()).collect();
-                let is_known = |pod: &&Pod| known.contains(pod.metadata.uid.as_ref().unwrap());
-                for (name, pod) in self.pods.iter().filter(|(_, pod)| is_known(pod)) {
-                    if api.pods.get(name).is_none_or(|now| now.metadata.uid != pod.metadata.uid) {
-                        self.floor.remove_pod(pod, now);
-                    }
-                }
-                for pod in api.pods.values() {
-                    self.floor.put_pod(pod, now);
-                }
-                self.pods = api.pods.clone();
+                let mut pods = Pods::default();
+                api.pods.values().filter(|pod| is_of_job(pod)).for_each(|pod| drop(pods.put(pod)));
+                self.floor.replace_pods(pods);
+                let strangers = api.pods.values().filter(|pod| !is_of_job(pod)).map(|pod| &**pod);
+                let named = self.floor.replace_strangers(strangers, api.now);
+                self.named(named, api.now);
             }
             Kind::Nodes => {
-                let gone: Vec<_> =
-                    self.floor.nodes().keys().filter(|name| !nodes.contains_key(*name)).cloned().collect();
-                for name in gone {
-                    self.floor.put_node(&name, None, now);
-                }
-                for (name, node) in nodes {
-                    self.floor.put_node(name, Some(node.clone()), now);
-                }
+                let nodes = api.nodes.iter();
+                self.floor
+                    .replace_nodes(nodes.map(|(name, node)| (name.clone(), self.mutation.of_node(node))).collect());
             }
         }
+        self.all(api.now);
+    }
+
+    /// After a list: jobs that are gone have no event of their own.
+    fn keep_known(&mut self) {}
+
+    /// A watch tells of so many more changes. Whether there were any.
+    pub(crate) fn hears(&mut self, kind: Kind, most: u8, api: &Api) -> bool {
+        let mut told = 0;
+        let from = self.heard[kind as usize];
+        for (n, change) in api.log.iter().enumerate().skip(from) {
+            if told == most && most < u8::MAX {
+                break;
+            }
+            self.heard[kind as usize] = n + 1;
+            let is_told = match (kind, change) {
+                (Kind::Jobs, Change::Job(job)) => self.hears_of_job(job, api),
+                (Kind::Jobs, Change::JobGone(job)) => self.hears_of_end(job, api.now),
+                (Kind::Pods, Change::Pod(pod)) => self.hears_of_pod(pod, api.now),
+                (Kind::Pods, Change::PodGone(pod)) => self.hears_of_pods_end(pod, api.now),
+                (Kind::Nodes, Change::Node(name, node)) => self.hears_of_node(name, node.as_ref(), api.now),
+                _ => continue,
+            };
+            told = told.saturating_add(u8::from(is_told));
+        }
+        told > 0
+    }
+
+    fn hears_of_job(&mut self, job: &Arc<CmdJob>, api: &Api) -> bool {
+        let key = key_of(&job.metadata);
+        if let Some(before) = self.jobs.get(&key).filter(|before| before.metadata.uid != job.metadata.uid).cloned() {
+            self.hears_of_end(&before, api.now);
+        }
+        self.jobs.insert(key.clone(), Arc::clone(job));
+        let waiting = if api.unreadable.contains(&key) {
+            self.unreadable.insert(key.clone());
+            self.interests.remove(&key.0, &key.1)
+        } else {
+            self.unreadable.remove(&key);
+            self.interests.put(job)
+        };
+        self.named(waiting, api.now);
+        self.name(&key, api.now);
+        true
+    }
+
+    fn hears_of_end(&mut self, job: &CmdJob, now: Timestamp) -> bool {
+        let key = key_of(&job.metadata);
+        let uid = job.metadata.uid.as_deref().unwrap();
+        self.jobs.remove(&key);
+        self.memory.gone(at(&key));
+        let mut named = self.floor.looked(uid, now);
+        named.extend(self.floor.withdraw(uid, now));
+        named.extend(self.interests.remove(&key.0, &key.1));
+        self.named(named, now);
+        true
+    }
+
+    fn hears_of_pod(&mut self, pod: &Pod, now: Timestamp) -> bool {
+        let named = if is_of_job(pod) {
+            self.floor.put_pod(&self.mutation.of_pod(pod), now)
+        } else if node_of(pod).is_some() {
+            self.floor.put_stranger(pod, now)
+        } else {
+            Vec::new()
+        };
+        self.named(named, now);
+        true
+    }
+
+    fn hears_of_pods_end(&mut self, pod: &Pod, now: Timestamp) -> bool {
+        let named = if is_of_job(pod) {
+            self.floor.remove_pod(pod, now)
+        } else {
+            self.floor.remove_stranger(pod.metadata.uid.as_deref().unwrap(), now)
+        };
+        self.named(named, now);
+        true
+    }
+
+    fn hears_of_node(&mut self, name: &str, node: Option<&vk_operator_core::place::NodeSeen>, now: Timestamp) -> bool {
+        let labels = node.or_else(|| self.floor.nodes().get(name)).map(|node| node.labels.clone()).unwrap_or_default();
+        let node = node.map(|node| self.mutation.of_node(node));
+        let (is_news, mut named) = self.floor.put_node(name, node, now);
+        if is_news {
+            named.extend(self.interests.may_go(name, &labels));
+            let there = self.floor.pods().iter().filter(|(_, pod)| *pod.node == *name && is_open(pod));
+            named.extend(there.map(|(owner, _)| owner.clone()));
+        }
+        self.named(named, now);
+        true
+    }
+
+    /// The jobs that are to be looked at by this time.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<Key> {
+        self.queue.iter().filter(|(_, (time, _))| *time <= now).map(|(key, _)| key.clone()).collect()
+    }
+
+    /// When the next one is due.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        self.queue.values().map(|(time, _)| *time).min()
+    }
+
+    /// Whether nothing is due any more but what is refused again and again.
+    pub(crate) fn only_retries(&self) -> bool {
+        self.queue.keys().all(|key| self.idle.get(key).is_some_and(|idle| *idle > 12))
+    }
+
+    /// All jobs are looked at, as if each were named.
+    pub(crate) fn look_at_all(&mut self, now: Timestamp) {
+        self.all(now);
+    }
+
+    pub(crate) fn known(&self) -> Vec<Key> {
+        self.jobs.keys().cloned().collect()
     }
 
     /// One look at one CmdJob.
-    pub(crate) fn look(&mut self, name: &str, api: &mut Api) -> Result<(), Stop> {
-        let Some(job) = self.jobs.get(name).cloned() else { return Ok(()) };
-        match at_once(look(Found::Job(&job), &mut Hands { operator: self, api })) {
-            Err(Failed { why: Why::Call(stop), .. }) => Err(stop),
-            Ok(_) | Err(_) => Ok(()),
+    pub(crate) fn look(&mut self, key: &Key, api: &mut Api) -> Result<Result<(), Stop>, Broken> {
+        let (_, by) = self.queue.remove(key).unwrap_or((api.now, By::Change));
+        let Some(job) = self.jobs.get(key).cloned() else {
+            self.memory.gone(at(key));
+            return Ok(Ok(()));
+        };
+        *self.looks.entry(key.clone()).or_default() += 1;
+        let all = self.jobs.values().filter_map(|job| job.metadata.uid.clone()).collect();
+        self.floor.settle(|| all);
+        let cached = self.mutation.of_job(&job);
+        let found = match self.unreadable.contains(key) {
+            true => Found::Unreadable { metadata: &job.metadata, why: "it does not fit" },
+            false => Found::Job(&cached),
+        };
+        api.say(|| format!("  looks at {}/{} ({by:?})", key.0, key.1));
+        let done = at_once(look(found, &mut Hands { operator: self, api }));
+        let (again, stop) = match done {
+            Ok(again) => (again, Ok(())),
+            Err(Failed { why: Why::Call(stop), again }) => (Some(again), Err(stop)),
+            Err(Failed { again, .. }) => (Some(again), Ok(())),
+        };
+        if let Some(pause) = self.mutation.pause(again) {
+            self.again_in(key, pause, by, api.now)?;
         }
+        Ok(stop)
     }
 
-    /// Lets pods go whose CmdJob is gone.
-    pub(crate) fn strays(&mut self, api: &mut Api) -> Result<(), Stop> {
-        let known = |owner: &Owner| self.jobs.values().any(|job| job.metadata.uid.as_ref() == Some(&owner.uid));
-        for (owner, pod) in self.floor.pods().strays(known) {
-            at_once(stray(&owner, &pod, &mut Hands { operator: self, api }))?;
+    /// A job is to be looked at again after a pause. While nothing changes for it, the pauses grow: to a minute, in twelve steps.
+    fn again_in(&mut self, key: &Key, pause: Duration, by: By, now: Timestamp) -> Result<(), Broken> {
+        let idle = self.idle.entry(key.clone()).or_default();
+        if by == By::Timer {
+            *idle += 1;
+        }
+        let least = Duration::from_millis(25).saturating_mul(1 << (*idle).min(12)).min(Duration::from_secs(60));
+        if pause < least && *idle > 0 {
+            let how = format!("{key:?} is looked at again after {pause:?}, the {idle}. time since something changed");
+            return Err(Broken { law: Law::NoHotLoop, how });
+        }
+        let pause = SignedDuration::try_from(pause).unwrap_or(SignedDuration::from_hours(1000));
+        let time = now.checked_add(pause).unwrap_or(Timestamp::MAX);
+        let sooner = self.queue.get(key).filter(|(before, _)| *before <= time).is_some();
+        if !sooner {
+            self.queue.insert(key.clone(), (time, By::Timer));
         }
         Ok(())
+    }
+
+    /// Lets pods go whose CmdJob is gone. Whether there were any.
+    pub(crate) fn strays(&mut self, api: &mut Api) -> Result<bool, Stop> {
+        if self.mutation == Mutation::NoStrays {
+            return Ok(false);
+        }
+        let known: HashSet<&String> = self.jobs.values().filter_map(|job| job.metadata.uid.as_ref()).collect();
+        let strays = self.floor.pods().strays(|owner| known.contains(&owner.uid));
+        for (owner, pod) in &strays {
+            at_once(stray(owner, pod, &mut Hands { operator: self, api }))?;
+        }
+        Ok(!strays.is_empty())
     }
 }
 
@@ -119,32 +327,55 @@ impl Effects for Hands<'_> {
     }
 
     fn dependency(&self, at: At<'_>) -> Option<dependencies::State> {
-        self.operator.jobs.get(at.name).map(dependencies::State::of)
+        let key = key(at);
+        let job = self.operator.jobs.get(&key)?;
+        Some(match self.operator.unreadable.contains(&key) {
+            true => dependencies::State::default(),
+            false => self.operator.mutation.of_dependency(dependencies::State::of(job)),
+        })
     }
 
     fn has(&self, job: &CmdJob) -> bool {
-        self.operator.jobs.contains_key(job.metadata.name.as_ref().unwrap())
+        self.operator.jobs.contains_key(&key_of(&job.metadata))
     }
 
     fn floor<R>(&mut self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
-        act(&mut self.operator.floor).0
+        let (done, named) = act(&mut self.operator.floor);
+        if self.operator.mutation != Mutation::NobodyIsNamed {
+            self.operator.named(named, self.api.now);
+        }
+        done
     }
 
     fn memory<R>(&mut self, act: impl FnOnce(&mut Memory) -> R) -> R {
+        match self.operator.mutation {
+            Mutation::PausesDoNotGrow => {
+                let keys: Vec<Key> = self.operator.jobs.keys().cloned().collect();
+                keys.iter().for_each(|key| self.operator.memory.succeeded(at(key)));
+            }
+            Mutation::AlwaysSure => {
+                for (key, job) in &self.operator.jobs {
+                    self.operator.memory.be_sure(at(key), job.metadata.uid.as_ref().unwrap());
+                }
+            }
+            _ => {}
+        }
         act(&mut self.operator.memory)
     }
 
     async fn get_job(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
-        Ok(self.api.jobs.get(at.name).map(|job| job.metadata.clone()))
+        Ok(self.api.job(at).map(|job| job.metadata.clone()))
     }
 
     async fn patch_job(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
-        let what = format!("change {}: {}", at.name, patch["metadata"]["finalizers"]);
-        self.api.effect(&what, |api| api.patch_job(at.name, patch).map(drop))
+        let what = || format!("patch {}/{}: {}", at.namespace, at.name, patch["metadata"]);
+        let mutation = self.operator.mutation;
+        self.api.effect(what, |api| if mutation.drops(patch) { Ok(()) } else { api.patch_job(at, patch) })
     }
 
     async fn delete_job(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), Stop> {
-        self.api.effect(&format!("delete {}", at.name), |api| api.delete_job(at.name, Some(only.uid), only.version))
+        let what = || format!("delete {}/{}", at.namespace, at.name);
+        self.api.effect(what, |api| api.delete_job(at, Some(only.uid), only.version))
     }
 
     async fn write_status(
@@ -153,46 +384,49 @@ impl Effects for Hands<'_> {
         patch: &Value,
         _: Option<(&CmdJob, &CmdJobStatus)>,
     ) -> Result<Option<CmdJob>, Stop> {
-        let what = format!("write status of {}: {}", at.name, patch["status"]);
-        self.api.effect(&what, |api| api.patch_job(at.name, patch)).map(Some)
+        let patch = self.operator.mutation.of_status(patch, self.operator.incarnation, self.api.now);
+        let what = || format!("write status of {}/{}: {}", at.namespace, at.name, patch["status"]);
+        let answer = self.api.effect(what, |api| api.patch_status(at, &patch))?;
+        let is_readable = !self.operator.unreadable.contains(&key(at));
+        Ok(is_readable.then(|| CmdJob::clone(&answer)))
     }
 
     async fn create_pods(&mut self, pods: &[Pod]) -> Vec<Result<Pod, Stop>> {
         let create = |pod: &Pod| {
-            let node = pod.spec.as_ref().unwrap().node_name.as_ref().unwrap();
-            let what = format!("create pod {} for {node}", pod.metadata.name.as_ref().unwrap());
-            self.api.effect(&what, |api| api.create_pod(pod))
+            let what = || format!("create pod {} for {}", pod.metadata.name.as_ref().unwrap(), node_of(pod).unwrap());
+            self.api.effect(what, |api| api.create_pod(pod))
         };
         pods.iter().map(create).collect()
     }
 
     async fn get_pod(&mut self, at: At<'_>) -> Result<Option<Pod>, Stop> {
-        Ok(self.api.pods.get(at.name).cloned())
+        Ok(self.api.pod(at).map(|pod| Pod::clone(pod)))
     }
 
     async fn list_pods(
         &mut self,
-        _: &str,
+        namespace: &str,
         job_uid: &str,
         _: Option<&str>,
     ) -> Result<(Vec<ObjectMeta>, Option<String>), Stop> {
-        let of_job = |pod: &&Pod| pod.metadata.labels.as_ref().unwrap()[labels::JOB_UID] == job_uid;
+        let of_job = |pod: &&Arc<Pod>| {
+            let label =
+                |labels: &BTreeMap<String, String>| labels.get(labels::JOB_UID).is_some_and(|uid| uid == job_uid);
+            pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.labels.as_ref().is_some_and(label)
+        };
         Ok((self.api.pods.values().filter(of_job).map(|pod| pod.metadata.clone()).collect(), None))
     }
 
     async fn get_pod_metadata(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
-        Ok(self.api.pods.get(at.name).map(|pod| pod.metadata.clone()))
+        Ok(self.api.pod(at).map(|pod| pod.metadata.clone()))
     }
 
     async fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
-        self.api.effect(&format!("release pod {}", at.name), |api| api.patch_pod(at.name, patch))
+        self.api.effect(|| format!("release pod {}", at.name), |api| api.patch_pod(at, patch))
     }
 
     async fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), Stop> {
-        self.api.effect(&format!("delete pod {}", at.name), |api| {
-            api.delete_pod(at.name, only.uid, None);
-            Ok(())
-        })
+        self.api.effect(|| format!("delete pod {}", at.name), |api| api.delete_pod(&key(at), only.uid, None))
     }
 }
 
@@ -204,6 +438,6 @@ fn at_once<T>(work: impl Future<Output = T>) -> T {
     }
 }
 
-fn is_gone(job: &CmdJob, api: &Api) -> bool {
-    api.jobs.values().all(|there| there.metadata.uid != job.metadata.uid)
+fn is_of_job(pod: &Pod) -> bool {
+    pod.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::JOB))
 }

@@ -1,7 +1,7 @@
 //! What happens in a history, as values: a seed gives jobs and a script, and a script that fails is made shorter.
 
 use fastrand::Rng;
-use serde_json::{Value, json};
+use vk_operator_core::effects::Refusal;
 
 /// Where an acting process is hit. Effects are counted from 0 in each look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +22,49 @@ pub(crate) enum Kind {
     Nodes,
 }
 
+/// What becomes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// It is heard from.
+    Up,
+    Cordoned,
+    /// It is not heard from. Its processes go on.
+    Silent,
+    /// The same, and somebody deletes its Node object. When it is up again, there is another one.
+    Removed,
+}
+
+/// A change of a CmdJob's spec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Edit {
+    Suspend(bool),
+    Parallelism(u8),
+    /// Of an Indexed job, with its parallelism.
+    Completions(u8),
+    BackoffLimit(u8),
+    Deadline(u16),
+    Ttl(u8),
+    Priority(i8),
+    Retry(bool),
+}
+
 /// Something that happens. Numbers pick one of those that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A cache of the operator catches up.
-    OperatorHears(Kind),
-    OperatorLooks(u8, Fault),
-    /// The operator looks for pods whose job is gone.
-    OperatorLooksForStrays(Fault),
-    NodeHears(u8),
+    /// A watch of an operator tells of so many more changes.
+    Hears(u8, Kind, u8),
+    /// A watch of an operator was cut, and lists everything anew.
+    Relists(u8, Kind),
+    /// The operator that leads looks at a job that is due.
+    Looks(u8, Fault),
+    /// It looks at a job that is not.
+    LooksAnyway(u8, Fault),
+    /// It looks for pods whose job is gone.
+    LooksForStrays(Fault),
+    /// The operator that leads ends, and the other one leads, with its caches as they are.
+    Handover,
+    /// A watch of a node tells of so many more changes.
+    NodeHears(u8, u8),
     NodeLooks(u8, Fault),
     /// What the pipe of a node has been asked to start begins to run.
     GatesOpen(u8),
@@ -39,18 +73,27 @@ pub(crate) enum Event {
     /// A pipe removes records that were told of.
     Collects(u8),
     Pass(u16),
-    Suspend(u8, bool),
-    Parallelism(u8, u8),
+    Edit(u8, Edit),
     DeleteJob(u8),
+    /// Somebody makes a CmdJob of that name again, if it is gone.
+    MakeJob(u8),
+    /// Somebody takes the finalizers of a CmdJob by force.
+    ForceJob(u8),
     /// Somebody deletes a pod; with force, that is without grace.
-    DeletePod {
-        pod: u8,
-        forced: bool,
-    },
-    /// A node is heard from, or not. Its processes go on.
-    Heard(u8, bool),
+    DeletePod(u8, bool),
+    Node(u8, Link),
     /// A machine is gone for good, with its Node object.
     Gone(u8),
+    /// Kubernetes' pod garbage collector looks.
+    PodGc,
+    /// No pods of a namespace are taken any more; or they are again.
+    Closes(u8, Refusal),
+    Opens(u8),
+    /// Somebody makes a pod with a name that an attempt will want.
+    Squats(u8, u8),
+    /// Somebody else's pod takes room on a node.
+    Stranger(u8),
+    StrangersGo,
 }
 
 fn fault(rng: &mut Rng) -> Fault {
@@ -61,84 +104,59 @@ fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
+fn kind(rng: &mut Rng) -> Kind {
+    *rng.choice(&[Kind::Jobs, Kind::Jobs, Kind::Pods, Kind::Pods, Kind::Nodes]).unwrap()
+}
+
+fn edit(rng: &mut Rng) -> Edit {
+    match rng.u8(0..10) {
+        0..=2 => Edit::Suspend(rng.bool()),
+        3 => Edit::Parallelism(rng.u8(0..4)),
+        4 => Edit::Completions(rng.u8(0..5)),
+        5 => Edit::BackoffLimit(rng.u8(0..4)),
+        6 => Edit::Deadline(rng.u16(0..300)),
+        7 => Edit::Ttl(rng.u8(..)),
+        8 => Edit::Priority(rng.i8(-3..3)),
+        _ => Edit::Retry(rng.bool()),
+    }
+}
+
 fn event(rng: &mut Rng) -> Event {
     let n = rng.u8(..);
-    match rng.u8(0..48) {
-        0..=3 => Event::OperatorHears(Kind::Jobs),
-        4..=7 => Event::OperatorHears(Kind::Pods),
-        8 => Event::OperatorHears(Kind::Nodes),
-        9..=18 => Event::OperatorLooks(n, fault(rng)),
-        19 => Event::OperatorLooksForStrays(fault(rng)),
-        20..=22 => Event::NodeHears(n),
-        23..=29 => Event::NodeLooks(n, fault(rng)),
-        30..=32 => Event::GatesOpen(n),
-        33..=36 => Event::Exits(n, *rng.choice(&[0, 0, 1, 5, 42]).unwrap()),
-        37 => Event::Collects(n),
-        38..=41 => Event::Pass(if rng.bool() { rng.u16(1..15) } else { rng.u16(15..400) }),
-        42 => Event::Suspend(n, rng.bool()),
-        43 => Event::Parallelism(n, rng.u8(0..4)),
-        44 if rng.bool() => Event::DeleteJob(n),
-        44 | 45 => Event::DeletePod { pod: n, forced: rng.bool() },
-        46 if rng.u8(0..4) == 0 => Event::Gone(n),
-        _ => Event::Heard(n, rng.bool()),
+    match rng.u8(0..100) {
+        0..=19 => Event::Hears(n, kind(rng), if rng.bool() { 255 } else { rng.u8(1..4) }),
+        20 => Event::Relists(n, kind(rng)),
+        21..=39 => Event::Looks(n, fault(rng)),
+        40..=42 => Event::LooksAnyway(n, fault(rng)),
+        43 => Event::LooksForStrays(fault(rng)),
+        44 => Event::Handover,
+        45..=50 => Event::NodeHears(n, if rng.bool() { 255 } else { rng.u8(1..4) }),
+        51..=62 => Event::NodeLooks(n, fault(rng)),
+        63..=67 => Event::GatesOpen(n),
+        68..=74 => Event::Exits(n, *rng.choice(&[0, 0, 1, 5, 42]).unwrap()),
+        75 => Event::Collects(n),
+        76..=82 => Event::Pass(if rng.bool() { rng.u16(1..15) } else { rng.u16(15..400) }),
+        83..=86 => Event::Edit(n, edit(rng)),
+        87 if rng.bool() => Event::DeleteJob(n),
+        87 => Event::MakeJob(n),
+        88 if rng.u8(0..4) == 0 => Event::ForceJob(n),
+        88 | 89 => Event::DeletePod(n, rng.bool()),
+        90..=94 => Event::Node(
+            n,
+            *rng.choice(&[Link::Up, Link::Up, Link::Up, Link::Cordoned, Link::Silent, Link::Removed]).unwrap(),
+        ),
+        95 if rng.u8(0..4) == 0 => Event::Gone(n),
+        95 => Event::PodGc,
+        96 => Event::Closes(n, *rng.choice(&[Refusal::Forbidden, Refusal::Malformed, Refusal::Trouble]).unwrap()),
+        97 => Event::Opens(n),
+        98 if rng.bool() => Event::Squats(n, rng.u8(0..2)),
+        98 => Event::StrangersGo,
+        _ => Event::Stranger(n),
     }
 }
 
 /// The script of a seed.
 pub(crate) fn script(rng: &mut Rng) -> Vec<Event> {
-    let length = rng.usize(20..160);
+    let length = rng.usize(20..200);
     (0..length).map(|_| event(rng)).collect()
-}
-
-/// The CmdJobs of a seed.
-pub(crate) fn jobs(rng: &mut Rng) -> Vec<Value> {
-    (0..rng.u32(1..4)).map(|n| job(rng, n)).collect()
-}
-
-fn job(rng: &mut Rng, n: u32) -> Value {
-    let target = if rng.bool() { json!({"fleet": "f"}) } else { json!({"node": format!("vk-{}", rng.u8(0..2))}) };
-    let mut spec = json!({
-        "target": target, "script": "x", "backoffLimit": rng.u8(0..4), "suspend": rng.u8(0..6) == 0,
-        "resources": {"cpu": "1"},
-    });
-    if rng.bool() {
-        spec["completions"] = json!(rng.u8(1..4));
-        spec["parallelism"] = json!(rng.u8(1..4));
-        if rng.bool() {
-            spec["completionMode"] = json!("Indexed");
-            if rng.bool() {
-                spec["backoffLimitPerIndex"] = json!(rng.u8(0..2));
-            }
-        }
-    }
-    match rng.u8(0..4) {
-        0 => {
-            spec["podFailurePolicy"] = json!({"rules": [
-            {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}]})
-        }
-        1 => {
-            spec["podFailurePolicy"] = json!({"rules": [
-            {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [5]}}]})
-        }
-        _ => {}
-    }
-    if rng.u8(0..3) == 0 {
-        spec["activeDeadlineSeconds"] = json!(rng.u16(5..300));
-    }
-    if rng.u8(0..4) == 0 {
-        spec["ttlSecondsAfterFinished"] = json!(rng.u16(0..100));
-    }
-    if rng.bool() {
-        spec["onUnknown"] = json!("Retry");
-    }
-    if n > 0 && rng.u8(0..3) == 0 {
-        spec["after"] = json!([{"name": format!("j{}", n - 1)}]);
-    }
-    json!({
-        "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "spec": spec,
-        "metadata": {
-            "namespace": "lab", "name": format!("j{n}"), "generation": 1, "resourceVersion": "1",
-            "creationTimestamp": "2026-01-02T03:04:05Z", "uid": format!("1a2b3c4d-5e6f-4000-8000-00000000000{n}"),
-        },
-    })
 }

@@ -1,111 +1,203 @@
-//! The world, what happens in it, and the laws that hold at every moment and at the end.
+//! The world and what happens in it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use serde_json::Value;
-use vk_cmd_crds::{CmdJob, State, labels};
-use vk_operator_core::PodSeen;
-use vk_operator_core::indexes::IndexSet;
+use serde_json::{from_value, json};
+use vk_cmd_crds::{CmdJob, OnUnknown, labels};
 use vk_operator_core::place::{Amounts, NodeSeen, NodeState, Nodes};
+use vk_site::Rule;
 use vk_task::End;
 
-use crate::api::{Api, Stop};
+use crate::api::{Api, Key, Stop, at, key_of};
+use crate::jobs::{NAMESPACES, Spec, jobs};
+use crate::laws::Holds;
+use crate::mutation::Mutation;
 use crate::node::Machine;
 use crate::operator::Operator;
-use crate::script::{Event, Fault, Kind, jobs};
+use crate::script::{Edit, Event, Fault, Kind, Link};
 
 /// All there is.
 pub(crate) struct World {
     pub(crate) api: Api,
-    nodes: Nodes,
-    operator: Operator,
-    machines: Vec<Machine>,
-    specs: Vec<Value>,
-    /// Names of pods whose machine is gone.
-    lost: BTreeSet<String>,
+    /// Of which the first one leads.
+    pub(crate) operators: [Operator; 2],
+    pub(crate) machines: Vec<Machine>,
+    pub(crate) links: BTreeMap<String, (Link, Timestamp)>,
+    pub(crate) specs: Vec<Spec>,
+    /// All CmdJobs that were ever made, by UID.
+    pub(crate) ever: BTreeMap<String, Ever>,
+    /// Names of pods whose machine is gone for good.
+    pub(crate) lost: BTreeSet<String>,
+    /// Names of pods whose Node object was deleted; and of those whose machine ran on so for longer than anybody waits.
+    pub(crate) cut: BTreeSet<String>,
+    pub(crate) cut_for_long: BTreeSet<String>,
+    /// Whether all that is broken is put right in the end.
+    pub(crate) heals: bool,
+    incarnations: u32,
+    pub(crate) mutation: Mutation,
+    /// How much of `api.made` has been looked at.
+    pub(crate) checked: usize,
 }
 
-/// How many rounds it takes until all has been said about what has happened. An attempt is made, is written down, is started
-/// by its node, is ended and counted and let go, for a chain of three jobs.
-const AT_MOST: u32 = 20;
-
-type Law = Result<(), String>;
-
-fn holds(is_so: bool, otherwise: impl FnOnce() -> String) -> Law {
-    if is_so { Ok(()) } else { Err(otherwise()) }
+/// A CmdJob that was made.
+pub(crate) struct Ever {
+    pub(crate) key: Key,
+    /// How the names of its pods begin.
+    pub(crate) prefix: String,
+    /// The most that its parallelism ever was.
+    pub(crate) most: u32,
+    /// Whether somebody has taken its finalizers by force.
+    pub(crate) forced: bool,
+    /// How it ended, whether well, if it has.
+    pub(crate) ended: Option<bool>,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
-        let specs = jobs(&mut Rng::with_seed(seed));
-        let machines: Vec<Machine> = (0..3).map(|n| Machine::new(&format!("vk-{n}"))).collect();
-        let nodes: Nodes = machines.iter().map(|machine| (machine.name.clone(), node(NodeState::Ready))).collect();
-        let api = Api::new(&specs);
-        let operator = Operator::new(&api, &nodes);
-        Self { api, nodes, operator, machines, specs, lost: BTreeSet::new() }
+    pub(crate) fn new(seed: u64, mutation: Mutation, is_read: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let specs = jobs(&mut rng);
+        let machines: Vec<Machine> = (0..3).map(|n| Machine::new(&format!("vk-{n}"), mutation)).collect();
+        let mut api = Api::new(Nodes::new(), is_read);
+        let links = machines.iter().map(|machine| (machine.name.clone(), (Link::Up, api.now))).collect();
+        for machine in &machines {
+            api.set_node(&machine.name, Some(node(&machine.name, NodeState::Ready)));
+        }
+        let operators = [Operator::new(&api, true, 0, mutation), Operator::new(&api, false, 1, mutation)];
+        let mut world = Self {
+            api,
+            operators,
+            machines,
+            links,
+            specs,
+            ever: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            cut: BTreeSet::new(),
+            cut_for_long: BTreeSet::new(),
+            heals: rng.bool(),
+            incarnations: 1,
+            mutation,
+            checked: 0,
+        };
+        for n in 0..world.specs.len() {
+            world.make(n);
+        }
+        world
     }
 
     /// Runs a script to its end. The history is in `api`, whatever comes of it.
-    pub(crate) fn run(&mut self, script: &[Event]) -> Law {
-        for spec in self.specs.clone() {
-            self.api.say(format!("{}: {}", spec["metadata"]["name"], spec["spec"]));
-        }
+    pub(crate) fn run(&mut self, script: &[Event]) -> Holds {
         for event in script {
-            self.api.say(format!("{} {event:?}", self.api.now));
-            self.happen(*event);
+            let now = self.api.now;
+            self.api.say(|| format!("{now} {event:?}"));
+            self.happen(*event)?;
             self.check()?;
         }
-        self.come_to_rest()
+        self.calm()
     }
 
-    fn happen(&mut self, event: Event) {
-        let jobs: Vec<String> = self.api.jobs.keys().cloned().collect();
+    fn make(&mut self, n: usize) {
+        let spec = self.specs[n].clone();
+        let number = self.ever.len();
+        let uid = format!("{number:08x}-5e6f-4000-8000-000000000000");
+        let job: CmdJob = from_value(json!({
+            "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "spec": spec.spec,
+            "metadata": {"namespace": spec.namespace, "name": spec.name, "generation": 1, "uid": uid},
+        }))
+        .unwrap();
+        let key = key_of(&job.metadata);
+        if self.api.jobs.contains_key(&key) {
+            return;
+        }
+        self.api.say(|| format!("  somebody makes {}/{} ({uid}): {}", key.0, key.1, spec.spec));
+        if spec.unreadable {
+            self.api.unreadable.insert(key.clone());
+        }
+        let prefix = format!("{}-{number:08x}5e-", key.1);
+        let most = most(&job);
+        self.ever.insert(uid, Ever { key, prefix, most, forced: false, ended: None });
+        self.api.create_job(job);
+    }
+
+    fn happen(&mut self, event: Event) -> Holds {
+        let jobs: Vec<Key> = self.api.jobs.keys().cloned().collect();
         let job = |n: u8| jobs.get(usize::from(n) % jobs.len().max(1)).cloned();
         let machine = |n: u8, world: &Self| usize::from(n) % world.machines.len().max(1);
         match event {
-            Event::OperatorHears(kind) => self.operator.hears(kind, &self.api, &self.nodes),
-            Event::OperatorLooks(n, fault) => {
-                if let Some(name) = job(n) {
-                    self.operator_looks(&name, fault);
+            Event::Hears(n, kind, most) => {
+                self.operators[usize::from(n % 4 == 0)].hears(kind, most, &self.api);
+            }
+            Event::Relists(n, kind) => self.operators[usize::from(n % 4 == 0)].relists(kind, &self.api),
+            Event::Looks(n, fault) => {
+                let due = self.operators[0].due(self.api.now);
+                if let Some(key) = due.get(usize::from(n) % due.len().max(1)) {
+                    self.operator_looks(key, fault)?;
                 }
             }
-            Event::OperatorLooksForStrays(fault) => {
+            Event::LooksAnyway(n, fault) => {
+                let known = self.operators[0].known();
+                if let Some(key) = known.get(usize::from(n) % known.len().max(1)) {
+                    self.operator_looks(key, fault)?;
+                }
+            }
+            Event::LooksForStrays(fault) => {
                 self.api.fault = fault;
-                let done = self.operator.strays(&mut self.api);
+                let done = self.operators[0].strays(&mut self.api).map(drop);
                 self.after_look(&done);
             }
-            Event::Pass(seconds) => self.pass(i64::from(seconds)),
-            Event::Suspend(n, suspend) => {
-                if let Some(name) = job(n) {
-                    self.api.edit(&name, |job| job.spec.suspend = suspend);
-                }
-            }
-            Event::Parallelism(n, wanted) => {
-                if let Some(name) = job(n) {
-                    self.api.edit(&name, |job| job.spec.parallelism = Some(i32::from(wanted)));
+            Event::Handover => self.handover(),
+            Event::Pass(seconds) => self.pass(SignedDuration::from_secs(seconds.into())),
+            Event::Edit(n, edit) => {
+                if let Some(key) = job(n) {
+                    self.edit(&key, edit);
                 }
             }
             Event::DeleteJob(n) => {
-                if let Some(name) = job(n) {
-                    let _ = self.api.delete_job(&name, None, None);
+                if let Some(key) = job(n) {
+                    let _ = self.api.delete_job(at(&key), None, None);
                 }
             }
-            Event::DeletePod { pod, forced } => {
-                let pods: Vec<_> = self.api.pods.values().map(|pod| pod.metadata.clone()).collect();
-                if let Some(meta) = pods.get(usize::from(pod) % pods.len().max(1)) {
-                    let (name, uid) = (meta.name.as_ref().unwrap(), meta.uid.as_ref().unwrap());
-                    self.api.delete_pod(name, uid, forced.then_some(0));
+            Event::MakeJob(n) => self.make(usize::from(n) % self.specs.len()),
+            Event::ForceJob(n) => {
+                if let Some(key) = job(n) {
+                    let uid = self.api.jobs[&key].metadata.uid.clone().unwrap();
+                    self.ever.get_mut(&uid).unwrap().forced = true;
+                    self.api.force_job(&key);
                 }
             }
+            Event::DeletePod(n, forced) => {
+                let pods: Vec<_> =
+                    self.api.pods.iter().map(|(key, pod)| (key.clone(), pod.metadata.uid.clone())).collect();
+                if let Some((key, uid)) = pods.get(usize::from(n) % pods.len().max(1)) {
+                    let _ = self.api.delete_pod(key, uid.as_ref().unwrap(), forced.then_some(0));
+                }
+            }
+            Event::PodGc => self.api.give_up(),
+            Event::Closes(n, why) => drop(self.api.closed.insert(NAMESPACES[usize::from(n % 2)].to_owned(), why)),
+            Event::Opens(n) => drop(self.api.closed.remove(NAMESPACES[usize::from(n % 2)])),
+            Event::Squats(n, attempt) => {
+                if let Some(key) = job(n) {
+                    let uid = self.api.jobs[&key].metadata.uid.as_ref().unwrap();
+                    let name = format!("{}{}-{attempt}", self.ever[uid].prefix, n % 3);
+                    let _ = self.api.create_pod(&stranger(&key.0, &name, None));
+                }
+            }
+            Event::Stranger(n) => {
+                let name = format!("stranger-{n}");
+                let _ = self.api.create_pod(&stranger("other", &name, Some(&format!("vk-{}", n % 3))));
+            }
+            Event::StrangersGo => self.strangers_go(),
             _ if self.machines.is_empty() => {}
-            Event::NodeHears(n) => {
+            Event::NodeHears(n, most) => {
                 let n = machine(n, self);
-                self.machines[n].hears(&self.api);
+                if self.is_heard(n) {
+                    self.machines[n].hears(most, &self.api);
+                }
             }
-            Event::NodeLooks(n, fault) => self.node_looks(machine(n, self), fault),
+            Event::NodeLooks(n, fault) => drop(self.node_looks(machine(n, self), fault)),
             Event::GatesOpen(n) => {
                 let n = machine(n, self);
                 self.machines[n].gates_open(self.api.now);
@@ -123,42 +215,140 @@ impl World {
             }
             Event::Collects(n) => {
                 let n = machine(n, self);
-                self.machines[n].tasks.retain(|task| !(task.reported && task.state.is_final()));
+                self.machines[n].collects();
             }
-            Event::Heard(n, heard) => {
+            Event::Node(n, link) => {
                 let name = self.machines[machine(n, self)].name.clone();
-                let since = Some(self.api.now);
-                let state = if heard { NodeState::Ready } else { NodeState::NotReady { why: None, since } };
-                self.nodes.insert(name, node(state));
+                self.link(&name, link);
             }
             Event::Gone(n) => {
                 let gone = self.machines.remove(machine(n, self));
-                self.nodes.remove(&gone.name);
+                self.links.remove(&gone.name);
                 self.lost.extend(gone.ended.iter().map(|(pod, _)| pod.clone()));
-                self.lost.extend(gone.started.iter().map(|(pod, _)| pod.clone()));
-                self.api.give_up(&gone.name);
+                self.lost.extend(gone.started.iter().cloned());
+                self.api.set_node(&gone.name, None);
+                self.api.give_up();
+            }
+        }
+        Ok(())
+    }
+
+    fn edit(&mut self, key: &Key, edit: Edit) {
+        self.api.edit(key, |job| {
+            let spec = &mut job.spec;
+            match edit {
+                Edit::Suspend(suspend) => spec.suspend = suspend,
+                Edit::Parallelism(n) => spec.parallelism = Some(i32::from(n)),
+                Edit::Completions(n) => {
+                    // What the rules of the resource let through.
+                    let is_elastic = spec.completions.is_some() && spec.completions == spec.parallelism;
+                    if is_elastic
+                        && spec.completion_mode == vk_cmd_crds::CompletionMode::Indexed
+                        && spec.success_policy.is_none()
+                    {
+                        (spec.completions, spec.parallelism) = (Some(i32::from(n)), Some(i32::from(n)));
+                    }
+                }
+                Edit::BackoffLimit(n) => spec.backoff_limit = Some(i32::from(n)),
+                Edit::Deadline(n) => spec.active_deadline_seconds = Some(i64::from(n)),
+                Edit::Ttl(n) => spec.ttl_seconds_after_finished = Some(i32::from(n)),
+                Edit::Priority(n) => spec.priority = i32::from(n),
+                Edit::Retry(retry) => spec.on_unknown = if retry { OnUnknown::Retry } else { OnUnknown::Fail },
+            }
+        });
+        let job = &self.api.jobs.get(key);
+        if let Some(job) = job {
+            let ever = self.ever.get_mut(job.metadata.uid.as_ref().unwrap()).unwrap();
+            ever.most = ever.most.max(most(job));
+        }
+    }
+
+    pub(crate) fn strangers_go(&mut self) {
+        let of_nobody = |pod: &Pod| crate::api::owner(pod).is_none();
+        let pods: Vec<_> = self.api.pods.values().filter(|pod| of_nobody(pod)).cloned().collect();
+        for pod in pods {
+            let _ = self.api.delete_pod(&key_of(&pod.metadata), pod.metadata.uid.as_ref().unwrap(), Some(0));
+        }
+    }
+
+    /// A node is heard from, or not; its Node object is there, or not.
+    pub(crate) fn link(&mut self, name: &str, link: Link) {
+        let now = self.api.now;
+        let (before, _) = self.links[name];
+        if before == link {
+            return;
+        }
+        self.links.insert(name.to_owned(), (link, now));
+        let state = match link {
+            Link::Up => NodeState::Ready,
+            Link::Cordoned => NodeState::Cordoned,
+            Link::Silent => NodeState::NotReady { why: None, since: Some(now) },
+            Link::Removed => {
+                self.api.set_node(name, None);
+                self.api.give_up();
+                self.note_cut();
+                return;
+            }
+        };
+        self.note_cut();
+        self.api.set_node(name, Some(node(name, state)));
+    }
+
+    /// Notes which processes nobody can hear of any more.
+    fn note_cut(&mut self) {
+        let now = self.api.now;
+        for machine in &self.machines {
+            let (link, since) = self.links[&machine.name];
+            if link == Link::Removed {
+                let alive: Vec<String> = machine.alive().map(str::to_owned).collect();
+                self.cut.extend(alive.iter().cloned());
+                // By the deletion of the Node object somebody has said that these are no more, too.
+                let there = self.api.pods.iter().filter(|(_, pod)| crate::api::node_of(pod) == Some(&machine.name));
+                self.cut.extend(there.map(|((_, name), _)| name.clone()));
+                if now.duration_since(since) >= SignedDuration::from_mins(10) {
+                    self.cut_for_long.extend(alive);
+                }
             }
         }
     }
 
-    fn operator_looks(&mut self, name: &str, fault: Fault) {
+    pub(crate) fn is_heard(&self, n: usize) -> bool {
+        matches!(self.links[&self.machines[n].name].0, Link::Up | Link::Cordoned)
+    }
+
+    pub(crate) fn operator_looks(&mut self, key: &Key, fault: Fault) -> Holds {
         self.api.fault = fault;
-        let done = self.operator.look(name, &mut self.api);
+        let done = self.operators[0].look(key, &mut self.api)?;
         self.after_look(&done);
+        Ok(())
     }
 
     fn after_look(&mut self, done: &Result<(), Stop>) {
         self.api.fault = Fault::None;
         if *done == Err(Stop::Killed) {
-            self.operator = Operator::new(&self.api, &self.nodes);
+            self.restart_operator();
         }
     }
 
-    fn node_looks(&mut self, n: usize, fault: Fault) {
+    pub(crate) fn restart_operator(&mut self) {
+        self.incarnations += 1;
+        self.operators[0] = Operator::new(&self.api, true, self.incarnations, self.mutation);
+        let now = self.api.now;
+        self.operators[0].lead(now);
+    }
+
+    fn handover(&mut self) {
+        self.incarnations += 1;
+        self.operators.swap(0, 1);
+        self.operators[1] = Operator::new(&self.api, false, self.incarnations, self.mutation);
+        let now = self.api.now;
+        self.operators[0].lead(now);
+    }
+
+    pub(crate) fn node_looks(&mut self, n: usize, fault: Fault) -> Option<Stop> {
         // A node that is not heard from does not hear either.
-        let name = &self.machines[n].name;
-        if !matches!(self.nodes[name].state, NodeState::Ready) {
-            return;
+        if !self.is_heard(n) {
+            return None;
         }
         self.api.fault = fault;
         let done = self.machines[n].look(&mut self.api);
@@ -166,161 +356,61 @@ impl World {
         if done == Err(Stop::Killed) {
             self.machines[n].restart(&self.api);
         }
+        done.err()
     }
 
-    fn pass(&mut self, seconds: i64) {
-        self.api.now += SignedDuration::from_secs(seconds);
+    pub(crate) fn pass(&mut self, length: SignedDuration) {
+        self.api.now += length;
         let now = self.api.now;
+        self.note_cut();
         self.machines.iter_mut().for_each(|machine| machine.kill(now));
-    }
-
-    /// The pods of a job that have a process, by the tail of their names: the job's UID, the index, and the attempt.
-    fn alive_of(&self, job: &CmdJob) -> Vec<&str> {
-        let name = job.metadata.name.as_ref().unwrap();
-        self.machines.iter().flat_map(Machine::alive).filter(|pod| pod.starts_with(&format!("{name}-"))).collect()
-    }
-
-    /// What holds at every moment.
-    fn check(&self) -> Law {
-        let mut names = BTreeSet::new();
-        for (pod, _) in self.machines.iter().flat_map(|machine| &machine.started) {
-            holds(names.insert(pod), || format!("the attempt {pod} was started twice"))?;
-        }
-        for job in self.specs.iter() {
-            let name = job["metadata"]["name"].as_str().unwrap();
-            let Some(job) = self.api.jobs.get(name) else {
-                let prefix = format!("{name}-");
-                let alive: Vec<_> =
-                    self.machines.iter().flat_map(Machine::alive).filter(|p| p.starts_with(&prefix)).collect();
-                holds(alive.is_empty(), || format!("{name} is gone, but {alive:?} runs"))?;
-                continue;
-            };
-            self.check_status(name, job)?;
-        }
-        Ok(())
-    }
-
-    /// The status tells the truth.
-    fn check_status(&self, name: &str, job: &CmdJob) -> Law {
-        let status = job.status.clone().unwrap_or_default();
-        let alive = self.alive_of(job);
-        let must_be_still = match status.state {
-            Some(State::Complete | State::Failed) => true,
-            // A status that is of an older spec says nothing of what has happened since.
-            Some(State::Suspended) => status.observed_generation == job.metadata.generation,
-            _ => false,
-        };
-        holds(!must_be_still || alive.is_empty(), || format!("{name} is {:?}, but {alive:?} runs", status.state))?;
-        let prefix = format!("{name}-");
-        let ended = self.machines.iter().flat_map(|machine| &machine.ended);
-        let well = ended.filter(|(pod, code)| pod.starts_with(&prefix) && *code == 0).map(|(pod, _)| pod);
-        let well: BTreeSet<&String> = well.chain(self.lost.iter().filter(|pod| pod.starts_with(&prefix))).collect();
-        let indexes: BTreeSet<u32> = well.iter().filter_map(|pod| pod.rsplit('-').nth(1)?.parse().ok()).collect();
-        let succeeded = usize::try_from(status.succeeded).unwrap();
-        holds(succeeded <= indexes.len(), || format!("{name} says {succeeded} succeeded, but only {indexes:?} did"))?;
-        let made = self.api.made.iter().filter(|pod| pod.starts_with(&prefix)).count();
-        let counted = succeeded + usize::try_from(status.failed).unwrap();
-        holds(counted <= made, || format!("{name} counts {counted} ends of {made} attempts"))?;
-        if let Some(done) = &status.completed_indexes {
-            let done: Vec<u32> = IndexSet::parse(done).unwrap().iter().collect();
-            holds(done.iter().all(|n| indexes.contains(n)), || {
-                format!("{name} says {done:?} are done, not {indexes:?}")
-            })?;
-        }
-        Ok(())
-    }
-
-    /// One round in which everybody hears everything and does what there is to do.
-    fn round(&mut self) {
-        for kind in [Kind::Jobs, Kind::Pods, Kind::Nodes] {
-            self.operator.hears(kind, &self.api, &self.nodes);
-        }
-        for name in self.api.jobs.keys().cloned().collect::<Vec<_>>() {
-            self.operator_looks(&name, Fault::None);
-        }
-        let _ = self.operator.strays(&mut self.api);
-        // Kubernetes does so for ever: a pod may have been made for a node that was gone already.
-        for name in (0..3).map(|n| format!("vk-{n}")).filter(|name| !self.nodes.contains_key(name)).collect::<Vec<_>>()
-        {
-            self.api.give_up(&name);
-        }
-        for n in 0..self.machines.len() {
-            self.machines[n].hears(&self.api);
-            self.node_looks(n, Fault::None);
-        }
-    }
-
-    /// While no time passes and no process does anything, everybody has soon said all that there is to say.
-    fn fall_silent(&mut self) -> Law {
-        let mut before = self.api.writes;
-        for _ in 0..AT_MOST {
-            self.api.say("a round in which nothing happens".into());
-            self.round();
-            self.check()?;
-            if self.api.writes == before {
-                return Ok(());
-            }
-            before = self.api.writes;
-        }
-        Err(format!("after {AT_MOST} rounds in which nothing happens there are still writes"))
-    }
-
-    /// From now on nothing bad happens: all comes to rest, is silent then, and stays so after everybody has lost their memory.
-    fn come_to_rest(&mut self) -> Law {
-        self.api.say("everybody does what is expected of them".into());
-        for machine in &self.machines {
-            self.nodes.insert(machine.name.clone(), node(NodeState::Ready));
-        }
-        self.fall_silent()?;
-        // A pause is longer than any that the operator waits: the back-off and what a lost node is given are ten minutes.
-        for _ in 0..24 {
-            let quiet = self.api.history.len();
-            self.api.say(format!("{} a round", self.api.now));
-            self.round();
-            if self.api.history.len() == quiet + 1 {
-                self.api.history.pop();
-            }
-            self.check()?;
-            let now = self.api.now;
-            for machine in &mut self.machines {
-                machine.gates_open(now);
-                machine.end(now, &End::Exited { code: 0 }, |_| true);
-            }
-            self.pass(601);
-        }
-        for what in ["it should be at rest", "it repeats itself", "after a restart"] {
-            if what == "after a restart" {
-                self.operator = Operator::new(&self.api, &self.nodes);
-                let api = &self.api;
-                self.machines.iter_mut().for_each(|machine| machine.restart(api));
-            }
-            let before = self.api.writes;
-            self.api.say(what.into());
-            self.round();
-            holds(self.api.writes == before, || format!("writes though nothing has happened: {what}"))?;
-        }
-        let alive: Vec<_> = self.machines.iter().flat_map(Machine::alive).collect();
-        holds(alive.is_empty(), || format!("still runs: {alive:?}"))?;
-        for pod in self.api.pods.values() {
-            let seen = PodSeen::of(pod).unwrap();
-            let has_job = self.api.jobs.values().any(|job| job.metadata.uid == crate::api::owner(pod));
-            holds(has_job, || format!("{} is left behind: {}", seen.name, labels::FINALIZER))?;
-        }
-        for (name, job) in &self.api.jobs {
-            holds(job.metadata.deletion_timestamp.is_none(), || format!("{name} does not go"))?;
-        }
-        Ok(())
     }
 }
 
-/// A node with room for two processes.
-fn node(state: NodeState) -> NodeSeen {
+/// How many attempts of a job may be open.
+fn most(job: &CmdJob) -> u32 {
+    let default = if job.spec.every_node { i32::MAX } else { 1 };
+    job.spec.parallelism.unwrap_or(default).cast_unsigned()
+}
+
+/// A node with room for two processes. One has no end and takes all; one ends in two hours; one takes not all namespaces.
+pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
     let amounts = [("pods".to_owned(), Quantity("110".into())), ("cpu".to_owned(), Quantity("2".into()))];
+    let zone = if name == "vk-0" { "a" } else { "b" };
+    let mut labels: BTreeMap<String, String> = [("zone".to_owned(), zone.to_owned())].into();
+    if name != "vk-1" {
+        labels.insert(labels::FLEET.to_owned(), "f".to_owned());
+    }
     NodeSeen {
-        labels: [(labels::FLEET.to_owned(), "f".to_owned())].into(),
+        labels,
         state,
         allocatable: Amounts::read(amounts.iter().map(|(name, amount)| (name, amount))),
-        ends: None,
-        namespaces: vk_site::Rule::default(),
+        ends: (name == "vk-1").then(|| "2026-01-02T03:12:00Z".parse().unwrap()),
+        namespaces: match name {
+            "vk-2" => Rule::from_json(r#"{"deny": ["shop"]}"#).unwrap(),
+            _ => Rule::default(),
+        },
+    }
+}
+
+/// A pod that is not that of a CmdJob.
+fn stranger(namespace: &str, name: &str, node: Option<&str>) -> Pod {
+    from_value(json!({
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"nodeName": node, "containers": [{"name": "main", "resources": {"requests": {"cpu": "1"}}}]},
+    }))
+    .unwrap()
+}
+
+impl World {
+    /// Both operators hear all that has happened.
+    pub(crate) fn operators_hear(&mut self) -> bool {
+        let mut heard = false;
+        for operator in &mut self.operators {
+            for kind in [Kind::Jobs, Kind::Pods, Kind::Nodes] {
+                heard |= operator.hears(kind, u8::MAX, &self.api);
+            }
+        }
+        heard
     }
 }

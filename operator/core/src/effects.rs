@@ -41,9 +41,9 @@ pub enum Refusal {
     Conflict,
     /// The name is taken.
     AlreadyExists,
-    /// It may not be now: a quota, a policy, a right that is lacking.
+    /// It may not be now: a quota, a policy, a right that is lacking, a webhook that does not answer.
     Forbidden,
-    /// It can never be as it is.
+    /// It can never be as it is, unless a policy changes.
     Malformed,
     /// It has not answered, or cannot now: nobody knows whether it was done.
     Trouble,

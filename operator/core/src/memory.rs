@@ -20,6 +20,8 @@ pub struct Memory {
     failures: HashMap<Key, u32>,
     /// Since when there is something to write that is not urgent.
     unwritten: HashMap<Key, Duration>,
+    /// The UIDs of those of which this operator knows all pods and the present status: whatever has happened since, it has done.
+    sure: HashMap<Key, String>,
 }
 
 impl Memory {
@@ -64,12 +66,28 @@ impl Memory {
         backoff::after_reconcile(*count)
     }
 
+    /// Whether this operator knows all pods and the present status of a CmdJob.
+    pub fn is_sure(&self, job: At<'_>, uid: &str) -> bool {
+        self.sure.get(&key(job)).is_some_and(|sure| sure == uid)
+    }
+
+    /// It does.
+    pub fn be_sure(&mut self, job: At<'_>, uid: &str) {
+        self.sure.insert(key(job), uid.to_owned());
+    }
+
+    /// It does not: a pod may have been made, for nobody has heard otherwise.
+    pub fn be_unsure(&mut self, job: At<'_>) {
+        self.sure.remove(&key(job));
+    }
+
     /// Forgets an object that is gone.
     pub fn gone(&mut self, job: At<'_>) {
         let key = key(job);
         self.written.remove(&key);
         self.failures.remove(&key);
         self.unwritten.remove(&key);
+        self.sure.remove(&key);
     }
 }
 

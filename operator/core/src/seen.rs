@@ -185,8 +185,9 @@ impl Sight {
 fn life(status: &PodStatus) -> Life {
     let main = status.container_statuses.iter().flatten().find(|c| c.name == labels::MAIN_CONTAINER);
     let state = main.and_then(|main| main.state.as_ref());
-    // What the node says of the process is true whatever the phase is made to be.
-    let has_ended = state.is_some_and(|state| state.terminated.is_some());
+    // What the node says of the process is true whatever the phase is made to be, and why it has not run it.
+    let has_ended = state.is_some_and(|state| state.terminated.is_some())
+        || status.reason.as_deref().is_some_and(|reason| reason != "NodeLost");
     match status.phase.as_deref() {
         Some("Failed") if !has_ended && let Some(since) = given_up(status) => Life::Lost(since),
         Some("Succeeded") => Life::Ended(end(status, state, EndKind::Succeeded)),

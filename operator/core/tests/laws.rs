@@ -125,6 +125,8 @@ fn look(world: &mut World, eyes: Eyes, crash: Crash) -> Result<(), TestCaseError
     let Some(job) = world.job.clone() else { return Ok(()) };
     let finished = finished_at(&world.status()).is_some();
     let Some(plan) = world.look(eyes, crash) else { return Ok(()) };
+    // A look asks for another one only when time will have changed something: else there would be no end of them.
+    prop_assert!(plan.look_again.is_none_or(|pause| pause.is_positive()), "looks again at once: {plan:?}");
     if !plan.starts.is_empty() {
         prop_assert!(!finished, "creates a pod though the job is finished");
         prop_assert!(!job.spec.suspend, "creates a pod though the job is suspended");

@@ -487,3 +487,20 @@ fn its_node_goes_for_ever() {
         .then("ten minutes later", |w| w.pass(600))
         .is("its_node_goes_for_ever");
 }
+
+#[test]
+fn deleted_while_its_node_comes_back() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node starts the process", World::node_starts)
+        .then("its node is deleted; Kubernetes gives the pod up", |w| {
+            w.node(None);
+            w.given_up();
+        })
+        .then("it is back, and the CmdJob is deleted: what became of the process is not known", |w| {
+            w.node(Some(NodeState::Ready));
+            w.delete_job();
+        })
+        .then("the node tells the end", |w| w.tells(143))
+        .is("deleted_while_its_node_comes_back");
+}

@@ -22,7 +22,7 @@ use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::Reason;
 
 use self::queue::{Queue, Rank};
-use crate::place::{Amounts, Demand, NodeSeen, NodeState, Nodes, Sums, why};
+use crate::place::{Amounts, Demand, NodeSeen, Nodes, Sums, why};
 use crate::plan::Start;
 use crate::pods::{Change, Owner, Pods, is_open};
 use crate::validate::ValidJob;
@@ -91,12 +91,17 @@ impl Floor {
         }
     }
 
-    /// A job has been looked at, or is gone. Names the jobs for which there is room now.
+    /// A job has been looked at, or is gone. When it was the last one, names all jobs that wait: those for which there is room now,
+    /// and those that have not been told yet why there is none.
     pub fn looked(&mut self, job: &str, now: Timestamp) -> Vec<Owner> {
         let Beginning::Looking(unlooked) = &mut self.beginning else { return Vec::new() };
         unlooked.remove(job);
         self.begin_if_all_are_looked_at();
-        self.give(now)
+        let mut named = self.give(now);
+        if matches!(self.beginning, Beginning::Over) {
+            named.extend(self.queue.owners());
+        }
+        named
     }
 
     fn begin_if_all_are_looked_at(&mut self) {
@@ -134,7 +139,7 @@ impl Floor {
         let mut waiting = BTreeMap::<Demand, VecDeque<Start>>::new();
         for (start, demand) in wanted {
             let key = (start.index, start.attempt);
-            let fits = kept.get(&key).is_some_and(|kept| kept.demand == *demand && self.stands(kept));
+            let fits = kept.get(&key).is_some_and(|kept| kept.demand == *demand && self.stands(kept, now));
             // What does not fit any more is given back below.
             match fits.then(|| kept.remove(&key)).flatten() {
                 Some(kept) => drop(still.insert(key, kept)),
@@ -301,10 +306,13 @@ impl Floor {
     }
 
     /// Whether room that was kept can still be used: its node is still one that takes it.
-    fn stands(&self, kept: &Kept) -> bool {
-        self.nodes
-            .get(&kept.node)
-            .is_some_and(|node| kept.demand.target.means(&kept.node, &node.labels) && node.state == NodeState::Ready)
+    fn stands(&self, kept: &Kept, now: Timestamp) -> bool {
+        let takes = |node: &NodeSeen| {
+            // What is in use is this among other things.
+            let fits = kept.demand.fits(node, &Amounts::default(), now);
+            kept.demand.target.means(&kept.node, &node.labels) && fits.is_ok()
+        };
+        self.nodes.get(&kept.node).is_some_and(takes)
     }
 
     fn free(&mut self, kept: &Kept) {

@@ -135,6 +135,11 @@ impl Queue {
         Some((owner, start))
     }
 
+    /// The jobs that wait. One that waits for several nodes is named for each.
+    pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.lines.values().flat_map(|line| line.jobs.values()).map(|waiting| waiting.owner.clone())
+    }
+
     /// How many jobs wait.
     pub(super) fn len(&self) -> usize {
         self.by_job.len()

@@ -184,7 +184,28 @@ fn after_a_start_nobody_gets_anything_before_all_have_asked() {
         assert_eq!(floor.ask(owner, &rank, &wanted, now()), (None, vec![]));
     }
     assert_eq!(floor.looked(&late.uid, now()), []);
-    assert_eq!(floor.looked(&urgent.uid, now()), [urgent]);
+    // The one for which there is room, and the others, which have not been told why there is none.
+    let named = floor.looked(&urgent.uid, now());
+    assert_eq!(named, [urgent, late.clone()]);
+    let wanted = [(starts(1).remove(0), demand("n", ""))];
+    let (placed, _) = floor.ask(&late, &Rank::new(0, now(), &late), &wanted, now());
+    assert!(matches!(&placed.unwrap()[..], [Err((Reason::NoRoom, _))]));
+}
+
+#[test]
+fn room_that_was_kept_is_given_back_when_the_node_has_become_too_short() {
+    let mut floor = floor(&[("vk-a", "pods: 1")]);
+    let ends = now().checked_add(jiff::SignedDuration::from_mins(60)).unwrap();
+    floor.put_node("vk-a", Some(NodeSeen { ends: Some(ends), ..node("pods: 1") }), now());
+    let owner = owner("n", "j");
+    let demand = Demand { walltime: Some(jiff::SignedDuration::from_mins(50)), ..demand("n", "") };
+    assert_eq!(demand.changes_at(&floor.nodes, now()).map(|at| at.duration_since(now()).as_secs()), Some(601));
+    let wanted = [(starts(1).remove(0), demand.clone())];
+    let mut ask = |at| floor.ask(&owner, &Rank::new(0, now(), &owner), &wanted, at).0.unwrap().remove(0);
+    assert_eq!(ask(now()), Ok("vk-a".to_owned()));
+    let later = now().checked_add(jiff::SignedDuration::from_secs(601)).unwrap();
+    assert!(matches!(ask(later), Err((Reason::NoNodeFits, _))));
+    assert_eq!(demand.changes_at(&floor.nodes, later), None);
 }
 
 #[test]

@@ -129,6 +129,15 @@ impl Demand {
         }
     }
 
+    /// When a node that is meant will have become too short for it though nothing happens: what is said of it changes then.
+    pub fn changes_at(&self, nodes: &Nodes, now: Timestamp) -> Option<Timestamp> {
+        let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));
+        // A moment after the last one at which there is time enough.
+        let needed = self.walltime.unwrap_or(SignedDuration::ZERO).saturating_sub(SignedDuration::from_secs(1));
+        let last = meant.filter_map(|(_, node)| node.ends?.checked_sub(needed).ok());
+        last.filter(|at| *at > now).min()
+    }
+
     /// The node for it: of those that take it, the one that is the least used then.
     pub fn best<'n>(&self, nodes: &'n Nodes, used: &Sums, now: Timestamp) -> Option<&'n str> {
         let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));

@@ -97,12 +97,7 @@ fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
             format!("{} no pods of the namespace {}", verb("takes", "take"), demand.namespace)
         }
         Obstacle::Ends(at) => {
-            format!(
-                "{} at {at}{}, before {} have passed",
-                verb("ends", "end"),
-                verb("", " or sooner"),
-                walltime(demand)
-            )
+            format!("{} at {at}{}, before {}", verb("ends", "end"), verb("", " or sooner"), walltime(demand))
         }
         Obstacle::Lacks(name) => format!("{} {}", verb("lacks", "lack"), asked(name)),
         Obstacle::Busy(name) => format!("{has} no room for {} at present", asked(name)),
@@ -111,7 +106,7 @@ fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
 
 fn walltime(demand: &Demand) -> String {
     match demand.walltime {
-        Some(walltime) => format!("the {walltime:#} that it may take"),
+        Some(walltime) => format!("the {walltime:#} that it may take have passed"),
         None => "it could start".to_owned(),
     }
 }

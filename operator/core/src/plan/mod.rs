@@ -26,7 +26,7 @@ use vk_cmd_crds::{Attempt, CmdJobStatus, ConditionType, Reason};
 
 use crate::attempts;
 use crate::ledger::Counted;
-use crate::seen::{Life, PodSeen, Seen};
+use crate::seen::{Absence, Life, PodSeen, Seen};
 use crate::status;
 use crate::survey::{Survey, stop_reason};
 use crate::validate::ValidJob;
@@ -61,6 +61,22 @@ pub struct Plan {
     pub nodes: Vec<String>,
     /// When it was taken up.
     pub start_time: Option<Timestamp>,
+}
+
+impl Plan {
+    /// Whether it must not be carried out by caches that are behind: something is started, or it is said that nothing runs.
+    pub fn must_be_sure(&self) -> bool {
+        let is_still = match self.verdict {
+            Verdict::Suspended | Verdict::Complete(..) | Verdict::Failed(..) => true,
+            Verdict::Finished
+            | Verdict::Waiting(..)
+            | Verdict::Active
+            | Verdict::Terminating(..)
+            | Verdict::Failing(..)
+            | Verdict::Succeeding(..) => false,
+        };
+        is_still || !self.starts.is_empty()
+    }
 }
 
 /// How many pods are in which state.
@@ -177,7 +193,9 @@ impl<'a> Planner<'a> {
         let start_time = self.start_time();
         let deadline = self.job.deadline.zip(start_time).map(|(length, start)| later(start, length));
         let course = self.course(deadline);
-        let until = [course.until, deadline, self.survey.lost_at].into_iter().flatten().min();
+        // What is past has been decided on, and asks for no look: there would be no end of them until the processes are gone.
+        let until =
+            [course.until, deadline, self.survey.lost_at].into_iter().flatten().filter(|at| *at > self.now).min();
         let steps = self.steps(&course);
         Plan {
             steps,
@@ -252,7 +270,13 @@ impl<'a> Planner<'a> {
             return Vec::new();
         }
         let pods = self.seen.pods.values();
-        let is_over = |pod: &PodSeen| matches!(pod.life, Life::Ended(_) | Life::Lost(_));
+        // A node that is there again, or was given up too soon, will say what has become of what was lost.
+        let is_gone = |pod: &PodSeen| self.seen.nodes.get(&*pod.node) == Some(&Absence::Gone);
+        let is_over = |pod: &PodSeen| match pod.life {
+            Life::Ended(_) => true,
+            Life::Lost(_) => is_gone(pod),
+            Life::Pending(_) | Life::Running(_) => false,
+        };
         let mut steps: Vec<Step> = pods
             .clone()
             .filter_map(|pod| match is_over(pod) {

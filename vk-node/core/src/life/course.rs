@@ -9,7 +9,7 @@ use crate::evict::EVICTED;
 use crate::facts::{Deletion, Facts, Retry, Trouble};
 use crate::look::Look;
 use crate::runs::all_published;
-use crate::status::{DEADLINE_EXCEEDED, Verdict};
+use crate::status::{DEADLINE_EXCEEDED, Verdict, is_given_up, is_told};
 
 /// What is to become of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +89,13 @@ fn evicted_for(reason: &str) -> Option<&str> {
     reason.strip_prefix(EVICTED)?.strip_prefix(": ")
 }
 
-/// Whether the status of a pod that is over still says that a container runs, and none does: somebody else has ended it.
+/// Whether the status of a pod that is over still says that a container runs, and none does: somebody else has ended it. Or that
+/// it was given up while this node was gone, and nobody has said yet what has become of it: whoever counts it waits for that.
 pub(super) fn is_outdated(look: &Look<'_>) -> bool {
+    let published = look.facts.published;
     let says_running = |status: &ContainerStatus| status.state.as_ref().is_some_and(|state| state.running.is_some());
-    is_terminal(look.facts.published)
-        && all_published(look.facts.published).any(says_running)
+    is_terminal(published)
+        && (all_published(published).any(says_running) || is_given_up(published) && !is_told(published))
         && !look.all().any(|seen| seen.is_active())
 }
 

@@ -167,7 +167,8 @@ fn refuse(refusal: &Refusal, facts: &Facts<'_>) -> Decision {
     }
     // A version of this node that knew more fields may have started something: it is left to end.
     if course::nothing_runs(facts) {
-        if !course::is_terminal(facts.published) {
+        let is_unsaid = status::is_given_up(facts.published) && !status::is_told(facts.published);
+        if !course::is_terminal(facts.published) || is_unsaid {
             decision.steps.push(Step::Publish(Box::new(status::refused(refusal, facts))));
         }
         if facts.deletion != Deletion::NotAsked {

@@ -9,11 +9,11 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
 use vk_task::{TaskId, TaskView};
 
-use self::outcome::{UNKNOWN_EXIT_CODE, outcome_of_published, state_of};
+use self::outcome::{outcome_of_published, state_of};
 use crate::admit::AdmittedPod;
 use crate::facts::Facts;
 
-pub(crate) use self::outcome::{Outcome, definition_changed, probe_failed};
+pub(crate) use self::outcome::{Outcome, UNKNOWN_EXIT_CODE, definition_changed, probe_failed};
 
 /// One run of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
 }
 
 /// The exit code of a run whose end nobody saw: as the kubelet gives it.
-pub(super) const UNKNOWN_EXIT_CODE: i32 = 137;
+pub(crate) const UNKNOWN_EXIT_CODE: i32 = 137;
 /// The reason of a run that failed, and of one that was ended because a probe failed.
 const ERROR: &str = "Error";
 /// How the request to end a run begins if that is for a probe. It is in the pipe's record of the run, and so is known for as

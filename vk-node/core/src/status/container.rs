@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
 use vk_task::Place;
 
 use super::{Verdict, whole};
@@ -13,7 +14,7 @@ use crate::admit::{AdmittedContainer, REFUSED, RefusedContainer, Role};
 use crate::facts::SiteUser;
 use crate::life::BackOff;
 use crate::look::{Look, Seen};
-use crate::runs::{ID_SCHEME, Outcome, Run, RunState};
+use crate::runs::{ID_SCHEME, Outcome, Run, RunState, UNKNOWN_EXIT_CODE};
 
 /// The status of a container.
 pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> ContainerStatus {
@@ -36,7 +37,8 @@ pub(super) fn status(look: &Look<'_>, seen: Seen<'_>, verdict: Verdict<'_>) -> C
     let trouble = look.facts.troubles.get(&container.name).map(|t| waiting(&t.reason, Some(t.message.clone())));
     let Some(run) = &history.latest else {
         status.restart_count = i32::try_from(history.next_restart).unwrap_or(i32::MAX);
-        status.state = Some(trouble.unwrap_or_else(|| not_yet(look)));
+        let is_lost = verdict == Verdict::Ended && super::is_given_up(look.facts.published);
+        status.state = Some(if is_lost { not_found(look) } else { trouble.unwrap_or_else(|| not_yet(look)) });
         return status;
     };
     status.restart_count = i32::try_from(run.restart).unwrap_or(i32::MAX);
@@ -104,6 +106,20 @@ fn waiting(reason: &str, message: Option<String>) -> ContainerState {
 fn not_yet(look: &Look<'_>) -> ContainerState {
     let has_init = look.init_part().next().is_some();
     waiting(if has_init { "PodInitializing" } else { "ContainerCreating" }, None)
+}
+
+/// There is no record of it, and none will come: in the kubelet's words (`TerminatePod`).
+fn not_found(look: &Look<'_>) -> ContainerState {
+    let now = Time(whole(look.facts.now));
+    let terminated = ContainerStateTerminated {
+        exit_code: UNKNOWN_EXIT_CODE,
+        reason: Some(CONTAINER_STATUS_UNKNOWN.to_owned()),
+        message: Some("The container could not be located when the pod was terminated".to_owned()),
+        started_at: Some(now.clone()),
+        finished_at: Some(now),
+        ..ContainerStateTerminated::default()
+    };
+    ContainerState { terminated: Some(terminated), ..ContainerState::default() }
 }
 
 /// It waits to be run again, for some time yet; in the kubelet's words.

@@ -41,6 +41,21 @@ pub(crate) enum Verdict<'a> {
     CannotStart(&'a Trouble),
 }
 
+/// Whether Kubernetes has given the pod up, its node having been gone. From its pod garbage collector (`podgc`).
+pub(crate) fn is_given_up(published: &PodStatus) -> bool {
+    let all = published.conditions.iter().flatten();
+    all.into_iter().any(|condition| {
+        condition.type_ == "DisruptionTarget" && condition.reason.as_deref() == Some("DeletionByPodGC")
+    })
+}
+
+/// Whether a node has said how the containers of a pod have ended, or why it was not run.
+pub(crate) fn is_told(published: &PodStatus) -> bool {
+    let has_ended = |c: &ContainerStatus| c.state.as_ref().is_some_and(|state| state.terminated.is_some());
+    let mains = published.container_statuses.as_deref().unwrap_or_default();
+    published.reason.is_some() || !mains.is_empty() && mains.iter().all(has_ended)
+}
+
 /// The status of a refused pod.
 pub(crate) fn refused(refusal: &Refusal, facts: &Facts<'_>) -> PodStatus {
     PodStatus {

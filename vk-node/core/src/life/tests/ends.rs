@@ -59,6 +59,37 @@ fn what_was_published_as_running_and_is_not_recorded_is_unknown_and_not_run_agai
     assert_eq!((world.phase(), world.started.len()), ("Failed", 1));
 }
 
+/// As Kubernetes' pod garbage collector does to the pods of a Node object that is gone.
+fn give_up(world: &mut World) {
+    world.published.phase = Some("Failed".into());
+    world.published.conditions.get_or_insert_default().push(PodCondition {
+        type_: "DisruptionTarget".into(),
+        status: "True".into(),
+        reason: Some("DeletionByPodGC".into()),
+        ..PodCondition::default()
+    });
+    world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
+}
+
+#[test]
+fn of_what_was_given_up_while_the_node_was_gone_the_end_is_told() {
+    // Before it was started; or after, and before that was published.
+    let mut world = World::new("Never", None);
+    give_up(&mut world);
+    world.settle();
+    let ended = world.state().terminated.unwrap();
+    assert_eq!((ended.exit_code, ended.reason.as_deref()), (137, Some("ContainerStatusUnknown")));
+    assert_eq!((world.phase(), world.started.len()), ("Failed", 0));
+
+    let mut world = World::new("Never", None);
+    world.settle();
+    world.open_gate();
+    world.end(&End::Exited { code: 5 });
+    give_up(&mut world);
+    world.settle();
+    assert_eq!(world.state().terminated.unwrap().exit_code, 5);
+}
+
 #[test]
 fn the_backoff_is_the_kubelets() {
     let mut world = World::new("Always", None);

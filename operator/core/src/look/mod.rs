@@ -9,20 +9,24 @@
 //!
 //! The operator and the model in `model/` have their own [`Effects`] and this order in common: it stands nowhere else.
 
+mod starts;
+mod steps;
+
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
+use vk_cmd_crds::{CmdJob, CmdJobStatus};
 
-use crate::effects::{At, CallFailure, Effects, Only, Refusal};
+use self::starts::starts_of;
+use self::steps::{act, be_sure};
+use crate::effects::{At, CallFailure, Effects, Refusal};
 use crate::floor::Placed;
 use crate::memory::at;
-use crate::pods::Owner;
+use crate::place::Demand;
 use crate::status::Outcome;
-use crate::{
-    Invalid, Plan, PodSeen, Seen, Sight, Start, Step, ValidJob, dependencies, patch, plan, pod, status, validate,
-};
+use crate::{Invalid, Plan, Seen, Start, ValidJob, dependencies, patch, plan, status, validate};
+
+pub use self::steps::stray;
 
 /// How long a change of the status waits for the next one, if it only tells how far the work is.
 const SOFT: Duration = Duration::from_millis(500);
@@ -65,6 +69,8 @@ pub enum Why<C> {
     Json(serde_json::Error),
     /// A pod could not be made for now; why.
     NotMade(String),
+    /// The caches do not know yet what the API server does.
+    Behind,
 }
 
 impl<C> From<C> for Why<C> {
@@ -79,6 +85,7 @@ impl<C: std::fmt::Display> std::fmt::Display for Why<C> {
             Self::Call(error) => error.fmt(f),
             Self::Json(error) => write!(f, "cannot write the status of a CmdJob as JSON: {error}"),
             Self::NotMade(why) => write!(f, "the pod could not be made: {why}"),
+            Self::Behind => write!(f, "the caches are behind: the CmdJob or a pod of it has changed meanwhile"),
         }
     }
 }
@@ -103,16 +110,6 @@ pub async fn look<E: Effects>(found: Found<'_>, effects: &mut E) -> Result<Again
         effects.floor(|floor| ((), floor.looked(uid, now)));
     }
     done
-}
-
-/// Lets a pod go whose CmdJob is gone; false: it is still there. The API server itself is asked: the cache may be behind.
-pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) -> Result<bool, E::Error> {
-    let found = effects.get_job(At { namespace: &owner.namespace, name: &owner.name }).await?;
-    if found.is_some_and(|job| job.uid.as_ref() == Some(&owner.uid)) {
-        return Ok(false);
-    }
-    release_pod(At { namespace: &owner.namespace, name: &pod.name }, &pod.uid, effects).await?;
-    Ok(true)
 }
 
 /// Says of an object that cannot be read what does not fit. It is left alone until it is changed.
@@ -142,8 +139,12 @@ async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again,
     };
     let seen = observe(&valid, effects);
     let plan = plan(&valid, &recorded, &seen, effects.now());
+    let version = job.metadata.resource_version.as_deref();
+    if plan.must_be_sure() && valid.held && !effects.memory(|memory| memory.is_sure(at(job), uid)) {
+        be_sure(&valid, version, effects).await?;
+    }
     for step in &plan.steps {
-        act(step, &valid, job.metadata.resource_version.as_deref(), effects).await?;
+        act(step, &valid, version, effects).await?;
     }
     let now = effects.now();
     let Some(placed) = effects.floor(|floor| floor.ask_for(&valid, &plan.starts, now)) else {
@@ -159,7 +160,13 @@ async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again,
         effects.memory(|memory| memory.written(at(job)));
     }
     must_be_made(&outcomes, job, effects)?;
-    Ok(next(&plan, wait))
+    let turn = if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotPlaced(..))) {
+        effects.floor(|floor| (Demand::of(&valid).changes_at(floor.nodes(), now), Vec::new()))
+    } else {
+        None
+    };
+    let turn = turn.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
+    Ok(next(&plan, wait.into_iter().chain(turn).min()))
 }
 
 /// The job's pods, the nodes that they are on, and the jobs that it waits for.
@@ -212,166 +219,13 @@ fn written<C: CallFailure>(answer: Result<Option<CmdJob>, C>) -> Result<Option<C
     }
 }
 
-async fn act<E: Effects>(
-    step: &Step,
-    job: &ValidJob<'_>,
-    version: Option<&str>,
-    effects: &mut E,
-) -> Result<(), E::Error> {
-    let here = At { namespace: job.namespace, name: job.name };
-    match step {
-        Step::HoldJob => effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await,
-        Step::DeletePod { name, uid } => {
-            let there = At { namespace: job.namespace, name };
-            match effects.delete_pod(there, Only { uid, version: None }).await {
-                // Gone, or another pod by now: in both cases this one is no more.
-                Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
-                other => other,
-            }
-        }
-        Step::ReleasePod { name, uid } => release_pod(At { namespace: job.namespace, name }, uid, effects).await,
-        // Somebody may just have lengthened its time.
-        Step::DeleteJob => unless_gone(effects.delete_job(here, Only { uid: job.uid, version }).await),
-        Step::ReleaseJob if is_held(job, effects).await? => {
-            // The cache is behind: what it is about to tell of will have the job looked at again.
-            Ok(())
-        }
-        Step::ReleaseJob => unless_gone(effects.patch_job(here, &patch::release(job.finalizers, job.uid, None)).await),
-    }
-}
-
-/// Whether there is a pod of the job that has not been counted, by the API server's own word.
-async fn is_held<E: Effects>(job: &ValidJob<'_>, effects: &mut E) -> Result<bool, E::Error> {
-    // One that was taken from the job (`--cascade=orphan`) is nobody's to count.
-    let is_held = |pod: &ObjectMeta| {
-        pod.owner_references.iter().flatten().any(|owner| owner.uid == job.uid)
-            && pod.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER)
-    };
-    let mut from = None;
-    loop {
-        let (pods, next) = effects.list_pods(job.namespace, job.uid, from.as_deref()).await?;
-        if pods.iter().any(is_held) {
-            return Ok(true);
-        }
-        if next.is_none() {
-            return Ok(false);
-        }
-        from = next;
-    }
-}
-
-/// Takes our finalizer from a pod, if it still has this UID. Those of others stay.
-async fn release_pod<E: Effects>(pod: At<'_>, uid: &str, effects: &mut E) -> Result<(), E::Error> {
-    let Some(there) = effects.get_pod_metadata(pod).await?.filter(|there| there.uid.as_deref() == Some(uid)) else {
-        return Ok(());
-    };
-    let finalizers = there.finalizers.as_deref().unwrap_or_default();
-    let patch = patch::release(finalizers, uid, there.resource_version.as_deref());
-    unless_gone(effects.patch_pod(pod, &patch).await)
-}
-
-fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
-    match answer {
-        Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Makes the pods that were started, each on the node that was found for it, and says what has become of each. Like the Job
-/// controller it begins with one and goes on with twice as many, as long as none is refused: a namespace whose quota is used up
-/// is not asked a hundred times.
-async fn starts_of<E: Effects>(
-    job: &ValidJob<'_>,
-    starts: &[(&Start, Placed)],
-    effects: &mut E,
-) -> Result<Vec<Outcome>, E::Error> {
-    let mut outcomes = Vec::new();
-    let (mut left, mut batch) = (starts, 1_usize);
-    while !left.is_empty() {
-        let (now, rest) = left.split_at(batch.min(left.len()));
-        let made = batch_of(job, now, effects).await?;
-        let refused = made.iter().any(|outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Rejected(_)));
-        outcomes.extend(made);
-        if refused {
-            break;
-        }
-        (left, batch) = (rest, batch.saturating_mul(2));
-    }
-    Ok(outcomes)
-}
-
-async fn batch_of<E: Effects>(
-    job: &ValidJob<'_>,
-    starts: &[(&Start, Placed)],
-    effects: &mut E,
-) -> Result<Vec<Outcome>, E::Error> {
-    let placed = starts.iter().filter_map(|(start, placed)| Some((start, placed.as_ref().ok()?)));
-    let pods: Vec<Pod> = placed.map(|(start, node)| pod::build(job, start.index, start.attempt, node)).collect();
-    let answers = if pods.is_empty() { Vec::new() } else { effects.create_pods(&pods).await };
-    // What was made is noted before anything else can go wrong.
-    answers.iter().flatten().for_each(|made| note(job, made, effects));
-    let mut answered = pods.iter().zip(answers);
-    let mut outcomes = Vec::new();
-    for (_, placed) in starts {
-        match placed {
-            Err((reason, why)) => outcomes.push(Outcome::NotPlaced(*reason, why.clone())),
-            Ok(_) => {
-                let Some((pod, answer)) = answered.next() else { break };
-                outcomes.push(outcome(job, pod, answer, effects).await?);
-            }
-        }
-    }
-    Ok(outcomes)
-}
-
-/// What has become of a pod that was to be made.
-async fn outcome<E: Effects>(
-    job: &ValidJob<'_>,
-    pod: &Pod,
-    answer: Result<Pod, E::Error>,
-    effects: &mut E,
-) -> Result<Outcome, E::Error> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let error = match answer {
-        Ok(made) => return Ok(sight(job, &made)),
-        Err(error) => error,
-    };
-    match error.refusal() {
-        Refusal::AlreadyExists => {
-            // It may go between the two calls: look again then.
-            let found = effects.get_pod(At { namespace: job.namespace, name }).await?.ok_or(error)?;
-            note(job, &found, effects);
-            Ok(sight(job, &found))
-        }
-        Refusal::Malformed => Ok(Outcome::Rejected(error.words())),
-        Refusal::Forbidden | Refusal::NotFound => Ok(Outcome::Refused(error.words())),
-        Refusal::Conflict | Refusal::Trouble => Err(error),
-    }
-}
-
-/// A pod of the name that was wanted.
-fn sight(job: &ValidJob<'_>, pod: &Pod) -> Outcome {
-    match Sight::of(pod, job.uid) {
-        Sight::Ours(seen) => Outcome::Made(seen),
-        Sight::Foreign => Outcome::NameTaken(pod.metadata.name.clone().unwrap_or_default()),
-    }
-}
-
-/// Notes a pod of the job that the watch will tell of soon.
-fn note<E: Effects>(job: &ValidJob<'_>, pod: &Pod, effects: &mut E) {
-    let now = effects.now();
-    if let Sight::Ours(_) = Sight::of(pod, job.uid) {
-        effects.floor(|floor| ((), floor.put_pod(pod, now)));
-    }
-}
-
-/// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses.
-/// Meanwhile it keeps no room from others.
+/// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses. So is one
+/// of which it was said that it never can be: a policy says that too, and may be changed. Meanwhile it keeps no room from others.
 fn must_be_made<E: Effects>(outcomes: &[Outcome], job: &CmdJob, effects: &mut E) -> Result<(), Why<E::Error>> {
     let why = outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Refused(why) => Some(why.clone()),
+        Outcome::Refused(why) | Outcome::Rejected(why) => Some(why.clone()),
         Outcome::NameTaken(name) => Some(format!("the name {name} is taken")),
-        Outcome::Made(_) | Outcome::NotPlaced(..) | Outcome::Rejected(_) => None,
+        Outcome::Made(_) | Outcome::NotPlaced(..) => None,
     });
     let Some(why) = why else {
         effects.memory(|memory| memory.succeeded(at(job)));
@@ -387,7 +241,7 @@ fn withdraw<E: Effects>(uid: &str, effects: &mut E) {
     effects.floor(|floor| ((), floor.withdraw(uid, now)));
 }
 
-/// When to look again though nothing has changed.
+/// When to look again though nothing has changed: as the plan says, or after this time.
 fn next(plan: &Plan, wait: Option<Duration>) -> Again {
     // A length of time that cannot be waited for is no time to look again at.
     let pause = plan.look_again.and_then(|pause| Duration::try_from(pause).ok());

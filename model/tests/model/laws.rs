@@ -1,0 +1,47 @@
+//! The laws. A broken one is told with its name, so that a test can show that each of them can be broken.
+
+/// What must hold: see `docs/model.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Law {
+    /// An attempt is started once at most.
+    StartedOnce,
+    /// An index has one process at a time.
+    OneAtATime,
+    /// No more attempts are open than `parallelism` says.
+    Parallelism,
+    /// An attempt goes only where it may.
+    Place,
+    /// Nothing starts before what it waits for.
+    Order,
+    /// What is over is over: nothing of it runs.
+    StillWhenOver,
+    /// What is counted has happened.
+    Truth,
+    /// Whatever happens at one moment comes to an end, and pauses grow while nothing changes.
+    NoHotLoop,
+    /// A change is told of in few writes.
+    FewWrites,
+    /// In the end each job is as it should be, and none waits for what is there.
+    EndsWell,
+    /// Nothing is left of what is gone.
+    NothingLeft,
+    /// At rest nobody writes.
+    Silent,
+    /// Looking again changes nothing.
+    Idempotent,
+    /// Nor does starting anew.
+    RestartBlind,
+}
+
+/// A law that is broken, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) law: Law,
+    pub(crate) how: String,
+}
+
+pub(crate) type Holds = Result<(), Broken>;
+
+pub(crate) fn holds(law: Law, is_so: bool, otherwise: impl FnOnce() -> String) -> Holds {
+    if is_so { Ok(()) } else { Err(Broken { law, how: otherwise() }) }
+}

@@ -1,0 +1,121 @@
+//! Deliberate mistakes, each of which breaks a law: so it is seen that the laws can be broken.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::dependencies::State;
+use vk_operator_core::place::{NodeSeen, NodeState};
+
+/// A mistake, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    None,
+    /// The pipe loses records that nobody was told of.
+    PipeLosesRecords,
+    /// The operator takes a pod that is being deleted for one that has ended.
+    DeletedIsEnded,
+    /// The node takes a task that it has asked to end for one that has ended.
+    AskedIsEnded,
+    /// The operator counts successes twice.
+    CountsTwice,
+    /// The operator reads a parallelism that is one too high.
+    OneTooMany,
+    /// The operator sees no rules and no end of nodes.
+    NodesTakeAll,
+    /// The operator takes every job for complete that another waits for.
+    TrustsOthers,
+    /// Who gets room is not named.
+    NobodyIsNamed,
+    /// No look asks for another one.
+    NoTimers,
+    /// Failed looks are forgotten, so that the pauses after them do not grow.
+    PausesDoNotGrow,
+    /// The status tells the time, and each look asks for another one after so many minutes; none: it does not.
+    TellsTheTime(Option<u64>),
+    /// The status tells which operator has written it.
+    TellsWhoWrote,
+    /// The operator takes for granted that its caches are not behind.
+    AlwaysSure,
+    /// Pods whose job is gone are not looked for.
+    NoStrays,
+    /// Nor are processes whose pod is gone.
+    NoOrphans,
+    /// A job that may go is not let go.
+    NeverLetsGo,
+}
+
+impl Mutation {
+    pub(crate) fn of_job<'a>(self, job: &'a Arc<CmdJob>) -> Cow<'a, CmdJob> {
+        if self != Self::OneTooMany {
+            return Cow::Borrowed(job);
+        }
+        let mut greedy = CmdJob::clone(job);
+        greedy.spec.parallelism = greedy.spec.parallelism.map(|n| n + 1);
+        Cow::Owned(greedy)
+    }
+
+    pub(crate) fn of_pod(self, pod: &Pod) -> Cow<'_, Pod> {
+        if self != Self::DeletedIsEnded || pod.metadata.deletion_timestamp.is_none() {
+            return Cow::Borrowed(pod);
+        }
+        let mut ended = pod.clone();
+        if let Some(status) = &mut ended.status {
+            status.phase = Some("Failed".to_owned());
+        }
+        Cow::Owned(ended)
+    }
+
+    pub(crate) fn of_node(self, node: &NodeSeen) -> NodeSeen {
+        let mut node = node.clone();
+        if self == Self::NodesTakeAll {
+            node.namespaces = vk_site::Rule::default();
+            node.ends = None;
+            node.labels.insert(labels::FLEET.to_owned(), "f".to_owned());
+            node.state = NodeState::Ready;
+        }
+        node
+    }
+
+    pub(crate) fn of_dependency(self, state: State) -> State {
+        match self {
+            Self::TrustsOthers => State { ended: Some(true), ..state },
+            _ => state,
+        }
+    }
+
+    pub(crate) fn of_status(self, patch: &Value, incarnation: u32, now: Timestamp) -> Value {
+        let mut patch = patch.clone();
+        let said = match self {
+            Self::TellsTheTime(_) => Some(format!("it is {now}")),
+            Self::TellsWhoWrote => Some(format!("written by {incarnation}")),
+            _ => None,
+        };
+        if let Some(said) = said {
+            patch["status"]["message"] = json!(said);
+        }
+        if self == Self::CountsTwice
+            && let Some(n) = patch["status"]["succeeded"].as_i64()
+        {
+            patch["status"]["succeeded"] = json!(n * 2);
+        }
+        patch
+    }
+
+    pub(crate) fn pause(self, again: Option<Duration>) -> Option<Duration> {
+        match self {
+            Self::NoTimers => None,
+            Self::TellsTheTime(Some(minutes)) => again.or(Some(Duration::from_mins(minutes))),
+            _ => again,
+        }
+    }
+
+    /// Whether a patch of a CmdJob is not made.
+    pub(crate) fn drops(self, patch: &Value) -> bool {
+        self == Self::NeverLetsGo && patch["metadata"]["finalizers"].as_array().is_some_and(Vec::is_empty)
+    }
+}

@@ -1,0 +1,120 @@
+//! The steps of a plan, one by one, and what has to be asked of the API server itself before.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use vk_cmd_crds::labels;
+
+use super::Why;
+use crate::effects::{At, CallFailure, Effects, Only, Refusal};
+use crate::pods::Owner;
+use crate::{PodSeen, Step, ValidJob, patch};
+
+/// Lets a pod go whose CmdJob is gone; false: it is still there. The API server itself is asked: the cache may be behind.
+pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) -> Result<bool, E::Error> {
+    let found = effects.get_job(At { namespace: &owner.namespace, name: &owner.name }).await?;
+    if found.is_some_and(|job| job.uid.as_ref() == Some(&owner.uid)) {
+        return Ok(false);
+    }
+    release_pod(At { namespace: &owner.namespace, name: &pod.name }, &pod.uid, effects).await?;
+    Ok(true)
+}
+
+/// Makes sure that nothing has happened to the job that the caches do not know, by the API server's own word: an operator that has
+/// just begun to lead may be behind what the one before it has done, and a pod may have been made though nobody heard of it. By a
+/// status that is behind, an attempt could be made a second time when its pod is gone; by pods that are, it could be said that nothing
+/// runs.
+pub(super) async fn be_sure<E: Effects>(
+    job: &ValidJob<'_>,
+    version: Option<&str>,
+    effects: &mut E,
+) -> Result<(), Why<E::Error>> {
+    let here = At { namespace: job.namespace, name: job.name };
+    let there = effects.get_job(here).await?;
+    if there.is_none_or(|there| there.uid.as_deref() != Some(job.uid) || there.resource_version.as_deref() != version) {
+        return Err(Why::Behind);
+    }
+    let known = effects.floor(|floor| (floor.pods().of_job(job.uid), Vec::new()));
+    let known: BTreeSet<&str> = known.values().map(|pod| &*pod.uid).collect();
+    let is_unknown = |pod: &ObjectMeta| !known.contains(pod.uid.as_deref().unwrap_or_default());
+    if has_pod(job, is_unknown, effects).await? {
+        return Err(Why::Behind);
+    }
+    effects.memory(|memory| memory.be_sure(here, job.uid));
+    Ok(())
+}
+
+/// Carries out one step of a plan.
+pub(super) async fn act<E: Effects>(
+    step: &Step,
+    job: &ValidJob<'_>,
+    version: Option<&str>,
+    effects: &mut E,
+) -> Result<(), E::Error> {
+    let here = At { namespace: job.namespace, name: job.name };
+    match step {
+        Step::HoldJob => {
+            effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await?;
+            // Before that nobody can have made a pod.
+            effects.memory(|memory| memory.be_sure(here, job.uid));
+            Ok(())
+        }
+        Step::DeletePod { name, uid } => {
+            let there = At { namespace: job.namespace, name };
+            match effects.delete_pod(there, Only { uid, version: None }).await {
+                // Gone, or another pod by now: in both cases this one is no more.
+                Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
+                other => other,
+            }
+        }
+        Step::ReleasePod { name, uid } => release_pod(At { namespace: job.namespace, name }, uid, effects).await,
+        // Somebody may just have lengthened its time.
+        Step::DeleteJob => unless_gone(effects.delete_job(here, Only { uid: job.uid, version }).await),
+        Step::ReleaseJob if has_pod(job, |_| true, effects).await? => {
+            // The cache is behind: what it is about to tell of will have the job looked at again.
+            Ok(())
+        }
+        Step::ReleaseJob => unless_gone(effects.patch_job(here, &patch::release(job.finalizers, job.uid, None)).await),
+    }
+}
+
+/// Whether there is a pod of the job that has not been counted and of which this is so, by the API server's own word.
+async fn has_pod<E: Effects>(
+    job: &ValidJob<'_>,
+    is_so: impl Fn(&ObjectMeta) -> bool,
+    effects: &mut E,
+) -> Result<bool, E::Error> {
+    // One that was taken from the job (`--cascade=orphan`) is nobody's to count.
+    let is_held = |pod: &&ObjectMeta| {
+        pod.owner_references.iter().flatten().any(|owner| owner.uid == job.uid)
+            && pod.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER)
+    };
+    let mut from = None;
+    loop {
+        let (pods, next) = effects.list_pods(job.namespace, job.uid, from.as_deref()).await?;
+        if pods.iter().filter(is_held).any(&is_so) {
+            return Ok(true);
+        }
+        if next.is_none() {
+            return Ok(false);
+        }
+        from = next;
+    }
+}
+
+/// Takes our finalizer from a pod, if it still has this UID. Those of others stay.
+async fn release_pod<E: Effects>(pod: At<'_>, uid: &str, effects: &mut E) -> Result<(), E::Error> {
+    let Some(there) = effects.get_pod_metadata(pod).await?.filter(|there| there.uid.as_deref() == Some(uid)) else {
+        return Ok(());
+    };
+    let finalizers = there.finalizers.as_deref().unwrap_or_default();
+    let patch = patch::release(finalizers, uid, there.resource_version.as_deref());
+    unless_gone(effects.patch_pod(pod, &patch).await)
+}
+
+fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
+    match answer {
+        Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
+        other => other,
+    }
+}
