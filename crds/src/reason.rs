@@ -39,7 +39,7 @@ pub enum ConditionType {
 /// | `Dependency` | Waiting | another CmdJob that `spec.after` names is not there yet, or not finished |
 /// | `DependencyCycle` | Waiting | the job waits for itself, by way of others |
 /// | `NoNodes` | Waiting | there is no vk-node in the fleet or of the labels that the target names |
-/// | `NoRoom` | Waiting | what the job asks for is in use by others: it waits for its turn; the message says what is lacking where |
+/// | `NoRoom` | Waiting | what the job asks for is in use by others: it waits for its turn; the message says what is lacking where, or how a node has refused it |
 /// | `NoNodeFits` | Waiting | there are nodes that are meant, and none can take the job as it is; the message says why not |
 /// | `NoParallelism` | Waiting | `spec.parallelism` is 0 |
 /// | `PodPending` | Pending | the pod is made; the node has not started its process yet |

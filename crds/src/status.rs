@@ -174,6 +174,8 @@ pub enum AttemptState {
     Stopped,
     /// Nobody knows how it ended. Final.
     Unknown,
+    /// The node had no room for it after all: nothing was started, and it counts for nothing. Final.
+    Refused,
 }
 
 impl AttemptState {
@@ -181,7 +183,7 @@ impl AttemptState {
     pub fn is_final(self) -> bool {
         match self {
             Self::Pending | Self::Running | Self::Stopping => false,
-            Self::Succeeded | Self::Failed | Self::Stopped | Self::Unknown => true,
+            Self::Succeeded | Self::Failed | Self::Stopped | Self::Unknown | Self::Refused => true,
         }
     }
 }

@@ -36,6 +36,7 @@ mod life;
 mod like_job;
 mod many;
 mod names;
+mod no_room;
 mod node_object;
 mod operator;
 mod operators;

@@ -135,7 +135,7 @@ impl Machine {
         let (facts, now) = (&self.facts, api.now);
         let cached = &self.pods[uid];
         let entry = self.memory.entry(uid.to_owned()).or_insert_with(|| Remembered {
-            admitted: admit(cached, facts),
+            admitted: admit(cached, facts).map_err(Refusal::from),
             stopping_since: None,
             latest: None,
         });
@@ -152,7 +152,7 @@ impl Machine {
         let deletion = pod.metadata.deletion_timestamp.as_ref().map_or(Deletion::NotAsked, |_| Deletion::Asked {
             grace: SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default()),
         });
-        let Decision { steps, again_at, is_stopping } = decide(&Facts {
+        let Decision { steps, again_at, is_stopping, .. } = decide(&Facts {
             admitted: entry.admitted.as_ref(),
             deletion,
             published: &pod.status.clone().unwrap_or_default(),

@@ -55,8 +55,9 @@ pub fn ended(pod: &PodSeen, end: &End, entry: Entry, stopping: Option<&str>, now
         (_, Entry::Nothing) if stopping.is_some() => AttemptState::Stopped,
         (EndKind::Succeeded, Entry::Success | Entry::Nothing) => AttemptState::Succeeded,
         (EndKind::Unknown, _) => AttemptState::Unknown,
+        (EndKind::Refused, _) => AttemptState::Refused,
         // With 0 too, if it was ended because the job fails.
-        (EndKind::Succeeded | EndKind::Failed | EndKind::Refused, _) => AttemptState::Failed,
+        (EndKind::Succeeded | EndKind::Failed, _) => AttemptState::Failed,
     };
     // The operator's own reason, why it ended the process, says more than the node's.
     let reason = stopping.map(str::to_owned).or_else(|| end.reason.clone());

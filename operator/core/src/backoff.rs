@@ -9,6 +9,11 @@ use jiff::SignedDuration;
 const ATTEMPT_FIRST: SignedDuration = SignedDuration::from_secs(10);
 const ATTEMPT_MAX: SignedDuration = SignedDuration::from_mins(10);
 
+/// The pause after a node has refused an attempt for lack of room, and the longest one. Nothing has been run, so this is no
+/// failure's pause: within a second it is known what is in use there.
+const REFUSAL_FIRST: SignedDuration = SignedDuration::from_secs(1);
+const REFUSAL_MAX: SignedDuration = SignedDuration::from_mins(1);
+
 /// The pause after the first failed reconcile of an object, and the longest one.
 const RECONCILE_FIRST: Duration = Duration::from_millis(200);
 const RECONCILE_MAX: Duration = Duration::from_secs(60);
@@ -17,6 +22,12 @@ const RECONCILE_MAX: Duration = Duration::from_secs(60);
 pub fn after_attempt(failures: u32) -> SignedDuration {
     let doublings = failures.saturating_sub(1).min(16);
     ATTEMPT_FIRST.saturating_mul(1_i32 << doublings).min(ATTEMPT_MAX)
+}
+
+/// The pause after an attempt has been refused for the `refusals`-th time in a row.
+pub fn after_refusal(refusals: u32) -> SignedDuration {
+    let doublings = refusals.saturating_sub(1).min(16);
+    REFUSAL_FIRST.saturating_mul(1_i32 << doublings).min(REFUSAL_MAX)
 }
 
 /// The pause after the `failures`-th failed reconcile of one object in a row.
@@ -45,6 +56,13 @@ mod tests {
         let seconds: Vec<i64> = (1..=9).map(|n| after_attempt(n).as_secs()).collect();
         assert_eq!(seconds, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
         assert_eq!(after_attempt(u32::MAX).as_secs(), 600);
+    }
+
+    #[test]
+    fn pauses_after_refusals_grow_to_a_minute() {
+        let seconds: Vec<i64> = (1..=8).map(|n| after_refusal(n).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(after_refusal(u32::MAX).as_secs(), 60);
     }
 
     #[test]

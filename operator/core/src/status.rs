@@ -85,7 +85,8 @@ fn with(shown: &[Attempt], made: &[&PodSeen]) -> Vec<Attempt> {
 }
 
 fn last_ended(attempts: &[Attempt]) -> Option<&Attempt> {
-    let ended = attempts.iter().filter(|a| a.state.is_final() && a.state != AttemptState::Stopped);
+    let says_something = |a: &&Attempt| !matches!(a.state, AttemptState::Stopped | AttemptState::Refused);
+    let ended = attempts.iter().filter(|a| a.state.is_final()).filter(says_something);
     ended.max_by_key(|attempt| (attempt.finished_at.clone(), attempt.index, attempt.attempt))
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn ending(job: &ValidJob<'_>, attempt: &Attempt) -> String {
         (_, Some(code), None) => format!("ended with exit code {code}"),
         (_, None, Some(signal)) => format!("was killed by {signal}"),
         (AttemptState::Stopped, None, None) => "was ended".to_owned(),
+        (AttemptState::Refused, None, None) => "was not started, for the node had no room for it after all".to_owned(),
         (_, None, None) => "failed".to_owned(),
     };
     let why = match (attempt.reason.as_deref(), attempt.message.as_deref()) {

@@ -181,6 +181,22 @@ fn is_tried_again_with_pauses() {
 }
 
 #[test]
+fn is_refused_by_a_node_that_has_no_room_after_all() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("the node refuses it", World::node_refuses)
+        .then("1 s later", |w| w.pass(1))
+        .then("the node refuses it", World::node_refuses)
+        .then("1 s later", |w| w.pass(1))
+        .then("1 s later", |w| w.pass(1))
+        .then("the process ends with 0", |w| {
+            w.node_starts();
+            w.process_ends(0);
+        })
+        .is("is_refused_by_a_node_that_has_no_room_after_all");
+}
+
+#[test]
 fn waits_for_its_node() {
     Story::new(SCRIPT)
         .then("created; there is no such node", |w| w.node(None))

@@ -30,6 +30,7 @@ pub mod life;
 mod look;
 pub mod node;
 pub mod probe;
+pub mod room;
 mod runs;
 pub mod services;
 pub mod sources;

@@ -40,7 +40,7 @@ pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
 use crate::node::Requests;
-use crate::pods::{Durations, Evictions, KeptPod, StatusWrites};
+use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
 
@@ -62,6 +62,7 @@ pub(crate) struct Context {
     pub(crate) prober: Prober,
     pub(crate) status_writes: StatusWrites,
     pub(crate) evictions: Evictions,
+    pub(crate) rejections: Rejections,
     pub(crate) durations: Durations,
     pub(crate) requests: Requests,
     pub(crate) measured: Measured,

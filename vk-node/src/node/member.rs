@@ -84,7 +84,7 @@ pub(super) async fn run(
         port: prepared.registration.port(),
         ..config.clone()
     };
-    let Prepared { server, serving, listener, facts, registration, lineage } = prepared;
+    let Prepared { server, serving, listener, facts, profile, registration, lineage } = prepared;
     let Shared { pipe, mirror, .. } = shared;
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
@@ -92,10 +92,14 @@ pub(super) async fn run(
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts, host.clock().clone());
     let streams = kubelet::Streams::default();
     let seen = host.seen();
-    let itself =
-        pods::Itself { facts: facts.clone(), can_run: Box::new(move |facts| facts.at(&seen.borrow().info)), lineage };
+    let can_run = Box::new(move |facts: &NodeFacts| {
+        let seen = seen.borrow();
+        let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
+        NodeFacts { allocatable: node::allocatable(&profile, &view), ..facts.at(&seen.info) }
+    });
+    let itself = pods::Itself { facts: facts.clone(), can_run, lineage };
     let (context, news) = pods::Context::new(
-        (server.client.clone(), server.watches.clone()),
+        (server.client.clone(), server.watches.clone(), pod_store.clone()),
         pipe.clone(),
         mirror.clone(),
         itself,
@@ -116,6 +120,7 @@ pub(super) async fn run(
             prober,
             status_writes: context.status_writes(),
             evictions: context.evictions(),
+            rejections: context.rejections(),
             durations: context.durations(),
             requests: server.requests.clone(),
             measured: kubelet::Measured::default(),
@@ -148,6 +153,7 @@ struct Prepared {
     serving: Serving,
     listener: TcpListener,
     facts: NodeFacts,
+    profile: NodeProfile,
     registration: Registration,
     /// The UIDs of the Node object, and of those that it replaces in this cluster.
     lineage: Vec<String>,
@@ -197,9 +203,9 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         api_server: api_server.unwrap_or_else(|| server.endpoint()),
         allocatable: status.allocatable.unwrap_or_default(),
     };
-    let registration = Registration::new(server.client.clone(), profile, seen, &shared.config);
+    let registration = Registration::new(server.client.clone(), profile.clone(), seen, &shared.config);
     let lineage = registration.register().await;
     facts.uid = lineage.first().cloned().unwrap_or_default();
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-    Ok(Prepared { server, serving, listener, facts, registration, lineage })
+    Ok(Prepared { server, serving, listener, facts, profile, registration, lineage })
 }

@@ -1,18 +1,44 @@
 //! What is kept in memory about each pod between two looks. All of it can be lost: it saves work and writes.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
+use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedContainer, AdmittedPod, Refusal, admit};
 use vk_node_core::facts::{HookFacts, NodeFacts, Trouble};
+use vk_node_core::room::{Arrival, Room};
+use vk_task::TaskView;
 
-/// The memory, by pod UID. In boxes: up to half of a table is empty places.
+use super::{KeptPod, Rejections, Unreadable};
+
+/// The memory.
 #[derive(Default)]
-pub(super) struct Memory(Mutex<HashMap<String, Box<Remembered>>>);
+pub(super) struct Memory {
+    all: Mutex<All>,
+    rejections: Rejections,
+}
+
+#[derive(Default)]
+struct All {
+    /// By pod UID. In boxes: up to half of a table is empty places.
+    pods: HashMap<String, Box<Remembered>>,
+    /// What of the node is in use by them.
+    room: Room,
+}
+
+/// What is asked of the others when a pod is seen for the first time.
+pub(super) struct Door<'a> {
+    /// The node's pods, of the API server.
+    pub(super) pods: &'a dyn Fn() -> Vec<Arc<KeptPod>>,
+    /// The tasks that the pipe has for the pod of a UID.
+    pub(super) tasks: &'a dyn Fn(&str) -> Vec<TaskView>,
+    /// The node as it is now.
+    pub(super) node: &'a dyn Fn() -> NodeFacts,
+}
 
 /// What is kept about one pod.
 #[derive(Clone)]
@@ -46,30 +72,46 @@ impl Remembered {
     }
 }
 
+impl Remembered {
+    fn new(admitted: Result<AdmittedPod, Refusal>) -> Self {
+        Self {
+            admitted,
+            troubles: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            back_off_from: BTreeMap::new(),
+            evicted: None,
+            stopping_since: None,
+            latest: None,
+            failures: 0,
+            seen: Instant::now(),
+            looks: 0,
+        }
+    }
+}
+
 impl Memory {
-    /// What is kept about `pod`, which `node` as it is now is to run if it is new or changed, and the newer of `pod` and what our last write left.
-    pub(super) fn recall(&self, pod: &Pod, node: impl Fn() -> NodeFacts) -> (Remembered, Pod) {
+    /// What is kept about `pod`, and the newer of `pod` and what our last write left. If it is new, it and all others that are
+    /// new are let in, or not. None: it is not among the node's pods any more.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub(super) fn recall(&self, pod: &Pod, door: &Door<'_>) -> Result<Option<(Remembered, Pod)>, Unreadable> {
         let mut all = self.lock();
-        let entry = all.entry(pod.uid().unwrap_or_default()).or_insert_with(|| {
-            Box::new(Remembered {
-                admitted: admit(pod, &node()),
-                troubles: BTreeMap::new(),
-                hooks: BTreeMap::new(),
-                back_off_from: BTreeMap::new(),
-                evicted: None,
-                stopping_since: None,
-                latest: None,
-                failures: 0,
-                seen: Instant::now(),
-                looks: 0,
-            })
-        });
+        let uid = pod.uid().unwrap_or_default();
+        if !all.pods.contains_key(&uid) {
+            all.take_in(door, &self.rejections)?;
+        }
+        let All { pods, room } = &mut *all;
+        let Some(entry) = pods.get_mut(&uid) else { return Ok(None) };
         entry.looks += 1;
         // A refusal stands; the rest follows the pod.
         if let Ok(admitted) = &entry.admitted
             && admitted.generation != pod.metadata.generation
         {
-            entry.admitted = admit(pod, &node());
+            entry.admitted = admit(pod, &(door.node)()).map_err(Refusal::from);
+            if room.is_held_by(&uid) {
+                room.hold(&uid, Amounts::of_pod(pod));
+            }
         }
         let newest = match entry.latest.take() {
             Some(latest) if version(&latest) > version(pod) => {
@@ -78,12 +120,27 @@ impl Memory {
             }
             _ => pod.clone(),
         };
-        (Remembered::clone(entry), newest)
+        Ok(Some((Remembered::clone(entry), newest)))
+    }
+
+    /// How many pods have been refused.
+    pub(super) fn rejections(&self) -> Rejections {
+        self.rejections.clone()
+    }
+
+    /// The pod with this UID is over, and others can have its room.
+    pub(super) fn free_room_of(&self, uid: &str) {
+        self.lock().room.free(uid);
+    }
+
+    /// The UIDs of those that something is kept about and that are not `there`.
+    pub(super) fn others_than(&self, there: &HashSet<String>) -> Vec<String> {
+        self.lock().pods.keys().filter(|uid| !there.contains(*uid)).cloned().collect()
     }
 
     /// Changes what is kept about the pod with this UID, if anything is.
     pub(super) fn change(&self, uid: &str, change: impl FnOnce(&mut Remembered)) {
-        if let Some(entry) = self.lock().get_mut(uid) {
+        if let Some(entry) = self.lock().pods.get_mut(uid) {
             change(entry);
         }
     }
@@ -95,17 +152,57 @@ impl Memory {
 
     /// The pods of which `wanted` is so, by their UIDs.
     pub(super) fn find<T>(&self, wanted: impl Fn(&Remembered) -> Option<T>) -> Vec<(String, T)> {
-        self.lock().iter().filter_map(|(uid, entry)| Some((uid.clone(), wanted(entry)?))).collect()
+        self.lock().pods.iter().filter_map(|(uid, entry)| Some((uid.clone(), wanted(entry)?))).collect()
     }
 
     /// Forgets a pod that is gone.
     pub(super) fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        let mut all = self.lock();
+        all.pods.remove(uid);
+        all.room.free(uid);
     }
 
-    /// A panic of another holder leaves the map whole: every change to it is one assignment.
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Box<Remembered>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A panic of another holder leaves the maps whole: every change to them is one assignment.
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl All {
+    /// Lets in all pods that are new, as far as they can be run and there is room for them.
+    fn take_in(&mut self, door: &Door<'_>, rejections: &Rejections) -> Result<(), Unreadable> {
+        let is_new = |pod: &Arc<KeptPod>| {
+            let uid = pod.meta().uid.as_deref().unwrap_or_default();
+            !self.pods.contains_key(uid)
+        };
+        let new =
+            (door.pods)().iter().filter(|pod| is_new(pod)).map(|pod| pod.read()).collect::<Result<Vec<_>, _>>()?;
+        let node = (door.node)();
+        let tasks: Vec<_> = new.iter().map(|pod| (door.tasks)(&pod.uid().unwrap_or_default())).collect();
+        let looked = new.iter().zip(&tasks).map(|(pod, tasks)| {
+            let admitted = admit(pod, &node).map_err(Refusal::from);
+            (Arrival { pod, tasks }, admitted)
+        });
+        // What cannot be run here takes nothing, unless another version of this node has started something of it.
+        let (to_let_in, refused): (Vec<_>, Vec<_>) =
+            looked.partition(|(arrival, admitted)| admitted.is_ok() || !arrival.tasks.is_empty());
+        let arrivals: Vec<Arrival<'_>> = to_let_in.iter().map(|(arrival, _)| *arrival).collect();
+        let answers = self.room.take_in(&arrivals, &Amounts::read(&node.allocatable));
+        let answered = to_let_in.into_iter().zip(answers).map(|((arrival, admitted), answer)| {
+            let answer = answer.map_err(Refusal::from);
+            (arrival, admitted.and_then(|admitted| answer.map(|()| admitted)))
+        });
+        for (arrival, admitted) in answered.chain(refused) {
+            // One that has failed was counted when it did.
+            let phase = arrival.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            if let Err(refusal) = &admitted
+                && phase != Some("Failed")
+            {
+                rejections.count(refusal);
+            }
+            self.pods.insert(arrival.pod.uid().unwrap_or_default(), Box::new(Remembered::new(admitted)));
+        }
+        Ok(())
     }
 }
 
@@ -125,10 +222,12 @@ mod tests {
         let pod: Pod = serde_json::from_value(running()).unwrap();
         let memory = Memory::default();
         // The table's own first places are no pod's.
-        memory.lock().reserve(1);
-        let bytes = allocation_counter::measure(|| drop(memory.recall(&pod, NodeFacts::default))).bytes_current;
-        let entry = memory.lock();
-        let entry = entry.values().next().unwrap();
+        memory.lock().pods.reserve(1);
+        let kept = Arc::new(KeptPod::try_from(pod.clone()).unwrap());
+        let door = Door { pods: &|| vec![kept.clone()], tasks: &|_| Vec::new(), node: &NodeFacts::default };
+        let bytes = allocation_counter::measure(|| drop(memory.recall(&pod, &door))).bytes_current;
+        let all = memory.lock();
+        let entry = all.pods.values().next().unwrap();
         assert!(entry.admitted.is_ok(), "{:?}", entry.admitted.as_ref().err());
         assert!(bytes < 5 * 1024, "{bytes} bytes");
     }

@@ -8,6 +8,7 @@ mod kept;
 mod memory;
 mod orphans;
 mod reconcile;
+mod rejections;
 mod status_writes;
 
 use std::sync::Arc;
@@ -32,8 +33,9 @@ use vk_task::TaskView;
 pub(crate) use self::durations::Durations;
 pub(crate) use self::evictions::Evictions;
 pub(crate) use self::kept::{KeptPod, Unreadable};
-use self::memory::{Memory, Remembered};
+use self::memory::{Door, Memory, Remembered};
 use self::orphans::Orphans;
+pub(crate) use self::rejections::Rejections;
 pub(crate) use self::status_writes::StatusWrites;
 use crate::events::Events;
 use crate::given::{Provisions, Watches};
@@ -49,6 +51,8 @@ const WAITING_HOOKS: usize = 256;
 /// What the parts of this module share.
 pub(crate) struct Context {
     client: Client,
+    /// The node's pods, of the API server.
+    pods: Store<KeptPod>,
     pipe: PipeClient,
     mirror: Arc<Mirror>,
     node: NodeFacts,
@@ -91,7 +95,7 @@ pub(crate) struct News {
 
 impl Context {
     pub(crate) fn new(
-        (client, watches): (Client, Arc<Watches>),
+        (client, watches, pods): (Client, Arc<Watches>, Store<KeptPod>),
         pipe: PipeClient,
         mirror: Arc<Mirror>,
         itself: Itself,
@@ -105,6 +109,7 @@ impl Context {
             Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
         let context = Self {
             client,
+            pods,
             pipe,
             mirror,
             node,
@@ -139,6 +144,11 @@ impl Context {
         self.evictions.clone()
     }
 
+    /// How many pods have been refused.
+    pub(crate) fn rejections(&self) -> Rejections {
+        self.memory.rejections()
+    }
+
     /// Why the API server does not let the node see its pods, if it does not, now and later.
     pub(crate) fn refusal(&self) -> watch::Receiver<Option<String>> {
         self.refusal.subscribe()
@@ -155,6 +165,23 @@ impl Context {
             Err(_) => return,
         };
         self.refusal.send_if_modified(|before| std::mem::replace(before, now.clone()) != now);
+    }
+
+    /// What is remembered of a pod: see [`Memory::recall`].
+    fn recall(&self, pod: &Pod) -> Result<Option<(Remembered, Pod)>, Unreadable> {
+        let door = Door {
+            pods: &|| self.pods.state(),
+            tasks: &|uid| self.mirror.of_pod(uid),
+            node: &|| (self.can_run)(&self.node),
+        };
+        self.memory.recall(pod, &door)
+    }
+
+    /// Forgets a pod that is gone.
+    fn forget(&self, uid: &str) {
+        self.memory.forget(uid);
+        self.prober.forget(uid);
+        self.provisions.gone(uid);
     }
 
     /// Has the probes of the pod made that are wanted now.
@@ -224,11 +251,14 @@ fn watch(
                 if let Ok(watcher::Event::Delete(pod)) = &event {
                     let uid = pod.uid().unwrap_or_default();
                     debug!(pod = %ObjectRef::from_obj(pod), uid, "deleted");
-                    context.memory.forget(&uid);
-                    context.prober.forget(&uid);
-                    context.provisions.gone(&uid);
+                    context.forget(&uid);
                     // The receiver lives as long as the controller.
                     let _ = futures::SinkExt::send(&mut deleted, uid).await;
+                }
+                // A watch that was interrupted does not tell of each that has gone meanwhile.
+                if let Ok(watcher::Event::InitDone) = &event {
+                    let there = context.pods.state().iter().filter_map(|pod| pod.uid()).collect();
+                    context.memory.others_than(&there).iter().for_each(|uid| context.forget(uid));
                 }
                 context.note_refusal(&event);
                 event

@@ -43,7 +43,8 @@ async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActEr
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
-        let (remembered, pod) = context.memory.recall(&told, || (context.can_run)(&context.node));
+        // One that is gone by now is whom the orphans are looked after for.
+        let Some((remembered, pod)) = context.recall(&told)? else { return Ok(Action::await_change()) };
         if let Ok(admitted) = &remembered.admitted {
             context.provisions.keep((&kept, &told), admitted);
         }
@@ -52,10 +53,14 @@ async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActEr
         let uid = pod.uid().unwrap_or_default();
         let tasks = context.mirror.of_pod(&uid);
         context.look_at_probes(&pod, &remembered, &tasks);
-        let Decision { steps, again_at, is_stopping } = decide(&pod, &uid, &tasks, &remembered, &context, &clock);
+        let Decision { steps, again_at, is_stopping, is_over } =
+            decide(&pod, &uid, &tasks, &remembered, &context, &clock);
         context.memory.change(&uid, |entry| {
             entry.stopping_since = is_stopping.then(|| entry.stopping_since.unwrap_or(now));
         });
+        if is_over {
+            context.memory.free_room_of(&uid);
+        }
         debug!(pod = pod.name_any(), ?steps, "decided");
         if act::all(steps, &pod, &remembered, &context).await? == Did::All {
             context.memory.change(&uid, |entry| entry.failures = 0);

@@ -8,7 +8,7 @@ use vk_cmd_crds::Reason;
 
 use super::{Course, Planner, Verdict, later};
 use crate::backoff;
-use crate::seen::{Life, PodSeen};
+use crate::seen::{EndKind, Life, PodSeen};
 use crate::survey::is_beyond;
 use crate::validate::Completions;
 use crate::words;
@@ -115,7 +115,7 @@ impl Planner<'_> {
         let mut over = after.done.clone();
         after.failed.iter().for_each(|index| over.insert(index));
         let mut starts = Vec::new();
-        let (mut recording, mut pause) = (false, None::<Timestamp>);
+        let (mut recording, mut pause, mut refused) = (false, None::<Timestamp>, None::<(Timestamp, String)>);
         for index in over.missing_below(self.total().unwrap_or(u32::MAX)).filter(|index| !open.contains(index)) {
             if starts.len() >= room {
                 break;
@@ -128,6 +128,11 @@ impl Planner<'_> {
                 pause = Some(pause.map_or(until, |sooner| sooner.min(until)));
                 continue;
             }
+            if let Some((until, why)) = self.after_refusals(index) {
+                pause = Some(pause.map_or(until, |sooner| sooner.min(until)));
+                refused.get_or_insert((until, why));
+                continue;
+            }
             let node = usize::try_from(index).ok().and_then(|index| self.nodes.get(index)).cloned();
             starts.push(Start { index, attempt: after.next(index), node });
         }
@@ -135,6 +140,8 @@ impl Planner<'_> {
             Verdict::Active
         } else if recording {
             Verdict::Waiting(Reason::Recording, "what has ended is being written down".to_owned())
+        } else if let Some((until, why)) = refused {
+            Verdict::Waiting(Reason::NoRoom, format!("{why}; it is tried again at {until}"))
         } else if let Some(until) = pause {
             Verdict::Waiting(Reason::BackOff, format!("attempts have failed; the next one starts at {until}"))
         } else {
@@ -151,6 +158,24 @@ impl Planner<'_> {
         let Life::Ended(end) = &self.seen.pods.get(&(index, last))?.life else { return None };
         let until = later(end.finished_at?, backoff::after_attempt(failures));
         (failures > 0 && until > self.now).then_some(until)
+    }
+
+    /// Until when an index is left alone whose last attempts nodes have refused for lack of room, and how that was. They count
+    /// for nothing and are tried again for as long as it takes: what is in use there is known soon.
+    fn after_refusals(&self, index: u32) -> Option<(Timestamp, String)> {
+        let next = self.survey.after.next(index);
+        let is_refused = |attempt: &u32| {
+            let pod = self.seen.pods.get(&(index, *attempt));
+            pod.is_some_and(|pod| matches!(&pod.life, Life::Ended(end) if end.kind == EndKind::Refused))
+        };
+        let count = (0..next).rev().take_while(is_refused).count();
+        let last = next.checked_sub(1).filter(|_| count > 0)?;
+        let ends = self.survey.last_ends(self.recorded);
+        // The time is the operator's. One that is shown no longer has been waited for long enough.
+        let shown = ends.iter().find(|end| (end.index, end.attempt) == (index.cast_signed(), last.cast_signed()))?;
+        let pause = backoff::after_refusal(u32::try_from(count).unwrap_or(u32::MAX));
+        let until = later(shown.finished_at.as_ref()?.0, pause);
+        (until > self.now).then(|| (until, words::ending(self.job, shown)))
     }
 
     /// Nothing can be started now. What runs goes on.

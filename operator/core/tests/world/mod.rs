@@ -284,6 +284,19 @@ impl World {
         }
     }
 
+    /// The node has no room for what is to be started.
+    pub fn node_refuses(&mut self) {
+        for name in self.alive() {
+            let status = self.pods.get_mut(&name).unwrap().status.as_mut().unwrap();
+            status.phase = Some("Failed".into());
+            status.reason = Some("OutOfcpu".into());
+            status.message = Some(
+                "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"
+                    .into(),
+            );
+        }
+    }
+
     /// The processes that have started end, with this exit code.
     pub fn process_ends(&mut self, exit_code: i32) {
         self.process_ends_as(exit_code, None, if exit_code == 0 { "Completed" } else { "Error" });

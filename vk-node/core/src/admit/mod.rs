@@ -6,6 +6,7 @@ mod fields;
 mod lifecycle;
 mod mounts;
 mod qos;
+mod refusal;
 mod resources;
 mod security;
 mod volumes;
@@ -31,6 +32,7 @@ use crate::probe::Probes;
 pub use self::lifecycle::{ExitCodeRule, HookAction, HookKind, Hooks, Restarts};
 pub use self::mounts::{AdmittedMount, Part};
 pub use self::qos::QosClass;
+pub use self::refusal::{Problem, Problems, REFUSED, Refusal};
 pub(crate) use self::volumes::clean;
 pub use self::volumes::{
     AdmittedVolume, DownwardFile, DownwardValue, FileSource, KeyFile, TokenFile, TokenRequest, VolumeKind,
@@ -69,7 +71,7 @@ pub struct RefusedContainer {
     /// Its image, as written.
     pub image: String,
     /// Why.
-    pub refusal: Refusal,
+    pub problems: Problems,
 }
 
 /// Which pod: its name may be used again by another one, its UID never.
@@ -168,36 +170,8 @@ pub enum RestartPolicy {
     Never,
 }
 
-/// Why a pod is refused: all the reasons.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct Refusal(pub Vec<Problem>);
-
-/// One reason to refuse a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where in the pod it is: `spec.volumes`.
-    pub field: String,
-    /// What is wrong, and what to write instead.
-    pub message: String,
-}
-
 /// What the API server writes where a pod says nothing of its grace.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
-
-/// The `reason` of a refused pod's status.
-pub const REFUSED: &str = "UnsupportedPodSpec";
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, Problem { field, message }) in self.0.iter().enumerate() {
-            if i > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{field}: {message}")?;
-        }
-        Ok(())
-    }
-}
 
 impl PodKey {
     /// The key of a pod that came from an API server.
@@ -222,10 +196,10 @@ impl fmt::Display for PodKey {
 ///
 /// # Errors
 /// With every field of the pod that this node cannot honour, and why.
-pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
+pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Problems> {
     let mut problems = Vec::new();
     let Some(spec) = &pod.spec else {
-        return Err(Refusal(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
+        return Err(Problems(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
     let of_pod = fields::pod(&pod.metadata, spec, node, &mut problems);
     let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
@@ -239,7 +213,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
         containers.extend(common.admit(container, Role::Main, &format!("spec.containers[{i}]"), &mut problems));
     }
     if !problems.is_empty() {
-        return Err(Refusal(problems));
+        return Err(Problems(problems));
     }
     let mut refused = Vec::new();
     for (i, ephemeral) in spec.ephemeral_containers.iter().flatten().enumerate() {
@@ -251,7 +225,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
             None => refused.push(RefusedContainer {
                 name: container.name,
                 image: container.image.unwrap_or_default(),
-                refusal: Refusal(problems),
+                problems: Problems(problems),
             }),
         }
     }

@@ -135,6 +135,9 @@ pub struct Decision {
     pub again_at: Option<Timestamp>,
     /// Whether the pod is being ended: see [`Facts::stopping_since`].
     pub is_stopping: bool,
+    /// Whether nothing of the pod will run any more, so that others can have its room. It is to be free before the steps are
+    /// done: who sees the pod's end may bind the next one at once.
+    pub is_over: bool,
 }
 
 impl Decision {
@@ -147,10 +150,17 @@ impl Decision {
 /// Decides what is to be done about one pod now.
 #[must_use]
 pub fn decide(facts: &Facts<'_>) -> Decision {
-    match facts.admitted {
+    let decision = match facts.admitted {
         Ok(pod) => run(pod, facts),
         Err(refusal) => refuse(refusal, facts),
-    }
+    };
+    let says_so = |step: &Step| match step {
+        Step::Publish(status) => course::is_terminal(status),
+        Step::Remove => true,
+        Step::Start { .. } | Step::RunHook { .. } | Step::Stop { .. } | Step::Forget(_) | Step::Reported(_) => false,
+    };
+    let is_terminal = course::is_terminal(facts.published) || decision.steps.iter().any(says_so);
+    Decision { is_over: is_terminal && !runs_a_container(facts), ..decision }
 }
 
 fn refuse(refusal: &Refusal, facts: &Facts<'_>) -> Decision {

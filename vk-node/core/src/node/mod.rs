@@ -26,7 +26,7 @@ use crate::images::ImageMap;
 pub use self::conditions::{Trouble, changes};
 pub use self::marks::Marks;
 pub use self::shortage::Shortages;
-pub use self::status::{Told, View, in_force, is_due, patch, status};
+pub use self::status::{Told, View, allocatable, in_force, is_due, patch, status};
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

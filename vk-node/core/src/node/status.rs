@@ -84,19 +84,14 @@ pub fn patch(before: Option<&NodeStatus>, status: &NodeStatus) -> Value {
 #[must_use]
 pub fn status(profile: &NodeProfile, view: &View<'_>, before: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
     let host = view.host;
-    let capacity = profile.capacity.clone().over(own_resources(view));
-    let quantities = |resources: &Resources| {
-        let pods = ("pods".to_owned(), Quantity(profile.max_pods.to_string()));
-        Some(resources.quantities().into_iter().chain([pods]).collect::<BTreeMap<_, _>>())
-    };
     let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
     let images = profile.images.names().take(MAX_IMAGES);
     let images: Vec<ContainerImage> =
         images.map(|name| ContainerImage { names: Some(vec![name.to_owned()]), size_bytes: None }).collect();
     NodeStatus {
         addresses: Some(vec![address("InternalIP", &profile.address), address("Hostname", &host.hostname)]),
-        allocatable: quantities(&capacity.without(&profile.reserved)),
-        capacity: quantities(&capacity),
+        allocatable: Some(allocatable(profile, view)),
+        capacity: Some(quantities(&capacity(profile, view), profile)),
         conditions: Some(conditions(view, before, now)),
         declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
@@ -121,6 +116,21 @@ pub fn status(profile: &NodeProfile, view: &View<'_>, before: Option<&NodeStatus
 }
 
 /// What the host has for tasks: what the pipe may use of it.
+/// What the node has for pods: its `status.allocatable`.
+#[must_use]
+pub fn allocatable(profile: &NodeProfile, view: &View<'_>) -> BTreeMap<String, Quantity> {
+    quantities(&capacity(profile, view).without(&profile.reserved), profile)
+}
+
+fn capacity(profile: &NodeProfile, view: &View<'_>) -> Resources {
+    profile.capacity.clone().over(own_resources(view))
+}
+
+fn quantities(resources: &Resources, profile: &NodeProfile) -> BTreeMap<String, Quantity> {
+    let pods = ("pods".to_owned(), Quantity(profile.max_pods.to_string()));
+    resources.quantities().into_iter().chain([pods]).collect()
+}
+
 fn own_resources(view: &View<'_>) -> Resources {
     let disk = view.usage.map(|usage| usage.disk.capacity_bytes).filter(|bytes| *bytes > 0);
     let own = [

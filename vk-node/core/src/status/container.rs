@@ -86,7 +86,7 @@ fn user(look: &Look<'_>, container: &AdmittedContainer) -> Option<ContainerUser>
 pub(super) fn refused(container: &RefusedContainer) -> ContainerStatus {
     ContainerStatus {
         last_state: Some(ContainerState::default()),
-        state: Some(waiting(REFUSED, Some(container.refusal.to_string()))),
+        state: Some(waiting(REFUSED, Some(container.problems.to_string()))),
         ..named(&container.name, &container.image)
     }
 }

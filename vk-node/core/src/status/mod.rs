@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, HostIP, PodIP,
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_task::MAX_TERMINATION_MESSAGE_BYTES;
 
-use crate::admit::{REFUSED, Refusal, Role};
+use crate::admit::{Refusal, Role};
 use crate::evict::EVICTED;
 use crate::facts::{Facts, Trouble};
 use crate::life::Progress;
@@ -60,8 +60,8 @@ pub(crate) fn is_told(published: &PodStatus) -> bool {
 pub(crate) fn refused(refusal: &Refusal, facts: &Facts<'_>) -> PodStatus {
     PodStatus {
         phase: Some("Failed".into()),
-        reason: Some(REFUSED.into()),
-        message: Some(format!("the node {} cannot run this pod: {refusal}", facts.node.name)),
+        reason: Some(refusal.reason()),
+        message: Some(refusal.message(&facts.node.name)),
         start_time: Some(facts.published.start_time.clone().unwrap_or(Time(facts.now))),
         ..facts.published.clone()
     }

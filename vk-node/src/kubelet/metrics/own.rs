@@ -40,6 +40,11 @@ pub(super) fn metrics(context: &Context) -> String {
     for (signal, count) in context.evictions.so_far() {
         family.sample(&[("eviction_signal", signal)], written_as(count));
     }
+    let help = "Cumulative number pod admission rejections by the Kubelet.";
+    let mut family = text.family("kubelet_admission_rejections_total", help, Counter);
+    for (reason, count) in context.rejections.so_far() {
+        family.sample(&[("reason", &reason)], written_as(count));
+    }
 
     context.durations.write(&mut text);
     context.requests.write(&mut text);

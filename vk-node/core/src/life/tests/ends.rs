@@ -110,7 +110,7 @@ fn the_backoff_is_the_kubelets() {
 #[test]
 fn a_refused_pod_says_why_and_is_never_started() {
     let mut world = World::new("Never", None);
-    world.admitted = Err(Refusal(vec![crate::admit::Problem { field: "spec.volumes".into(), message: "none".into() }]));
+    world.admitted = Err(unsupported());
     world.settle();
     world.settle();
     assert_eq!((world.phase(), world.writes), ("Failed", 1));

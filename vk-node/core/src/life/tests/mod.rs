@@ -21,7 +21,7 @@ use vk_task::{ContainerRun, End, LimitKind, Origin, TaskState, TaskView};
 
 use super::course::is_terminal;
 use super::*;
-use crate::admit::{Role, admit};
+use crate::admit::{Problem, Problems, Role, admit};
 use crate::facts::{Hook, HookFacts, NodeFacts, Probed, Retry, Trouble};
 use crate::runs::{ID_SCHEME, all_published, published_of};
 
@@ -136,7 +136,7 @@ impl World {
             if self.removed {
                 return None;
             }
-            let Decision { steps, again_at, is_stopping } = self.decide();
+            let Decision { steps, again_at, is_stopping, .. } = self.decide();
             self.stopping_since = is_stopping.then(|| self.stopping_since.unwrap_or(self.now));
             if steps.is_empty() {
                 return again_at;
@@ -329,6 +329,11 @@ impl World {
     }
 }
 
+/// A refusal for what this node cannot do.
+fn unsupported() -> Refusal {
+    Problems(vec![Problem { field: "spec.volumes".into(), message: "none".into() }]).into()
+}
+
 fn admitted(spec: &Value, generation: i64) -> Result<AdmittedPod, Refusal> {
     admitted_at(spec, generation, &NodeFacts::default())
 }
@@ -336,7 +341,7 @@ fn admitted(spec: &Value, generation: i64) -> Result<AdmittedPod, Refusal> {
 fn admitted_at(spec: &Value, generation: i64, node: &NodeFacts) -> Result<AdmittedPod, Refusal> {
     let metadata = json!({"namespace": "n", "name": "p", "uid": "u", "generation": generation});
     let pod: Pod = from_value(json!({"metadata": metadata, "spec": spec})).unwrap();
-    admit(&pod, node)
+    Ok(admit(&pod, node)?)
 }
 
 /// A container of this name.

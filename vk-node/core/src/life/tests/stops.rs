@@ -191,7 +191,7 @@ fn a_refused_pod_that_something_runs_of_is_left_to_end() {
     world.open_gate();
     world.settle();
     // A node of an older version, which refuses what a newer one has started.
-    world.admitted = Err(Refusal(vec![crate::admit::Problem { field: "spec.volumes".into(), message: "none".into() }]));
+    world.admitted = Err(unsupported());
     world.settle();
     assert_eq!(world.phase(), "Running");
     world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
