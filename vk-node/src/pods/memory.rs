@@ -109,9 +109,10 @@ impl Memory {
             && admitted.generation != pod.metadata.generation
         {
             entry.admitted = admit(pod, &(door.node)()).map_err(Refusal::from);
-            if room.is_held_by(&uid) {
-                room.hold(&uid, Amounts::of_pod(pod));
-            }
+        }
+        // Another size is taken when a container is run anew, at the latest.
+        if pod.metadata.generation > Some(1) && room.is_held_by(&uid) {
+            room.hold(&uid, Amounts::of_pod(pod));
         }
         let newest = match entry.latest.take() {
             Some(latest) if version(&latest) > version(pod) => {
@@ -162,7 +163,7 @@ impl Memory {
         all.room.free(uid);
     }
 
-    /// A panic of another holder leaves the maps whole: every change to them is one assignment.
+    /// A panic of another holder leaves the maps whole: nothing that could panic stands between changes that belong together.
     fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,9 +1,11 @@
 //! How containers come to their ends by themselves, and what is told of it.
 
 use k8s_openapi::api::core::v1::PodCondition;
+use vk_cmd_crds::amounts::Amounts;
 use vk_task::Signal;
 
 use super::*;
+use crate::room::Room;
 
 #[test]
 fn what_was_published_is_not_published_again() {
@@ -118,6 +120,19 @@ fn a_refused_pod_says_why_and_is_never_started() {
     world.deletion = Deletion::Asked { grace: SignedDuration::ZERO };
     world.settle();
     assert!(world.removed && world.started.is_empty());
+}
+
+#[test]
+fn a_pod_without_room_is_told_of_in_the_kubelets_words() {
+    let mut world = World::new("Never", None);
+    let lack = Room::default().fits(&Amounts::of_pod(&Pod::default()), &Amounts::NOTHING).unwrap_err();
+    world.admitted = Err(lack.into());
+    assert!(world.decide().is_over, "others need not wait until it is told of");
+    world.settle();
+    assert_eq!((world.phase(), world.writes, world.published.reason.as_deref()), ("Failed", 1, Some("OutOfpods")));
+    let told = "Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: 0, capacity: 0";
+    assert_eq!(world.published.message.as_deref(), Some(told));
+    assert!(world.started.is_empty());
 }
 
 #[test]

@@ -37,6 +37,8 @@ struct World {
     back_off_from: BTreeMap<String, u32>,
     evicted: Option<String>,
     stopping_since: Option<Timestamp>,
+    /// Whether its room was given to others.
+    is_over: bool,
     now: Timestamp,
     /// What the clock would have shown when the host was started, and the steps that were seen.
     zero: Timestamp,
@@ -81,6 +83,7 @@ impl World {
             back_off_from: BTreeMap::new(),
             evicted: None,
             stopping_since: None,
+            is_over: false,
             now: Timestamp::from_second(1000).unwrap(),
             zero: Timestamp::UNIX_EPOCH,
             steps: Steps::default(),
@@ -136,7 +139,9 @@ impl World {
             if self.removed {
                 return None;
             }
-            let Decision { steps, again_at, is_stopping, .. } = self.decide();
+            let Decision { steps, again_at, is_stopping, is_over } = self.decide();
+            assert!(is_over || !self.is_over, "another may have its room by now");
+            self.is_over = is_over;
             self.stopping_since = is_stopping.then(|| self.stopping_since.unwrap_or(self.now));
             if steps.is_empty() {
                 return again_at;
