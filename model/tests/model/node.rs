@@ -7,9 +7,11 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{from_value, json, to_value};
+use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
 use vk_node_core::facts::{Deletion, Facts, NodeFacts};
 use vk_node_core::life::{Decision, OUR_CONDITIONS, Step, decide};
+use vk_node_core::room::{Arrival, Room};
 use vk_task::clock::Steps;
 use vk_task::{End, Origin, Signal, StopRequest, TaskId, TaskState, TaskView};
 
@@ -25,6 +27,7 @@ pub(crate) struct Machine {
     /// The pods that the watch has told of, by UID.
     pods: BTreeMap<String, Arc<Pod>>,
     memory: HashMap<String, Remembered>,
+    room: Room,
     /// How much of the API server's log the watch has told of.
     heard: usize,
     /// Whether there is something to look at, and when there will be.
@@ -45,7 +48,7 @@ struct Remembered {
 
 impl Machine {
     pub(crate) fn new(name: &str, mutation: Mutation) -> Self {
-        let allocatable = from_value(json!({"pods": "110", "cpu": "8", "memory": "64Gi"})).unwrap();
+        let allocatable = from_value(json!({"pods": "110", "cpu": "2"})).unwrap();
         let facts =
             NodeFacts { name: name.to_owned(), address: "10.0.0.7".into(), allocatable, ..NodeFacts::default() };
         Self {
@@ -54,6 +57,7 @@ impl Machine {
             tasks: Vec::new(),
             pods: BTreeMap::new(),
             memory: HashMap::new(),
+            room: Room::default(),
             heard: 0,
             news: false,
             again: None,
@@ -84,6 +88,7 @@ impl Machine {
                     let uid = pod.metadata.uid.as_ref().unwrap();
                     self.pods.remove(uid);
                     self.memory.remove(uid);
+                    self.room.free(uid);
                 }
                 _ => continue,
             }
@@ -96,6 +101,7 @@ impl Machine {
     /// The node is started anew, and lists its pods; the pipe goes on.
     pub(crate) fn restart(&mut self, api: &Api) {
         self.memory.clear();
+        self.room = Room::default();
         self.heard = api.log.len();
         let ours = api.pods.values().filter(|pod| self.runs(pod));
         self.pods = ours.map(|pod| (pod.metadata.uid.clone().unwrap(), Arc::clone(pod))).collect();
@@ -120,6 +126,7 @@ impl Machine {
     /// One look at each pod, and at what runs without one.
     pub(crate) fn look(&mut self, api: &mut Api) -> Result<(), Stop> {
         (self.news, self.again) = (false, None);
+        self.take_in();
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             let done = self.look_at(&uid, api);
             // It tries again.
@@ -131,17 +138,30 @@ impl Machine {
         done
     }
 
+    /// Lets in the pods that are new, as far as there is room.
+    fn take_in(&mut self) {
+        let new: Vec<(&String, &Arc<Pod>)> =
+            self.pods.iter().filter(|(uid, _)| !self.memory.contains_key(*uid)).collect();
+        let tasks: Vec<Vec<TaskView>> = new.iter().map(|(uid, _)| self.tasks_of(uid)).collect();
+        let arrivals: Vec<_> = new.iter().zip(&tasks).map(|((_, pod), tasks)| Arrival { pod, tasks }).collect();
+        let answers = self.room.take_in(&arrivals, &Amounts::read(&self.facts.allocatable));
+        for ((uid, pod), answer) in new.into_iter().zip(answers) {
+            let admitted = admit(pod, &self.facts).map_err(Refusal::from);
+            let admitted = admitted.and_then(|admitted| answer.map(|()| admitted).map_err(Refusal::from));
+            self.memory.insert(uid.clone(), Remembered { admitted, stopping_since: None, latest: None });
+        }
+    }
+
+    fn tasks_of(&self, uid: &str) -> Vec<TaskView> {
+        self.tasks.iter().filter(|t| t.origin.run().is_some_and(|run| run.uid == uid)).cloned().collect()
+    }
+
     fn look_at(&mut self, uid: &str, api: &mut Api) -> Result<Option<Timestamp>, Stop> {
         let (facts, now) = (&self.facts, api.now);
         let cached = &self.pods[uid];
-        let entry = self.memory.entry(uid.to_owned()).or_insert_with(|| Remembered {
-            admitted: admit(cached, facts).map_err(Refusal::from),
-            stopping_since: None,
-            latest: None,
-        });
+        let mut tasks = self.tasks_of(uid);
+        let entry = self.memory.get_mut(uid).unwrap();
         let pod = entry.latest.as_ref().filter(|latest| version(latest) > version(cached)).unwrap_or(cached).clone();
-        let mut tasks: Vec<TaskView> =
-            self.tasks.iter().filter(|t| t.origin.run().is_some_and(|run| run.uid == uid)).cloned().collect();
         if self.mutation == Mutation::AskedIsEnded {
             let asked = tasks.iter_mut().filter(|task| task.stop.is_some() && !task.state.is_final());
             let end = End::Signaled { signal: Signal(15), core_dumped: false };
@@ -152,7 +172,7 @@ impl Machine {
         let deletion = pod.metadata.deletion_timestamp.as_ref().map_or(Deletion::NotAsked, |_| Deletion::Asked {
             grace: SignedDuration::from_secs(pod.metadata.deletion_grace_period_seconds.unwrap_or_default()),
         });
-        let Decision { steps, again_at, is_stopping, .. } = decide(&Facts {
+        let Decision { steps, again_at, is_stopping, is_over } = decide(&Facts {
             admitted: entry.admitted.as_ref(),
             deletion,
             published: &pod.status.clone().unwrap_or_default(),
@@ -167,6 +187,9 @@ impl Machine {
             now,
             steps: &Steps::default(),
         });
+        if is_over {
+            self.room.free(uid);
+        }
         entry.stopping_since = is_stopping.then(|| entry.stopping_since.unwrap_or(now));
         for step in steps {
             self.act(step, &pod, uid, api)?;
