@@ -1,7 +1,7 @@
 //! The caches: CmdJobs, their pods and the vk-nodes, each kept current by a watch, each change pointing at the CmdJobs that
 //! may have something to do now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -136,6 +136,13 @@ impl Caches {
         }
     }
 
+    /// All jobs were listed anew: those that are not among them are gone, and have no event of their own.
+    fn forget_others(&self) {
+        let jobs = self.jobs.state();
+        let known: HashSet<&str> = jobs.iter().filter_map(|job| job.meta().uid.as_deref()).collect();
+        self.act(|floor| ((), floor.keep(|uid| known.contains(uid), Timestamp::now())));
+    }
+
     /// A job is gone.
     fn forget(&self, uid: &str) {
         let now = Timestamp::now();
@@ -219,7 +226,10 @@ fn of_jobs(
                 }
                 caches.after(job.namespace().as_deref(), &job.name_any())
             }
-            Event::InitDone => caches.all(),
+            Event::InitDone => {
+                caches.forget_others();
+                caches.all()
+            }
             Event::Init | Event::InitApply(_) => Vec::new(),
         })
 }

@@ -14,12 +14,16 @@
 mod api;
 mod calm;
 mod check;
+mod collectors;
+mod hands;
+mod happen;
 mod interests;
 mod jobs;
 mod laws;
 mod mutation;
 mod node;
 mod operator;
+mod pipe;
 mod script;
 mod world;
 

@@ -15,7 +15,7 @@
 
 mod queue;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -102,6 +102,19 @@ impl Floor {
             named.extend(self.queue.owners());
         }
         named
+    }
+
+    /// All jobs were listed anew: those that are not `known` are gone, though nobody has told of each. Names the jobs for which
+    /// there is room now, and those of [`Floor::looked`].
+    pub fn keep(&mut self, known: impl Fn(&str) -> bool, now: Timestamp) -> Vec<Owner> {
+        let mut gone: BTreeSet<String> = self.kept.keys().cloned().collect();
+        gone.extend(self.queue.owners().map(|owner| owner.uid));
+        if let Beginning::Looking(unlooked) = &self.beginning {
+            gone.extend(unlooked.iter().cloned());
+        }
+        gone.retain(|uid| !known(uid));
+        let forget = |uid: &String| [self.withdraw(uid, now), self.looked(uid, now)].concat();
+        gone.iter().flat_map(forget).collect()
     }
 
     fn begin_if_all_are_looked_at(&mut self) {

@@ -193,6 +193,24 @@ fn after_a_start_nobody_gets_anything_before_all_have_asked() {
 }
 
 #[test]
+fn a_job_that_is_gone_without_a_word_keeps_nothing() {
+    let mut floor = Floor::default();
+    floor.replace_nodes(Nodes::from([("vk-a".to_owned(), node("pods: 1"))]));
+    let (gone, other) = (owner("n", "gone"), owner("n", "other"));
+    floor.settle(|| HashSet::from([gone.uid.clone(), other.uid.clone()]));
+    for owner in [&gone, &other] {
+        let wanted = [(starts(1).remove(0), demand("n", ""))];
+        floor.ask(owner, &Rank::new(0, now(), owner), &wanted, now());
+    }
+    // The other is not kept waiting for one that is never looked at, …
+    floor.looked(&other.uid, now());
+    let named = floor.keep(|uid| uid == other.uid, now());
+    assert_eq!(named.iter().map(|owner| &owner.uid).collect::<Vec<_>>(), [&other.uid]);
+    // … nor by the room that was found for it.
+    assert_eq!(ask(&mut floor, &other, 0, 0, 1, "").0, [Ok("vk-a".to_owned())]);
+}
+
+#[test]
 fn room_that_was_kept_is_given_back_when_the_node_has_become_too_short() {
     let mut floor = floor(&[("vk-a", "pods: 1")]);
     let ends = now().checked_add(jiff::SignedDuration::from_mins(60)).unwrap();
