@@ -38,26 +38,26 @@ use world::World;
 /// How many seeds are tried if nobody says otherwise.
 const SEEDS: u64 = 2000;
 
-/// Which mistake breaks which law: the table of docs/model.md.
-const MISTAKES: [(Law, Mutation); 18] = [
-    (Law::StartedOnce, Mutation::PipeLosesRecords),
-    (Law::OneAtATime, Mutation::DeletedIsEnded),
-    (Law::Parallelism, Mutation::OneTooMany),
-    (Law::Place, Mutation::NodesTakeAll),
-    (Law::Order, Mutation::TrustsOthers),
-    (Law::StillWhenOver, Mutation::AskedIsEnded),
-    (Law::StillWhenOver, Mutation::AlwaysSure),
-    (Law::Truth, Mutation::CountsTwice),
-    (Law::NoHotLoop, Mutation::PausesDoNotGrow),
-    (Law::FewWrites, Mutation::TellsTheTime(Some(4))),
-    (Law::EndsWell, Mutation::NobodyIsNamed),
-    (Law::EndsWell, Mutation::NoTimers),
-    (Law::EndsWell, Mutation::NeverLetsGo),
-    (Law::NothingLeft, Mutation::NoStrays),
-    (Law::NothingLeft, Mutation::NoOrphans),
-    (Law::Silent, Mutation::TellsTheTime(Some(15))),
-    (Law::Idempotent, Mutation::TellsTheTime(None)),
-    (Law::RestartBlind, Mutation::TellsWhoWrote),
+/// Which mistake breaks which law (the table of docs/model.md), and from which seed on that is looked for.
+const MISTAKES: [(Law, Mutation, u64); 18] = [
+    (Law::StartedOnce, Mutation::PipeLosesRecords, 40),
+    (Law::OneAtATime, Mutation::DeletedIsEnded, 250),
+    (Law::Parallelism, Mutation::OneTooMany, 0),
+    (Law::Place, Mutation::NodesTakeAll, 0),
+    (Law::Order, Mutation::TrustsOthers, 0),
+    (Law::StillWhenOver, Mutation::AskedIsEnded, 10),
+    (Law::StillWhenOver, Mutation::AlwaysSure, 1060),
+    (Law::Truth, Mutation::CountsTwice, 0),
+    (Law::NoHotLoop, Mutation::PausesDoNotGrow, 0),
+    (Law::FewWrites, Mutation::TellsTheTime(Some(4)), 0),
+    (Law::EndsWell, Mutation::NobodyIsNamed, 10),
+    (Law::EndsWell, Mutation::NoTimers, 0),
+    (Law::EndsWell, Mutation::NeverLetsGo, 0),
+    (Law::NothingLeft, Mutation::NoStrays, 0),
+    (Law::NothingLeft, Mutation::NoOrphans, 0),
+    (Law::Silent, Mutation::TellsTheTime(Some(15)), 0),
+    (Law::Idempotent, Mutation::TellsTheTime(None), 0),
+    (Law::RestartBlind, Mutation::TellsWhoWrote, 0),
 ];
 
 /// Tries a script. What law it breaks, if any.
@@ -130,12 +130,12 @@ fn the_laws_hold_whatever_happens() {
 
 #[test]
 fn each_law_is_broken_by_a_mistake() {
-    for (law, mutation) in MISTAKES {
+    for (law, mutation, from) in MISTAKES {
         let breaks = |seed: &u64| {
             let script = script(&mut Rng::with_seed(seed ^ 0x5eed));
             try_out(*seed, &script, mutation).is_err_and(|broken| broken.law == law)
         };
-        let seed = (0..SEEDS).find(breaks);
+        let seed = (from..from + SEEDS).find(breaks);
         assert!(seed.is_some(), "{mutation:?} does not break {law:?}");
         println!("{law:?} is broken by {mutation:?} with seed {}", seed.unwrap());
     }
