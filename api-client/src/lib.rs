@@ -18,6 +18,7 @@
 
 mod body;
 mod connect;
+mod observed;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,8 @@ use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
 use connect::Connector;
+use observed::Observed;
+pub use observed::{Ended, Observer};
 use wire::Wire;
 
 /// What a [`Client`] cannot be made of.
@@ -96,7 +99,19 @@ pub fn client(config: &Config) -> Result<Client, Unusable> {
     limited(config, Limits::of(config))
 }
 
+/// The same, and somebody is told how each request has ended.
+///
+/// # Errors
+/// As [`client`].
+pub fn observed(config: &Config, observer: Observer) -> Result<Client, Unusable> {
+    build(config, Limits::of(config), Some(observer))
+}
+
 fn limited(config: &Config, limits: Limits) -> Result<Client, Unusable> {
+    build(config, limits, None)
+}
+
+fn build(config: &Config, limits: Limits, observer: Option<Observer>) -> Result<Client, Unusable> {
     let unusable = |error| Unusable::Credentials(Box::new(error));
     let wire = Wire::new(&config.cluster_url, Connector::new(config)?, limits);
     let retries = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
@@ -105,6 +120,6 @@ fn limited(config: &Config, limits: Limits) -> Result<Client, Unusable> {
         .option_layer(retries)
         .option_layer(config.auth_layer().map_err(unusable)?)
         .layer(config.extra_headers_layer().map_err(unusable)?)
-        .service(wire);
+        .service(Observed { wire, observer });
     Ok(ClientBuilder::new(service, config.default_namespace.clone()).build())
 }

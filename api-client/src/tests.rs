@@ -2,6 +2,7 @@
 
 mod server;
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::{join_all, try_join_all};
@@ -10,7 +11,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::{Client, Config};
 
-use crate::{Limits, Unusable, limited};
+use crate::{Ended, Limits, Unusable, limited, observed};
 use server::{Order, Server, Setup};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -219,6 +220,24 @@ async fn a_server_that_is_another_is_not_spoken_to() {
         format!("{error:?}").contains("UnknownIssuer") || format!("{error:?}").contains("BadSignature"),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn who_asks_is_told_how_requests_end() {
+    let server = Server::start(Setup::default()).await;
+    let all = Arc::new(Mutex::new(Vec::<Ended>::new()));
+    let told = Arc::clone(&all);
+    let client = observed(&server.config(), Arc::new(move |ended| told.lock().unwrap().push(ended.clone()))).unwrap();
+    client.request_text(get("/say")).await.unwrap();
+    let ended =
+        Ended { method: http::Method::GET, host: server.address().to_string(), code: Some(http::StatusCode::OK) };
+    assert_eq!(all.lock().unwrap().last(), Some(&ended));
+    // One that nobody waits for any more; it may not have been sent by then.
+    let unanswered = Ended { code: None, ..ended };
+    while all.lock().unwrap().last() != Some(&unanswered) {
+        let never = client.request_text(get("/never"));
+        tokio::time::timeout(Duration::from_millis(10), never).await.unwrap_err();
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies::State;
 use vk_operator_core::effects::{At, CallFailure, Effects, Only, Refusal};
+use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
 use vk_operator_core::pods::Owner;
@@ -86,6 +87,10 @@ impl Effects for Hands<'_> {
         self.0.memory.with(act)
     }
 
+    fn tell(&mut self, job: At<'_>, uid: &str, event: Event) {
+        self.0.events.tell(job, uid, event);
+    }
+
     async fn get_job(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, CallError> {
         let found = call("get a CmdJob", self.jobs(at).get_metadata_opt(at.name)).await?;
         Ok(found.map(|job| job.metadata))
@@ -110,9 +115,8 @@ impl Effects for Hands<'_> {
         let jobs: Api<MaybeJob> = Api::namespaced(self.0.client.clone(), at.namespace);
         let (params, patch) = (patch_params(), Patch::Merge(patch));
         let answer = call("write the status of a CmdJob", jobs.patch_status(at.name, &params, &patch)).await?.0.ok();
-        if let Some((before, written)) = change.filter(|_| answer.is_some()) {
-            let before = before.status.clone().unwrap_or_default();
-            self.0.metrics.status_written(&before, written, Timestamp::now());
+        if let Some((job, written)) = change.filter(|_| answer.is_some()) {
+            self.0.metrics.status_written(job, written, Timestamp::now());
         }
         Ok(answer)
     }

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::approver::Approvals;
+use crate::log;
 use crate::run::{self, Options};
 
 /// Turns CmdJobs into pods on vk-cmd nodes, and reports what becomes of them.
@@ -64,6 +65,11 @@ pub struct RunArgs {
     /// What to log, as tracing's EnvFilter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "VK_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log_level: EnvFilter,
+
+    /// A file with such a filter, which counts for more, and may change while the operator runs: a ConfigMap that is mounted,
+    /// say. Where it is missing or empty, --log-level counts.
+    #[arg(long, env = "VK_OPERATOR_LOG_FILTER_FILE", value_name = "FILE")]
+    pub log_filter_file: Option<PathBuf>,
 }
 
 /// Where to serve health, or nowhere.
@@ -82,7 +88,7 @@ impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> anyhow::Result<()> {
         let Command::Run(args) = self.command;
-        tracing_subscriber::fmt().with_env_filter(args.log_level).with_writer(std::io::stderr).with_ansi(false).init();
+        let log = log::begin(&args.log_level, args.log_filter_file).context("cannot begin to log")?;
         let config = run::kube_config(args.kubeconfig.as_deref()).await?;
         let approvals =
             Approvals { serving: args.approve_serving_certificates, clients: args.approve_client_certificates };
@@ -92,6 +98,11 @@ impl Cli {
             approvals,
             election: args.leader_elect.then_some(namespace),
         };
-        Box::pin(run::run(config, options)).await.context("the operator has stopped")
+        let ended = tokio::select! {
+            ended = Box::pin(run::run(config, options)) => ended,
+            // Cancel-safe: it only reads. It goes on for ever.
+            () = log.run() => Ok(()),
+        };
+        ended.context("the operator has stopped")
     }
 }

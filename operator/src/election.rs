@@ -26,34 +26,39 @@ pub struct Election {
     me: String,
     started: Instant,
     leads: watch::Sender<bool>,
+    looked: watch::Sender<Instant>,
     renewed: Option<Duration>,
     seen: Option<(Lease, Held)>,
 }
 
 impl Election {
     /// Takes part in the election of this namespace, under a name that no other process has.
-    pub fn new(client: Client, namespace: &str) -> Self {
+    ///
+    /// `leads` says whether it leads. It is never taken back: who leads no more ends.
+    pub fn new(client: Client, namespace: &str, leads: watch::Sender<bool>) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let at = Timestamp::now().as_nanosecond();
         Self {
             leases: Api::namespaced(client, namespace),
             me: format!("{}_{}_{at:x}", host.trim(), std::process::id()),
             started: Instant::now(),
-            leads: watch::Sender::new(false),
+            leads,
+            looked: watch::Sender::new(Instant::now()),
             renewed: None,
             seen: None,
         }
     }
 
-    /// Whether it leads, now and later. It is never taken back: who leads no more ends.
-    pub fn leads(&self) -> watch::Receiver<bool> {
-        self.leads.subscribe()
+    /// When it has last begun to look, by which others see whether it hangs.
+    pub fn looked(&self) -> watch::Receiver<Instant> {
+        self.looked.subscribe()
     }
 
     /// Takes part until it has led and leads no more. Cancel-safe: a lease that is not renewed runs out.
     pub async fn run(&mut self) -> anyhow::Error {
         info!(me = self.me, "waiting for the lease by which one operator acts");
         loop {
+            self.looked.send_replace(Instant::now());
             // However long a request hangs: when the deadline is over, nothing is done any more.
             let deadline = self.renewed.map(|renewed| self.started + renewed + RENEW_DEADLINE);
             let round = async {

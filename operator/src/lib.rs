@@ -2,7 +2,7 @@
 //!
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
-//! [`approver`] approves the certificates of nodes; [`election`] sees to it that one of several operators acts.
+//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`election`] sees to it that one of several operators acts.
 
 pub mod api;
 pub mod apply;
@@ -10,7 +10,9 @@ pub mod approver;
 pub mod cache;
 pub mod cli;
 pub mod election;
+pub mod events;
 pub mod health;
+pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod reconcile;

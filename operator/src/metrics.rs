@@ -3,8 +3,11 @@
 //!
 //! The work queue is kube-runtime's own and tells nothing of itself: of controller-runtime's `workqueue_…` there is nothing here.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
+use jiff::Timestamp;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -12,6 +15,7 @@ use prometheus::{
 };
 use strum::VariantArray as _;
 use tokio::sync::watch;
+use vk_api_client::{Ended, Observer};
 use vk_cmd_crds::{CmdJob, CmdJobStatus, State};
 use vk_operator_core::status;
 
@@ -23,6 +27,9 @@ const CONTROLLER: &str = "cmdjob";
 const RECONCILE_SECONDS: [f64; 14] = [0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 /// From the end of the last process to the word of it in the CmdJob. Kubernetes tells of ends in whole seconds.
 const DELAY_SECONDS: [f64; 6] = [1.0, 2.0, 5.0, 10.0, 60.0, 600.0];
+
+/// From the making of a CmdJob until it runs: at once, or after a day in the queue.
+const START_SECONDS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 86400.0];
 
 /// What is measured.
 pub struct Metrics {
@@ -40,6 +47,10 @@ pub struct Metrics {
     status_writes: IntCounter,
     finished: IntCounterVec,
     delay: Histogram,
+    start_delay: Histogram,
+    attempts: IntCounterVec,
+    events: IntCounterVec,
+    requests: IntCounterVec,
 }
 
 /// How a reconcile ended: controller-runtime's values of the label `result`.
@@ -51,6 +62,22 @@ pub enum Outcome {
     RequeueAfter,
     /// It failed.
     Error,
+    /// It failed by a mistake in the code.
+    Panic,
+}
+
+/// What has become of something to tell of a CmdJob in an Event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum Told {
+    /// The API server has it.
+    Written,
+    /// It was told too much of that CmdJob already.
+    Suppressed,
+    /// Too much was waiting to be told.
+    Dropped,
+    /// The API server did not take it.
+    Failed,
 }
 
 impl Outcome {
@@ -58,7 +85,7 @@ impl Outcome {
         match self {
             Self::Success => "success",
             Self::RequeueAfter => "requeue_after",
-            Self::Error => "error",
+            Self::Error | Self::Panic => "error",
         }
     }
 }
@@ -123,10 +150,30 @@ impl Metrics {
                 "From the end of the last process of a CmdJob until its status says so",
                 &DELAY_SECONDS,
             ))?,
+            start_delay: Histogram::with_opts(histogram(
+                "cmdjob_start_delay_seconds",
+                "From the making of a CmdJob until the first process of it runs",
+                &START_SECONDS,
+            ))?,
+            attempts: IntCounterVec::new(
+                Opts::new("cmdjob_attempts_total", "Attempts that count as succeeded or failed"),
+                &["result"],
+            )?,
+            events: IntCounterVec::new(
+                Opts::new("cmdjob_events_total", "Events of CmdJobs, by what has become of them"),
+                &["result"],
+            )?,
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "rest_client_requests_total",
+                    "Number of HTTP requests, partitioned by status code, method, and host.",
+                ),
+                &["code", "method", "host"],
+            )?,
             is_leader,
             registry,
         };
-        let all: [Box<dyn Collector>; 14] = [
+        let all: [Box<dyn Collector>; 18] = [
             Box::new(max),
             Box::new(this.reconciles.clone()),
             Box::new(this.errors.clone()),
@@ -140,10 +187,20 @@ impl Metrics {
             Box::new(this.status_writes.clone()),
             Box::new(this.finished.clone()),
             Box::new(this.delay.clone()),
+            Box::new(this.start_delay.clone()),
+            Box::new(this.attempts.clone()),
+            Box::new(this.events.clone()),
+            Box::new(this.requests.clone()),
             Box::new(ProcessCollector::for_self()),
         ];
         for outcome in [Outcome::Success, Outcome::RequeueAfter, Outcome::Error] {
             this.reconciles.with_label_values(&[outcome.label()]);
+        }
+        for result in ["succeeded", "failed"] {
+            this.attempts.with_label_values(&[result]);
+        }
+        for told in Told::VARIANTS {
+            this.events.with_label_values(&[<&str>::from(told)]);
         }
         all.into_iter().try_for_each(|collector| this.registry.register(collector))?;
         Ok(this)
@@ -160,8 +217,11 @@ impl Metrics {
         self.workers.dec();
         self.seconds.observe(begun.elapsed().as_secs_f64());
         self.reconciles.with_label_values(&[outcome.label()]).inc();
-        if outcome == Outcome::Error {
+        if matches!(outcome, Outcome::Error | Outcome::Panic) {
             self.errors.inc();
+        }
+        if outcome == Outcome::Panic {
+            self.panics.inc();
         }
     }
 
@@ -170,17 +230,45 @@ impl Metrics {
         self.pods_made.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// A status was written; whether it finishes the job, and how long after the end of its last process.
-    pub fn status_written(&self, before: &CmdJobStatus, written: &CmdJobStatus, now: jiff::Timestamp) {
+    /// What has become of something to tell.
+    pub fn told(&self, told: Told) {
+        self.events.with_label_values(&[<&str>::from(told)]).inc();
+    }
+
+    /// Who counts requests to the API server.
+    pub fn of_requests(&self) -> Observer {
+        let requests = self.requests.clone();
+        Arc::new(move |Ended { method, host, code }: &Ended| {
+            // client-go's word where there was no answer.
+            let code = code.as_ref().map_or("<error>", StatusCode::as_str);
+            requests.with_label_values(&[code, method.as_str(), host]).inc();
+        })
+    }
+
+    /// A status of a CmdJob was written: whether by it the first process runs, attempts are counted, the job is finished, and
+    /// how long after the end of its last process.
+    pub fn status_written(&self, job: &CmdJob, written: &CmdJobStatus, now: Timestamp) {
         self.status_writes.inc();
+        let none = CmdJobStatus::default();
+        let before = job.status.as_ref().unwrap_or(&none);
+        for (result, before, after) in
+            [("succeeded", before.succeeded, written.succeeded), ("failed", before.failed, written.failed)]
+        {
+            let new = u64::try_from(after.saturating_sub(before)).unwrap_or_default();
+            self.attempts.with_label_values(&[result]).inc_by(new);
+        }
+        let made = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        if let Some(delay) = first_start(before, written).zip(made).and_then(|(start, made)| between(made, start)) {
+            self.start_delay.observe(delay);
+        }
         if status::finished_at(written).is_none() || status::finished_at(before).is_some() {
             return;
         }
         let state = written.state.map(|state| state.to_string()).unwrap_or_default();
         self.finished.with_label_values(&[&*state, written.reason.as_deref().unwrap_or_default()]).inc();
         let ended = written.attempts.iter().filter_map(|attempt| attempt.finished_at.as_ref()).map(|time| time.0).max();
-        if let Some(delay) = ended.and_then(|ended| Duration::try_from(now.duration_since(ended)).ok()) {
-            self.delay.observe(delay.as_secs_f64());
+        if let Some(delay) = ended.and_then(|ended| between(ended, now)) {
+            self.delay.observe(delay);
         }
     }
 
@@ -204,6 +292,18 @@ impl Metrics {
             self.jobs.with_label_values(&[state(&job)]).inc();
         }
     }
+}
+
+/// When the first process of a job has started, if the status before did not say so.
+fn first_start(before: &CmdJobStatus, written: &CmdJobStatus) -> Option<Timestamp> {
+    let first = |status: &CmdJobStatus| status.attempts.iter().filter_map(|a| a.started_at.as_ref()).map(|t| t.0).min();
+    // Of attempts the last ones are kept: who has none that has started has had none, but for ten that did not start at all.
+    if first(before).is_some() { None } else { first(written) }
+}
+
+/// How many seconds there are between two times; none: the second one is before the first, by another clock.
+fn between(from: Timestamp, to: Timestamp) -> Option<f64> {
+    Duration::try_from(to.duration_since(from)).ok().map(|time| time.as_secs_f64())
 }
 
 fn state(job: &MaybeJob) -> String {

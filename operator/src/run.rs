@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use crate::approver::{self, Approvals};
 use crate::cache::{self, Caches, MaybeJob};
 use crate::election::Election;
+use crate::events;
 use crate::health;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -65,19 +66,23 @@ pub struct Options {
 /// Runs until SIGTERM or SIGINT; what is under way then is finished first. Of several operators the others keep their caches
 /// filled, and write nothing.
 pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
-    let client = vk_api_client::client(&config).context("cannot set up the way to the API server")?;
+    let leads = watch::Sender::new(options.election.is_none());
+    let metrics = Arc::new(Metrics::new(CONCURRENCY, leads.subscribe()).context("cannot set up what is measured")?);
+    let client =
+        vk_api_client::observed(&config, metrics.of_requests()).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
-    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace));
-    let leads = election.as_ref().map_or_else(|| watch::channel(true).1, Election::leads);
-    let metrics = Arc::new(Metrics::new(CONCURRENCY, leads.clone()).context("cannot set up what is measured")?);
+    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace, leads.clone()));
+    let leads = leads.subscribe();
+    let looked = election.as_ref().map(Election::looked);
     let health = match options.health_address {
-        Some(address) => health::serve(address, caches.clone(), Arc::clone(&metrics)).left_future(),
+        Some(address) => health::serve(address, caches.clone(), looked, Arc::clone(&metrics)).left_future(),
         None => std::future::pending().right_future(),
     };
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
-    let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics });
+    let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
+    let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics, events });
     let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
     let changes = of_leader(changes, leads, caches.clone());
 
@@ -100,7 +105,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
         None => std::future::pending().right_future(),
     };
     let ended = {
-        pin_mut!(work, health, approver, strays, leading);
+        let telling = telling.run();
+        pin_mut!(work, health, approver, strays, leading, telling);
         tokio::select! {
             // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
             // crash would have dropped, and every step survives that.
@@ -112,6 +118,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
             () = &mut approver => Ok(()),
             // Cancel-safe: a pod that was not let go is found again by the next start.
             () = &mut strays => Ok(()),
+            // Cancel-safe: Events are told as well as it goes.
+            () = &mut telling => Ok(()),
             // Cancel-safe: a probe that gets no answer is asked again.
             result = &mut health => result,
             // Cancel-safe: a lease that is not renewed runs out.
@@ -169,6 +177,7 @@ fn retry(job: Arc<MaybeJob>, error: &ReconcileError, _: Arc<Context>) -> Action 
             debug!(job = %job.name_any(), "looking again in {:?}: {failed}", failed.again);
             Action::requeue(failed.again)
         }
+        ReconcileError::Panicked { again, .. } => Action::requeue(*again),
         ReconcileError::NoCaches => Action::await_change(),
     }
 }

@@ -221,7 +221,7 @@ async fn two_hundred_kills_over_five_hundred_jobs_lose_and_double_nothing() {
 }
 
 /// What is at this path of a server on loopback.
-async fn get(port: u16, path: &str) -> String {
+pub(crate) async fn get(port: u16, path: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -297,7 +297,11 @@ async fn when_the_leader_goes_another_operator_goes_on() {
         assert_eq!(reconciles > 0.0, is_leader, "{reconciles}");
         assert_eq!(value("controller_runtime_reconcile_time_seconds_count{controller=\"cmdjob\"}") > 0.0, is_leader);
         assert_eq!(value("cmdjob_jobs{state=\"Running\"}"), 0.0);
-        assert_eq!(get(*port, "/readyz").await, "ok\n");
+        let answered = |line: &&str| line.starts_with("rest_client_requests_total{code=\"200\"");
+        assert!(measured.lines().any(|line| answered(&line)), "{measured}");
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(get(*port, path).await, "ok\n");
+        }
     }
     drop(operators);
     ground.operator.lock().await.restart().unwrap();

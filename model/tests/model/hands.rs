@@ -13,6 +13,7 @@ use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies;
 use vk_operator_core::effects::{At, Effects, Only};
+use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
 use vk_operator_core::pods::Owner;
@@ -74,6 +75,9 @@ impl Effects for Hands<'_> {
         }
         act(&mut self.operator.memory)
     }
+
+    /// Nobody acts on what is told.
+    fn tell(&mut self, _: At<'_>, _: &str, _: Event) {}
 
     async fn get_job(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
         Ok(self.api.job(at).map(|job| job.metadata.clone()))

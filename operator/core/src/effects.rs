@@ -10,6 +10,7 @@ use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus};
 
 use crate::dependencies;
+use crate::events::Event;
 use crate::floor::Floor;
 use crate::memory::Memory;
 use crate::pods::Owner;
@@ -78,6 +79,8 @@ pub trait Effects: Send {
 
     /// The metadata of a CmdJob, by the API server's own word.
     fn get_job(&mut self, at: At<'_>) -> impl Future<Output = Result<Option<ObjectMeta>, Self::Error>> + Send;
+    /// Something to tell people of a CmdJob. It takes no time and cannot fail.
+    fn tell(&mut self, job: At<'_>, uid: &str, event: Event);
     /// A merge patch of a CmdJob's metadata.
     fn patch_job(&mut self, at: At<'_>, patch: &Value) -> impl Future<Output = Result<(), Self::Error>> + Send;
     /// Deletes a CmdJob.

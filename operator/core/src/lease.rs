@@ -21,6 +21,9 @@ pub const DURATION: Duration = Duration::from_secs(15);
 pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often it is renewed, and looked at by those who do not hold it.
 pub const RETRY: Duration = Duration::from_secs(2);
+/// Who takes part looks every few seconds, whatever the API server does, for each request has a time limit. When there was no
+/// look for so long, it hangs, and shall be started anew.
+pub const STUCK: Duration = Duration::from_secs(30);
 
 /// The lease, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +87,11 @@ pub fn decide(facts: &Facts<'_>) -> Step {
     }
 }
 
+/// Whether one that takes part hangs, which has last looked so long ago.
+pub fn is_stuck(since_last_look: Duration) -> bool {
+    since_last_look > STUCK
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -96,6 +104,13 @@ mod tests {
 
     fn held(by: Option<&str>, unchanged_since: u64) -> Held {
         Held { by: by.map(str::to_owned), duration: DURATION, unchanged_since: seconds(unchanged_since) }
+    }
+
+    #[test]
+    fn who_has_not_looked_for_long_hangs() {
+        for (since, expected) in [(0, false), (8, false), (30, false), (31, true)] {
+            assert_eq!(is_stuck(seconds(since)), expected, "{since}");
+        }
     }
 
     #[test]

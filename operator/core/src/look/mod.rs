@@ -20,6 +20,7 @@ use vk_cmd_crds::{CmdJob, CmdJobStatus};
 use self::starts::starts_of;
 use self::steps::{act, be_sure};
 use crate::effects::{At, CallFailure, Effects, Refusal};
+use crate::events;
 use crate::floor::Placed;
 use crate::memory::at;
 use crate::place::Demand;
@@ -205,6 +206,9 @@ async fn report<E: Effects>(job: &CmdJob, wanted: &CmdJobStatus, effects: &mut E
     let version = job.metadata.resource_version.as_deref();
     let Some(patch) = patch::status(&recorded, wanted, uid, version).map_err(Why::Json)? else { return Ok(()) };
     let answer = written(effects.write_status(at(job), &patch, Some((job, wanted))).await)?;
+    if answer.is_some() {
+        events::of_change(&recorded, wanted).into_iter().for_each(|event| effects.tell(at(job), uid, event));
+    }
     if let Some(answer) = answer.filter(|answer| effects.has(answer)) {
         effects.memory(|memory| memory.keep(answer));
     }

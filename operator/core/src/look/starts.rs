@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::effects::{At, CallFailure as _, Effects, Refusal};
+use crate::events::Event;
 use crate::floor::Placed;
 use crate::status::Outcome;
 use crate::{Sight, Start, ValidJob, pod};
@@ -39,7 +40,10 @@ async fn batch_of<E: Effects>(
     let pods: Vec<Pod> = placed.map(|(start, node)| pod::build(job, start.index, start.attempt, node)).collect();
     let answers = if pods.is_empty() { Vec::new() } else { effects.create_pods(&pods).await };
     // What was made is noted before anything else can go wrong.
-    answers.iter().flatten().for_each(|made| note(job, made, effects));
+    for made in answers.iter().flatten() {
+        note(job, made, effects);
+        effects.tell(At { namespace: job.namespace, name: job.name }, job.uid, Event::created(made));
+    }
     let mut answered = pods.iter().zip(answers);
     let mut outcomes = Vec::new();
     for (_, placed) in starts {

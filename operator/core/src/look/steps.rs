@@ -7,6 +7,7 @@ use vk_cmd_crds::labels;
 
 use super::Why;
 use crate::effects::{At, CallFailure, Effects, Only, Refusal};
+use crate::events::Event;
 use crate::pods::Owner;
 use crate::{PodSeen, Step, ValidJob, patch};
 
@@ -62,9 +63,13 @@ pub(super) async fn act<E: Effects>(
         Step::DeletePod { name, uid } => {
             let there = At { namespace: job.namespace, name };
             match effects.delete_pod(there, Only { uid, version: None }).await {
+                Ok(()) => {
+                    effects.tell(here, job.uid, Event::deleted(name, uid));
+                    Ok(())
+                }
                 // Gone, or another pod by now: in both cases this one is no more.
                 Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
-                other => other,
+                Err(error) => Err(error),
             }
         }
         Step::ReleasePod { name, uid } => release_pod(At { namespace: job.namespace, name }, uid, effects).await,
