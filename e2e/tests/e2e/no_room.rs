@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::{Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use vk_cmd_crds::{AttemptState, State};
 use vk_cmd_e2e::site::Settings;
 
@@ -27,6 +27,32 @@ impl Room {
 
 fn lacks(pod: &Pod) -> bool {
     phase(pod) == "Failed" && pod.status.as_ref().is_some_and(|s| s.reason.as_deref() == Some("OutOfcpu"))
+}
+
+#[tokio::test]
+async fn a_node_refuses_what_is_meant_for_others_by_the_labels_that_it_has_now() {
+    let room = room("not-meant").await;
+    let _site = room.site("vk-not-meant").await;
+    let put = async |name: &str, mut rest: Value| {
+        rest["nodeName"] = json!("vk-not-meant");
+        rest["restartPolicy"] = json!("Never");
+        rest["tolerations"] = json!([{"operator": "Exists"}]);
+        rest["containers"] = json!([{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}]);
+        room.apply(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": rest})).await;
+    };
+    put("elsewhere", json!({"nodeSelector": {"example.org/rack": "17"}})).await;
+    let status = room.pod("elsewhere", "to be refused", |pod| phase(pod) == "Failed").await.status.unwrap();
+    let message =
+        "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector".to_owned();
+    assert_eq!((status.reason.as_deref(), status.message), (Some("NodeAffinity"), Some(message)));
+    room.says(&["label", "node", "vk-not-meant", "example.org/rack=17"]).await;
+    put("here", json!({"nodeSelector": {"example.org/rack": "17"}})).await;
+    let by_name = json!([{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["vk-not-meant"]}]}]);
+    let affinity = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": by_name}});
+    put("by-name", json!({"affinity": {"nodeAffinity": affinity}})).await;
+    for name in ["here", "by-name"] {
+        room.pod(name, "to succeed", |pod| phase(pod) == "Succeeded").await;
+    }
 }
 
 #[tokio::test]

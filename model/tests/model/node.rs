@@ -143,11 +143,12 @@ impl Machine {
         let new: Vec<(&String, &Arc<Pod>)> =
             self.pods.iter().filter(|(uid, _)| !self.memory.contains_key(*uid)).collect();
         let tasks: Vec<Vec<TaskView>> = new.iter().map(|(uid, _)| self.tasks_of(uid)).collect();
-        let arrivals: Vec<_> = new.iter().zip(&tasks).map(|((_, pod), tasks)| Arrival { pod, tasks }).collect();
+        let arrivals: Vec<_> =
+            new.iter().zip(&tasks).map(|((_, pod), tasks)| Arrival { pod, tasks, is_meant: true }).collect();
         let answers = self.room.take_in(&arrivals, &Amounts::read(&self.facts.allocatable));
         for ((uid, pod), answer) in new.into_iter().zip(answers) {
             let admitted = admit(pod, &self.facts).map_err(Refusal::from);
-            let admitted = admitted.and_then(|admitted| answer.map(|()| admitted).map_err(Refusal::from));
+            let admitted = admitted.and_then(|admitted| answer.map(|()| admitted));
             self.memory.insert(uid.clone(), Remembered { admitted, stopping_since: None, latest: None });
         }
     }

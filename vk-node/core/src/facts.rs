@@ -1,6 +1,7 @@
 //! What is known when a decision about a pod is made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
@@ -171,6 +172,8 @@ pub struct NodeFacts {
     pub images: ImageMap,
     /// Where its tasks reach the API server.
     pub api_server: Endpoint,
+    /// Its own labels, those that stay as they are. Others may have given it more.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// What its pods may use in all: the Node's `status.allocatable`.
     pub allocatable: BTreeMap<String, Quantity>,
 }

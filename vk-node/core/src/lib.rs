@@ -28,6 +28,7 @@ pub mod images;
 pub mod lease;
 pub mod life;
 mod look;
+pub mod meant;
 pub mod node;
 pub mod probe;
 pub mod room;

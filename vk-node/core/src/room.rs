@@ -1,5 +1,4 @@
-//! Whether a node has room for one more pod: the kubelet's admission (`PodFitsResources` of its `GeneralPredicates`), in its
-//! words.
+//! Whether a node has room for one more pod: the kubelet's admission (its `GeneralPredicates`), in its words.
 //!
 //! Whoever binds a pod to a node counts what is in use there. Two who do so at the same moment, Kubernetes' scheduler and
 //! vk-operator say, do not count what the other one binds: the node has the last word.
@@ -8,7 +7,7 @@
 //!             it is new here                                    it is over, or gone
 //!   (pod) ──┬── there is room ─────────────────────▶ held ────────────────────────────▶ free
 //!           ├── it was admitted before, or runs ───────▲
-//!           └── there is none ──▶ refused: Failed, OutOfcpu
+//!           └── there is none, or it is meant for other nodes ──▶ refused: Failed, OutOfcpu
 //! ```
 
 use std::collections::HashMap;
@@ -17,6 +16,9 @@ use std::fmt;
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::amounts::{Amounts, CPU, PODS};
 use vk_task::TaskView;
+
+use crate::admit::Refusal;
+use crate::meant::NotMeant;
 
 /// In which order it is looked for what is lacking; all else comes after that, by name. The kubelet tells of the first.
 const FIRST: [&str; 4] = [PODS, CPU, "memory", "ephemeral-storage"];
@@ -39,6 +41,8 @@ pub struct Arrival<'a> {
     pub pod: &'a Pod,
     /// The tasks that the pipe has for it: all of them.
     pub tasks: &'a [TaskView],
+    /// Whether it is meant for this node: see [`crate::meant`].
+    pub is_meant: bool,
 }
 
 /// There is too little of a resource.
@@ -55,9 +59,9 @@ impl Room {
     ///
     /// Those that were let in before this process was started keep what they have; of the others the older ones come first,
     /// as with a kubelet that is restarted.
-    pub fn take_in(&mut self, arrivals: &[Arrival<'_>], allocatable: &Amounts) -> Vec<Result<(), OutOf>> {
-        let mut answers: Vec<Result<(), OutOf>> = arrivals.iter().map(|_| Ok(())).collect();
-        let mut new: Vec<(&Arrival<'_>, &mut Result<(), OutOf>)> = Vec::new();
+    pub fn take_in(&mut self, arrivals: &[Arrival<'_>], allocatable: &Amounts) -> Vec<Result<(), Refusal>> {
+        let mut answers: Vec<Result<(), Refusal>> = arrivals.iter().map(|_| Ok(())).collect();
+        let mut new: Vec<(&Arrival<'_>, &mut Result<(), Refusal>)> = Vec::new();
         for (arrival, answer) in arrivals.iter().zip(&mut answers) {
             match arrival.stand() {
                 Stand::Over => {}
@@ -68,9 +72,14 @@ impl Room {
         new.sort_by_key(|(Arrival { pod: Pod { metadata, .. }, .. }, _)| {
             (metadata.creation_timestamp.clone(), metadata.namespace.clone(), metadata.name.clone())
         });
-        for (Arrival { pod, .. }, answer) in new {
+        for (Arrival { pod, is_meant, .. }, answer) in new {
             let asked = Amounts::of_pod(pod);
-            *answer = self.fits(&asked, allocatable);
+            // In the kubelet's order.
+            *answer = match self.fits(&asked, allocatable) {
+                Err(lack) => Err(lack.into()),
+                Ok(()) if !is_meant => Err(NotMeant.into()),
+                Ok(()) => Ok(()),
+            };
             if answer.is_ok() {
                 self.hold(&uid(pod), asked);
             }
@@ -126,6 +135,12 @@ enum Stand {
 }
 
 impl Arrival<'_> {
+    /// Whether it has yet to be let in.
+    #[must_use]
+    pub fn is_at_the_door(&self) -> bool {
+        matches!(self.stand(), Stand::AtTheDoor)
+    }
+
     fn stand(&self) -> Stand {
         let status = self.pod.status.as_ref();
         let is_terminal = status.is_some_and(|s| matches!(s.phase.as_deref(), Some("Succeeded" | "Failed")));
@@ -270,19 +285,21 @@ mod tests {
             pod("told-of", "05", told),
             pod("started", "04", ""),
             pod("refused-before", "01", ", status: {phase: Failed, reason: OutOfcpu}"),
+            pod("elsewhere", "01", ""),
         ];
         let of = |pod: &Pod| if uid(pod) == "started" { &tasks[..] } else { &[] };
-        let arrivals: Vec<Arrival<'_>> = pods.iter().map(|pod| Arrival { pod, tasks: of(pod) }).collect();
+        let arrivals: Vec<Arrival<'_>> =
+            pods.iter().map(|pod| Arrival { pod, tasks: of(pod), is_meant: uid(pod) != "elsewhere" }).collect();
         let mut room = Room::default();
         let answers = room.take_in(&arrivals, &node);
         let refused: Vec<String> =
             arrivals.iter().zip(&answers).filter(|(_, answer)| answer.is_err()).map(|(a, _)| uid(a.pod)).collect();
-        assert_eq!(refused, ["younger"]);
+        assert_eq!(refused, ["younger", "elsewhere"]);
         assert_eq!(room.used, amounts(&[("pods", "3"), ("cpu", "3")]));
         // What runs is never refused, whatever the node has by now.
         let mut less = Room::default();
         let answers = less.take_in(&arrivals, &amounts(&[("pods", "9"), ("cpu", "1")]));
-        assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 2);
+        assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 3);
         assert!(less.is_held_by("told-of") && less.is_held_by("started"));
     }
 
@@ -291,7 +308,7 @@ mod tests {
         let mut going = pod("going", "00", "");
         going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
         let mut room = Room::default();
-        assert_eq!(room.take_in(&[Arrival { pod: &going, tasks: &[] }], &Amounts::NOTHING), [Ok(())]);
+        assert_eq!(room.take_in(&[Arrival { pod: &going, tasks: &[], is_meant: true }], &Amounts::NOTHING), [Ok(())]);
         assert_eq!(room, Room::default());
     }
 

@@ -201,6 +201,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         groups: host_info.groups.clone(),
         images: shared.images.clone(),
         api_server: api_server.unwrap_or_else(|| server.endpoint()),
+        labels: node::lasting_labels(&profile).into(),
         allocatable: status.allocatable.unwrap_or_default(),
     };
     let registration = Registration::new(server.client.clone(), profile.clone(), seen, &shared.config);

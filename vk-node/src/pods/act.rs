@@ -28,6 +28,8 @@ pub(super) enum ActError {
     Publish(#[source] CallError),
     #[error("cannot remove the pod object")]
     Remove(#[source] CallError),
+    #[error("cannot read the node's own object")]
+    OwnNode(#[source] CallError),
     #[error("cannot list the node's pods")]
     List(#[source] CallError),
     #[error(transparent)]

@@ -10,6 +10,7 @@ use kube::{Resource, ResourceExt};
 use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedContainer, AdmittedPod, Refusal, admit};
 use vk_node_core::facts::{HookFacts, NodeFacts, Trouble};
+use vk_node_core::meant;
 use vk_node_core::room::{Arrival, Room};
 use vk_task::TaskView;
 
@@ -38,6 +39,8 @@ pub(super) struct Door<'a> {
     pub(super) tasks: &'a dyn Fn(&str) -> Vec<TaskView>,
     /// The node as it is now.
     pub(super) node: &'a dyn Fn() -> NodeFacts,
+    /// Whether the pod that is looked at is meant for the node.
+    pub(super) is_meant: bool,
 }
 
 /// What is kept about one pod.
@@ -99,7 +102,7 @@ impl Memory {
         let mut all = self.lock();
         let uid = pod.uid().unwrap_or_default();
         if !all.pods.contains_key(&uid) {
-            all.take_in(door, &self.rejections)?;
+            all.take_in(&uid, door, &self.rejections)?;
         }
         let All { pods, room } = &mut *all;
         let Some(entry) = pods.get_mut(&uid) else { return Ok(None) };
@@ -122,6 +125,11 @@ impl Memory {
             _ => pod.clone(),
         };
         Ok(Some((Remembered::clone(entry), newest)))
+    }
+
+    /// Whether it is to be asked what labels the node has before this pod is [recalled](Self::recall).
+    pub(super) fn is_in_doubt(&self, pod: &Pod, node: &NodeFacts) -> bool {
+        !is_plainly_meant(pod, node) && !self.lock().pods.contains_key(&pod.uid().unwrap_or_default())
     }
 
     /// How many pods have been refused.
@@ -170,8 +178,9 @@ impl Memory {
 }
 
 impl All {
-    /// Lets in all pods that are new, as far as they can be run and there is room for them.
-    fn take_in(&mut self, door: &Door<'_>, rejections: &Rejections) -> Result<(), Unreadable> {
+    /// Lets in the pod of this UID and all others that are new, as far as they can be run and there is room for them. Those of
+    /// which it is to be asked first whether they are meant are left for their own look.
+    fn take_in(&mut self, looked: &str, door: &Door<'_>, rejections: &Rejections) -> Result<(), Unreadable> {
         let is_new = |pod: &Arc<KeptPod>| {
             let uid = pod.meta().uid.as_deref().unwrap_or_default();
             !self.pods.contains_key(uid)
@@ -180,19 +189,27 @@ impl All {
             (door.pods)().iter().filter(|pod| is_new(pod)).map(|pod| pod.read()).collect::<Result<Vec<_>, _>>()?;
         let node = (door.node)();
         let tasks: Vec<_> = new.iter().map(|pod| (door.tasks)(&pod.uid().unwrap_or_default())).collect();
-        let looked = new.iter().zip(&tasks).map(|(pod, tasks)| {
-            let admitted = admit(pod, &node).map_err(Refusal::from);
-            (Arrival { pod, tasks }, admitted)
+        let is_looked = |pod: &Pod| pod.metadata.uid.as_deref() == Some(looked);
+        let arrivals = new.iter().zip(&tasks).map(|(pod, tasks)| {
+            let is_meant = door.is_meant || !is_looked(pod);
+            Arrival { pod, tasks, is_meant }
+        });
+        let is_decided = |arrival: &Arrival<'_>| {
+            is_looked(arrival.pod) || is_plainly_meant(arrival.pod, &node) || !arrival.is_at_the_door()
+        };
+        let looked = arrivals.filter(is_decided).map(|arrival| {
+            let admitted = admit(arrival.pod, &node).map_err(Refusal::from);
+            (arrival, admitted)
         });
         // What cannot be run here takes nothing, unless another version of this node has started something of it.
         let (to_let_in, refused): (Vec<_>, Vec<_>) =
             looked.partition(|(arrival, admitted)| admitted.is_ok() || !arrival.tasks.is_empty());
         let arrivals: Vec<Arrival<'_>> = to_let_in.iter().map(|(arrival, _)| *arrival).collect();
         let answers = self.room.take_in(&arrivals, &Amounts::read(&node.allocatable));
-        let answered = to_let_in.into_iter().zip(answers).map(|((arrival, admitted), answer)| {
-            let answer = answer.map_err(Refusal::from);
-            (arrival, admitted.and_then(|admitted| answer.map(|()| admitted)))
-        });
+        let answered = to_let_in
+            .into_iter()
+            .zip(answers)
+            .map(|((arrival, admitted), answer)| (arrival, admitted.and_then(|admitted| answer.map(|()| admitted))));
         for (arrival, admitted) in answered.chain(refused) {
             // One that has failed was counted when it did.
             let phase = arrival.pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -205,6 +222,11 @@ impl All {
         }
         Ok(())
     }
+}
+
+/// Whether a pod is meant for the node whatever others have labelled that with.
+fn is_plainly_meant(pod: &Pod, node: &NodeFacts) -> bool {
+    pod.spec.as_ref().is_none_or(|spec| meant::is_plainly_meant(spec, &node.labels))
 }
 
 /// Resource versions of one resource may be compared as numbers, since Kubernetes 1.35 officially (KEP-5504).
@@ -225,7 +247,8 @@ mod tests {
         // The table's own first places are no pod's.
         memory.lock().pods.reserve(1);
         let kept = Arc::new(KeptPod::try_from(pod.clone()).unwrap());
-        let door = Door { pods: &|| vec![kept.clone()], tasks: &|_| Vec::new(), node: &NodeFacts::default };
+        let door =
+            Door { pods: &|| vec![kept.clone()], tasks: &|_| Vec::new(), node: &NodeFacts::default, is_meant: true };
         let bytes = allocation_counter::measure(|| drop(memory.recall(&pod, &door))).bytes_current;
         let all = memory.lock();
         let entry = all.pods.values().next().unwrap();

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use futures::{Stream, StreamExt, future, stream};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, ResourceExt};
 use kube_runtime::controller::{self, Controller};
 use kube_runtime::reflector::{self, ObjectRef, Store};
@@ -25,6 +25,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
+use vk_node_core::meant;
 use vk_node_core::trouble;
 use vk_pipe::client::PipeClient;
 use vk_record::clock::Clock;
@@ -168,13 +169,24 @@ impl Context {
     }
 
     /// What is remembered of a pod: see [`Memory::recall`].
-    fn recall(&self, pod: &Pod) -> Result<Option<(Remembered, Pod)>, Unreadable> {
+    fn recall(&self, pod: &Pod, is_meant: bool) -> Result<Option<(Remembered, Pod)>, Unreadable> {
         let door = Door {
             pods: &|| self.pods.state(),
             tasks: &|uid| self.mirror.of_pod(uid),
             node: &|| (self.can_run)(&self.node),
+            is_meant,
         };
         self.memory.recall(pod, &door)
+    }
+
+    /// Whether a pod is meant for this node. As the kubelet does, the API server is asked before a pod is refused for the
+    /// labels that the node has: it may have been given one a moment ago.
+    async fn is_meant(&self, pod: &Pod) -> Result<bool, CallError> {
+        let Some(spec) = pod.spec.as_ref().filter(|_| self.memory.is_in_doubt(pod, &self.node)) else {
+            return Ok(true);
+        };
+        let node = call(Api::<Node>::all(self.client.clone()).get_metadata(&self.node.name)).await?;
+        Ok(meant::is_meant(spec, &self.node.name, node.labels()))
     }
 
     /// Forgets a pod that is gone.

@@ -36,6 +36,7 @@ pub(super) async fn reconcile(pod: Arc<KeptPod>, context: Arc<Context>) -> Resul
 /// Looks at one pod.
 async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActError> {
     let told = kept.read()?;
+    let is_meant = context.is_meant(&told).await.map_err(ActError::OwnNode)?;
     // Each round that is cut short has learnt why something cannot be done now, and the next one knows it.
     let begun = Instant::now();
     loop {
@@ -44,7 +45,7 @@ async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActEr
             return Ok(Action::await_change());
         }
         // One that is gone by now is whom the orphans are looked after for.
-        let Some((remembered, pod)) = context.recall(&told)? else { return Ok(Action::await_change()) };
+        let Some((remembered, pod)) = context.recall(&told, is_meant)? else { return Ok(Action::await_change()) };
         if let Ok(admitted) = &remembered.admitted {
             context.provisions.keep((&kept, &told), admitted);
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::meant::{NODE_AFFINITY, NotMeant};
 use crate::room::OutOf;
 
 /// The `reason` of a pod that asks for what this node cannot do.
@@ -16,6 +17,9 @@ pub enum Refusal {
     /// Others have what it asks for.
     #[error(transparent)]
     OutOf(#[from] OutOf),
+    /// It is meant for other nodes.
+    #[error(transparent)]
+    NotMeant(#[from] NotMeant),
 }
 
 /// All that a pod or a container asks for and this node cannot do.
@@ -38,6 +42,7 @@ impl Refusal {
         match self {
             Self::Unsupported(_) => REFUSED.to_owned(),
             Self::OutOf(lack) => lack.reason(),
+            Self::NotMeant(NotMeant) => NODE_AFFINITY.to_owned(),
         }
     }
 
@@ -47,7 +52,7 @@ impl Refusal {
     pub fn counted_as(&self) -> String {
         match self {
             Self::OutOf(lack) if !lack.is_of_every_node() => "OutOfExtendedResources".to_owned(),
-            Self::OutOf(_) | Self::Unsupported(_) => self.reason(),
+            Self::OutOf(_) | Self::Unsupported(_) | Self::NotMeant(_) => self.reason(),
         }
     }
 
@@ -57,6 +62,7 @@ impl Refusal {
         match self {
             Self::Unsupported(problems) => format!("the node {node} cannot run this pod: {problems}"),
             Self::OutOf(lack) => format!("Pod was rejected: {lack}"),
+            Self::NotMeant(not) => format!("Pod was rejected: {not}"),
         }
     }
 }

@@ -137,5 +137,13 @@ pub fn labels_of(profile: &NodeProfile, age: Duration) -> BTreeMap<String, Strin
     all
 }
 
+/// Those of them that stay as they are.
+#[must_use]
+pub fn lasting_labels(profile: &NodeProfile) -> BTreeMap<String, String> {
+    let mut all = labels_of(profile, Duration::ZERO);
+    all.remove(labels::JIRIAF_ALIVETIME);
+    all
+}
+
 #[cfg(test)]
 mod tests;
