@@ -44,7 +44,7 @@ async fn look(kept: Arc<KeptPod>, context: Arc<Context>) -> Result<Action, ActEr
         if !context.mirror.is_live() {
             return Ok(Action::await_change());
         }
-        // One that is gone by now is whom the orphans are looked after for.
+        // If it is gone by now, what may be left of it is a matter of the orphans.
         let Some((remembered, pod)) = context.recall(&told, is_meant)? else { return Ok(Action::await_change()) };
         if let Ok(admitted) = &remembered.admitted {
             context.provisions.keep((&kept, &told), admitted);
