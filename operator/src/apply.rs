@@ -12,10 +12,11 @@ use kube::core::Status;
 use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies::State;
-use vk_operator_core::effects::{At, CallFailure, Effects, Only, Refusal};
+use vk_operator_core::effects::{At, CallFailure, Effects, Only, Refusal, ThisPod};
 use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
+use vk_operator_core::patch;
 use vk_operator_core::pods::Owner;
 
 use crate::api::{CallError, call, patch_params, post_params};
@@ -123,14 +124,11 @@ impl Effects for Hands<'_> {
 
     async fn create_pods(&mut self, pods: &[Pod]) -> Vec<Result<Pod, CallError>> {
         let params = post_params();
-        let making: Vec<_> = pods
-            .iter()
-            .map(async |pod| {
-                let there = self.pods(pod.metadata.namespace.as_deref().unwrap_or_default());
-                call("create a pod", there.create(&params, pod)).await
-            })
-            .collect();
-        let answers: Vec<_> = stream::iter(making).buffered(SIDE_BY_SIDE).collect().await;
+        let create = async |pod: &Pod| {
+            let there = self.pods(pod.metadata.namespace.as_deref().unwrap_or_default());
+            call("create a pod", there.create(&params, pod)).await
+        };
+        let answers = side_by_side(pods.iter().map(create).collect()).await;
         self.0.metrics.pods_made(answers.iter().flatten().count());
         answers
     }
@@ -152,20 +150,28 @@ impl Effects for Hands<'_> {
         Ok((list.items.into_iter().map(|pod| pod.metadata).collect(), next))
     }
 
-    async fn get_pod_metadata(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, CallError> {
-        let found = call("get a pod", self.pods(at.namespace).get_metadata_opt(at.name)).await?;
-        Ok(found.map(|pod| pod.metadata))
+    async fn release_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), CallError>> {
+        let (there, params) = (self.pods(namespace), patch_params());
+        let release = async |pod: &ThisPod<'_>| {
+            let patch = Patch::Strategic(patch::release_pod(pod.uid));
+            call("let a pod go", there.patch_metadata(pod.name, &params, &patch)).await.map(drop)
+        };
+        side_by_side(pods.iter().map(release).collect()).await
     }
 
-    async fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), CallError> {
-        let (pods, params, patch) = (self.pods(at.namespace), patch_params(), Patch::Merge(patch));
-        call("let a pod go", pods.patch_metadata(at.name, &params, &patch)).await.map(drop)
+    async fn delete_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), CallError>> {
+        let there = self.pods(namespace);
+        let delete = async |pod: &ThisPod<'_>| {
+            let params = DeleteParams::default().preconditions(preconditions(Only { uid: pod.uid, version: None }));
+            call("delete a pod", there.delete(pod.name, &params)).await.map(drop)
+        };
+        side_by_side(pods.iter().map(delete).collect()).await
     }
+}
 
-    async fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), CallError> {
-        let params = DeleteParams::default().preconditions(preconditions(only));
-        call("delete a pod", self.pods(at.namespace).delete(at.name, &params)).await.map(drop)
-    }
+/// What they come to, in their order.
+async fn side_by_side<F: Future>(all: Vec<F>) -> Vec<F::Output> {
+    stream::iter(all).buffered(SIDE_BY_SIDE).collect().await
 }
 
 fn preconditions(only: Only<'_>) -> Preconditions {

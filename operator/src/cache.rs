@@ -18,10 +18,11 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use vk_cmd_crds::names::NODE_PREFIX;
 use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::backoff;
 use vk_operator_core::floor::Floor;
+use vk_operator_core::interests::Interests;
 use vk_operator_core::place::{NodeSeen, Nodes};
 use vk_operator_core::pods::{Owner, Pods};
-use vk_operator_core::{backoff, status};
 
 use crate::memory::Memory;
 
@@ -38,6 +39,8 @@ pub struct Caches {
     pub jobs: Store<MaybeJob>,
     /// The pods and the nodes, and what is to go where.
     floor: Arc<Mutex<Floor>>,
+    /// To which jobs it matters when another one or a node changes.
+    interests: Arc<Mutex<Interests>>,
     filled: watch::Sender<Filled>,
     /// Names jobs that are to be looked at, besides those that the watches name.
     named: mpsc::UnboundedSender<ObjectRef<MaybeJob>>,
@@ -105,12 +108,15 @@ impl Caches {
         self.jobs.state().iter().map(|job| ObjectRef::from_obj(&**job)).collect()
     }
 
+    fn interests<R>(&self, act: impl FnOnce(&mut Interests) -> R) -> R {
+        act(&mut self.interests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The CmdJobs to which it matters how a node is: those that may go there, and those that have something there.
     fn concerned(&self, name: &str, labels: &BTreeMap<String, String>) -> Vec<ObjectRef<MaybeJob>> {
-        let there: BTreeSet<String> = self.floor(|floor| floor.pods().jobs_on(name)).into_iter().collect();
-        self.unfinished(|job| {
-            may_go(job, name, labels) || job.metadata.uid.as_ref().is_some_and(|uid| there.contains(uid))
-        })
+        let mut all: BTreeSet<Owner> = self.interests(|index| index.may_go(name, labels)).into_iter().collect();
+        all.extend(self.floor(|floor| floor.pods().jobs_on(name)));
+        all.into_iter().map(reference).collect()
     }
 
     /// A node as it is now. Nodes say often that they are alive; only what bears on a decision is news.
@@ -153,29 +159,16 @@ impl Caches {
         });
     }
 
-    /// The CmdJobs of a namespace that wait for one of them.
-    fn after(&self, namespace: Option<&str>, name: &str) -> Vec<ObjectRef<MaybeJob>> {
-        self.unfinished(|job| {
-            job.metadata.namespace.as_deref() == namespace
-                && job.spec.after.iter().flatten().any(|after| after.name == name)
-        })
+    /// A job as it is now. Names those that wait for it.
+    fn put_job(&self, job: &MaybeJob) -> Vec<ObjectRef<MaybeJob>> {
+        references(self.interests(|index| match &job.0 {
+            Ok(job) => index.put(job),
+            Err(unreadable) => {
+                let meta = &unreadable.metadata;
+                index.remove(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default())
+            }
+        }))
     }
-
-    /// The CmdJobs that are not finished and of which this is so.
-    fn unfinished(&self, is_so: impl Fn(&CmdJob) -> bool) -> Vec<ObjectRef<MaybeJob>> {
-        let is_finished = |job: &CmdJob| job.status.as_ref().and_then(status::finished_at).is_some();
-        let jobs = self.jobs.state();
-        let wanted = jobs.iter().filter(|job| job.0.as_ref().is_ok_and(|job| is_so(job) && !is_finished(job)));
-        wanted.map(|job| ObjectRef::from_obj(&**job)).collect()
-    }
-}
-
-/// Whether the target of a job means a node.
-fn may_go(job: &CmdJob, name: &str, labels: &BTreeMap<String, String>) -> bool {
-    let target = &job.spec.target;
-    target.node.as_deref() == Some(name)
-        || target.fleet.as_ref().is_some_and(|fleet| labels.get(labels::FLEET) == Some(fleet))
-        || target.node_selector.as_ref().is_some_and(|wanted| wanted.iter().all(|(k, v)| labels.get(k) == Some(v)))
 }
 
 /// Starts the watches. The stream names the CmdJobs to look at, and must be polled for the caches to be filled.
@@ -188,7 +181,8 @@ pub fn watch(
 ) -> (Caches, impl Stream<Item = Result<ObjectRef<MaybeJob>, watcher::Error>> + Send + use<>) {
     let (jobs, jobs_writer) = reflector::store();
     let (named, more) = mpsc::unbounded_channel();
-    let caches = Caches { jobs, floor: Arc::default(), filled: watch::Sender::default(), named };
+    let caches =
+        Caches { jobs, floor: Arc::default(), interests: Arc::default(), filled: watch::Sender::default(), named };
     let watches = stream::select_all([
         of_jobs(client, caches.clone(), memory, jobs_writer).boxed(),
         of_pods(client, caches.clone()).boxed(),
@@ -209,28 +203,40 @@ fn of_jobs(
     memory: Arc<Memory>,
     writer: Writer<MaybeJob>,
 ) -> impl Stream<Item = Named> + Send + use<> {
+    let mut new = Interests::default();
     watcher(Api::<MaybeJob>::all(client.clone()), watcher::Config::default())
         .backoff(Pause::default())
         .modify(slim_job)
         .reflect(writer)
         .map_ok(move |event| match event {
             Event::Apply(job) => {
-                let mut all = caches.after(job.namespace().as_deref(), &job.name_any());
+                let mut all = caches.put_job(&job);
                 all.push(ObjectRef::from_obj(&job));
                 all
             }
             Event::Delete(job) => {
-                memory.gone(&job.namespace().unwrap_or_default(), &job.name_any());
+                let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+                memory.gone(&namespace, &name);
                 if let Some(uid) = &job.meta().uid {
                     caches.forget(uid);
                 }
-                caches.after(job.namespace().as_deref(), &job.name_any())
+                references(caches.interests(|index| index.remove(&namespace, &name)))
+            }
+            Event::Init => {
+                new = Interests::default();
+                Vec::new()
+            }
+            Event::InitApply(job) => {
+                if let Ok(job) = &job.0 {
+                    new.put(job);
+                }
+                Vec::new()
             }
             Event::InitDone => {
+                caches.interests(|index| *index = std::mem::take(&mut new));
                 caches.forget_others();
                 caches.all()
             }
-            Event::Init | Event::InitApply(_) => Vec::new(),
         })
 }
 

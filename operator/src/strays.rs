@@ -2,7 +2,6 @@
 //! But somebody may have taken its finalizer by force, or deleted it with `--cascade=orphan`; then its pods would be held for
 //! ever.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,9 @@ pub async fn run(context: Arc<Context>) {
 }
 
 fn strays(caches: &Caches) -> Vec<(Owner, PodSeen)> {
-    let jobs = caches.jobs.state();
-    let known: HashSet<&str> = jobs.iter().filter_map(|job| job.meta().uid.as_deref()).collect();
-    caches.floor(|floor| floor.pods().strays(|owner| known.contains(owner.uid.as_str())))
+    let is_known = |owner: &Owner| {
+        let job = caches.job(&owner.namespace, &owner.name);
+        job.is_some_and(|job| job.meta().uid.as_ref() == Some(&owner.uid))
+    };
+    caches.floor(|floor| floor.pods().strays(is_known))
 }

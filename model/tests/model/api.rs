@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, from_value, to_value};
-use vk_cmd_crds::{CmdJob, CmdJobStatus};
+use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::effects::{At, CallFailure, Refusal};
 use vk_operator_core::place::NodeSeen;
 
@@ -236,13 +236,17 @@ impl Api {
         Ok(pod)
     }
 
-    /// A merge patch of a pod's finalizers.
-    pub(crate) fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
+    /// Takes our finalizer from a pod, if it is still this one.
+    pub(crate) fn release_pod(&mut self, at: At<'_>, uid: &str) -> Result<(), Stop> {
         let pod = self.pod(at).ok_or(Stop::No(Refusal::NotFound))?;
-        agrees(&pod.metadata, patch)?;
-        let uid = pod.metadata.uid.clone().unwrap();
-        let finalizers = list(&patch["metadata"]["finalizers"]);
-        self.change_pod(&key(at), &uid, |pod| pod.metadata.finalizers = finalizers);
+        if pod.metadata.uid.as_deref() != Some(uid) {
+            return Err(Stop::No(Refusal::Conflict));
+        }
+        self.change_pod(&key(at), uid, |pod| {
+            let others = pod.metadata.finalizers.take().into_iter().flatten();
+            let others: Vec<String> = others.filter(|finalizer| finalizer != labels::FINALIZER).collect();
+            pod.metadata.finalizers = (!others.is_empty()).then_some(others);
+        });
         Ok(())
     }
 

@@ -246,11 +246,12 @@ impl World {
                 "NameTaken" => so(!self.heals, "has its names"),
                 "NoRoom" | "NoNodeFits" | "NodeMissing" | "NodeNotReady" | "NodeCordoned" => {
                     let any = Demand::of(&valid);
-                    let left = status.nodes.iter().map(String::as_str).map(Some).chain([None]);
-                    let mut demands =
-                        left.filter(|node| node.is_some() || status.nodes.is_empty()).map(|node| any.at(node));
+                    let mut demands: Vec<Demand> = status.nodes.iter().map(|node| any.at(node)).collect();
+                    if demands.is_empty() {
+                        demands.push(any);
+                    }
                     // Of a job for every node one that waits may be another than the one that could go.
-                    let could = demands.any(|demand| demand.best(&self.api.nodes, used, now).is_some());
+                    let could = demands.iter().any(|demand| demand.best(&self.api.nodes, used, now).is_some());
                     so(!could || !status.nodes.is_empty(), "could go on")
                 }
                 "NoNodes" => {

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies;
-use vk_operator_core::effects::{At, Effects, Only};
+use vk_operator_core::effects::{At, Effects, Only, ThisPod};
 use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
@@ -133,16 +133,20 @@ impl Effects for Hands<'_> {
         Ok((self.api.pods.values().filter(of_job).map(|pod| pod.metadata.clone()).collect(), None))
     }
 
-    async fn get_pod_metadata(&mut self, at: At<'_>) -> Result<Option<ObjectMeta>, Stop> {
-        Ok(self.api.pod(at).map(|pod| pod.metadata.clone()))
+    async fn release_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), Stop>> {
+        let release = |pod: &ThisPod<'_>| {
+            let at = At { namespace, name: pod.name };
+            self.api.effect(|| format!("release pod {}", pod.name), |api| api.release_pod(at, pod.uid))
+        };
+        pods.iter().map(release).collect()
     }
 
-    async fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> Result<(), Stop> {
-        self.api.effect(|| format!("release pod {}", at.name), |api| api.patch_pod(at, patch))
-    }
-
-    async fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> Result<(), Stop> {
-        self.api.effect(|| format!("delete pod {}", at.name), |api| api.delete_pod(&key(at), only.uid, None))
+    async fn delete_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), Stop>> {
+        let delete = |pod: &ThisPod<'_>| {
+            let key = key(At { namespace, name: pod.name });
+            self.api.effect(|| format!("delete pod {}", pod.name), |api| api.delete_pod(&key, pod.uid, None))
+        };
+        pods.iter().map(delete).collect()
     }
 }
 

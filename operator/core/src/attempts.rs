@@ -38,7 +38,7 @@ pub fn open(pod: &PodSeen, stopping: Option<&str>) -> Attempt {
         attempt: pod.attempt.cast_signed(),
         pod: pod.name.clone(),
         pod_uid: pod.uid.clone(),
-        node: pod.node.clone(),
+        node: pod.node.to_string(),
         state,
         exit_code: None,
         signal: None,

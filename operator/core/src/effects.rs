@@ -33,6 +33,15 @@ pub struct Only<'a> {
     pub version: Option<&'a str>,
 }
 
+/// A pod: no other of that name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThisPod<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its UID.
+    pub uid: &'a str,
+}
+
 /// Why the API server has not done what it was asked, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -105,10 +114,16 @@ pub trait Effects: Send {
         job_uid: &str,
         from: Option<&str>,
     ) -> impl Future<Output = Result<(Vec<ObjectMeta>, Option<String>), Self::Error>> + Send;
-    /// The metadata of a pod, by the API server's own word.
-    fn get_pod_metadata(&mut self, at: At<'_>) -> impl Future<Output = Result<Option<ObjectMeta>, Self::Error>> + Send;
-    /// A merge patch of a pod's metadata.
-    fn patch_pod(&mut self, at: At<'_>, patch: &Value) -> impl Future<Output = Result<(), Self::Error>> + Send;
-    /// Deletes a pod, with its own grace.
-    fn delete_pod(&mut self, at: At<'_>, only: Only<'_>) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Takes our finalizer from pods, side by side, and says of each in this order what has become of it. Finalizers of others stay.
+    fn release_pods(
+        &mut self,
+        namespace: &str,
+        pods: &[ThisPod<'_>],
+    ) -> impl Future<Output = Vec<Result<(), Self::Error>>> + Send;
+    /// Deletes pods, side by side, each with its own grace, and says of each in this order what has become of it.
+    fn delete_pods(
+        &mut self,
+        namespace: &str,
+        pods: &[ThisPod<'_>],
+    ) -> impl Future<Output = Vec<Result<(), Self::Error>>> + Send;
 }

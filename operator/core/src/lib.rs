@@ -5,7 +5,7 @@
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
 //! it, in the job's [`trace`], [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
-//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`csr`] decides which certificate requests of nodes are approved, and [`lease`] which of several operators acts.
+//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`interests`] says whom a change concerns, [`csr`] decides which certificate requests of nodes are approved, and [`lease`] which of several operators acts.
 
 pub mod attempts;
 pub mod backoff;
@@ -15,6 +15,7 @@ pub mod effects;
 pub mod events;
 pub mod floor;
 pub mod indexes;
+pub mod interests;
 pub mod judge;
 pub mod lease;
 pub mod ledger;
@@ -26,11 +27,13 @@ pub mod plan;
 pub mod pod;
 pub mod pods;
 pub mod seen;
+mod shared;
 pub mod status;
 mod survey;
 pub mod trace;
 pub mod validate;
 mod words;
+mod work;
 
 pub use plan::{Plan, Start, Step, plan};
 pub use seen::{Absence, Dependency, PodSeen, Seen, Sight};

@@ -69,6 +69,12 @@ pub fn release(finalizers: &[String], uid: &str, resource_version: Option<&str>)
     patch
 }
 
+/// A strategic merge patch that takes our finalizer from a pod, if it is still that pod. What others have put there stays, so that
+/// it need not be read before. From the Job controller (`removeTrackingFinalizerPatch`).
+pub fn release_pod(uid: &str) -> Value {
+    json!({ "metadata": { "uid": uid, "$deleteFromPrimitiveList/finalizers": [labels::FINALIZER] } })
+}
+
 /// A JSON merge patch for the status of a CmdJob that does not fit its type, `why` being what does not. Nothing in it depends
 /// on the time, so writing it again changes nothing.
 pub fn unreadable(uid: &str, generation: Option<i64>, why: &str) -> Value {

@@ -2,20 +2,31 @@
 //! hundred thousand of them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::labels;
 
+use crate::place::Amounts;
 use crate::seen::{Life, PodSeen};
+use crate::shared::Shared;
+use crate::work;
 
 /// The pods of one job, by index and attempt.
-pub type PodsOfJob = BTreeMap<(u32, u32), PodSeen>;
+pub type PodsOfJob = BTreeMap<(u32, u32), Arc<PodSeen>>;
 
 /// The pods of all jobs.
 #[derive(Debug, Default)]
 pub struct Pods {
     /// By the job's UID.
     by_job: HashMap<String, (Owner, PodsOfJob)>,
+    /// How many open pods each job has on each node, by the node's name and the job's UID.
+    open_on: HashMap<Arc<str>, HashMap<String, usize>>,
+    /// The pods of jobs that are to go and are held, by UID: whose they are.
+    leaving: HashMap<String, (Owner, Arc<PodSeen>)>,
+    nodes: Shared<str>,
+    amounts: Shared<Amounts>,
+    conditions: Shared<[(String, String)]>,
     /// Pods that were made for a job and have been taken from it (`kubectl delete --cascade=orphan`), by UID.
     orphans: HashMap<String, (Owner, PodSeen)>,
 }
@@ -26,13 +37,13 @@ pub struct Change {
     /// Whose it is.
     pub owner: Owner,
     /// Before; none: it was not known.
-    pub before: Option<PodSeen>,
+    pub before: Option<Arc<PodSeen>>,
     /// After; none: it is gone, or the job's no longer.
-    pub after: Option<PodSeen>,
+    pub after: Option<Arc<PodSeen>>,
 }
 
 /// The job that a pod belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner {
     /// Its namespace.
     pub namespace: String,
@@ -75,7 +86,17 @@ impl Pods {
         if pods.get(&key).is_some_and(|known| known.uid == seen.uid && known.version > seen.version) {
             return None;
         }
-        let before = pods.insert(key, seen.clone());
+        let seen = Arc::new(PodSeen {
+            node: self.nodes.one(&seen.node),
+            amounts: self.amounts.one(&seen.amounts),
+            conditions: self.conditions.one(&seen.conditions),
+            ..seen
+        });
+        let before = pods.insert(key, Arc::clone(&seen));
+        if let Some(before) = &before {
+            self.unnote(&owner.uid, before);
+        }
+        self.note(&owner, &seen);
         Some(Change { owner, before, after: Some(seen) })
     }
 
@@ -88,7 +109,7 @@ impl Pods {
         Some(Change { owner, before, after: None })
     }
 
-    fn take(&mut self, job: &str, pod: &PodSeen) -> Option<PodSeen> {
+    fn take(&mut self, job: &str, pod: &PodSeen) -> Option<Arc<PodSeen>> {
         let (_, pods) = self.by_job.get_mut(job)?;
         // Another pod may have its name already.
         let is_it = pods.get(&(pod.index, pod.attempt)).is_some_and(|known| known.uid == pod.uid);
@@ -96,7 +117,39 @@ impl Pods {
         if pods.is_empty() {
             self.by_job.remove(job);
         }
+        if let Some(known) = &known {
+            self.unnote(job, known);
+        }
         known
+    }
+
+    /// A pod is there, as this.
+    fn note(&mut self, owner: &Owner, pod: &Arc<PodSeen>) {
+        if is_open(pod) {
+            let jobs = self.open_on.entry(Arc::clone(&pod.node)).or_default();
+            let count = jobs.entry(owner.uid.clone()).or_default();
+            *count = count.saturating_add(1);
+        }
+        if pod.deleting && pod.held {
+            self.leaving.insert(pod.uid.clone(), (owner.clone(), Arc::clone(pod)));
+        }
+    }
+
+    /// A pod is not there any more, or not as this.
+    fn unnote(&mut self, job: &str, pod: &PodSeen) {
+        if is_open(pod)
+            && let Some(jobs) = self.open_on.get_mut(&pod.node)
+            && let Some(count) = jobs.get_mut(job)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                jobs.remove(job);
+            }
+            if jobs.is_empty() {
+                self.open_on.remove(&pod.node);
+            }
+        }
+        self.leaving.remove(&pod.uid);
     }
 
     /// The pods of the job with this UID.
@@ -111,22 +164,23 @@ impl Pods {
 
     /// All of them, with whose they are.
     pub fn iter(&self) -> impl Iterator<Item = (&Owner, &PodSeen)> {
-        self.by_job.values().flat_map(|(owner, pods)| pods.values().map(move |pod| (owner, pod)))
+        let all = self.by_job.values().flat_map(|(owner, pods)| pods.values().map(move |pod| (owner, &**pod)));
+        all.inspect(|_| work::done())
     }
 
-    /// The UIDs of the jobs that have pods which are open on a node.
-    pub fn jobs_on(&self, node: &str) -> Vec<String> {
-        let has = |pods: &PodsOfJob| pods.values().any(|pod| pod.node == node && is_open(pod));
-        self.by_job.iter().filter(|(_, (_, pods))| has(pods)).map(|(uid, _)| uid.clone()).collect()
+    /// The jobs that have pods which are open on a node.
+    pub fn jobs_on(&self, node: &str) -> Vec<Owner> {
+        let jobs = self.open_on.get(node).into_iter().flat_map(HashMap::keys).inspect(|_| work::done());
+        jobs.filter_map(|uid| self.by_job.get(uid)).map(|(owner, _)| owner.clone()).collect()
     }
 
     /// The pods that are to go and are held, of jobs that are not `known`: nobody is left who would count them.
     pub fn strays(&self, known: impl Fn(&Owner) -> bool) -> Vec<(Owner, PodSeen)> {
-        let unknown = self.by_job.values().filter(|(owner, _)| !known(owner));
-        let pods = unknown.flat_map(|(owner, pods)| pods.values().map(move |pod| (owner, pod)));
-        let orphans = self.orphans.values().map(|(owner, pod)| (owner, pod)).filter(|(owner, _)| !known(owner));
-        let all = pods.chain(orphans);
-        all.filter(|(_, pod)| pod.deleting && pod.held).map(|(owner, pod)| (owner.clone(), pod.clone())).collect()
+        let pods = self.leaving.values().map(|(owner, pod)| (owner, &**pod));
+        let orphans =
+            self.orphans.values().map(|(owner, pod)| (owner, pod)).filter(|(_, pod)| pod.deleting && pod.held);
+        let all = pods.chain(orphans).inspect(|_| work::done());
+        all.filter(|(owner, _)| !known(owner)).map(|(owner, pod)| (owner.clone(), pod.clone())).collect()
     }
 }
 
@@ -137,15 +191,26 @@ pub fn is_open(pod: &PodSeen) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeSet, HashSet};
+
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn pod(version: u32, phase: &str) -> Pod {
+    fn pod_of(job: &str, uid: &str, version: usize, node: &str, phase: &str, leaving: bool) -> Pod {
+        let leaving =
+            if leaving { ", deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: [vk-cmd.io/count]" } else { "" };
+        let leaving = leaving.replace("vk-cmd.io/count", labels::FINALIZER);
         let yaml = format!(
-            "{{metadata: {{name: p, namespace: n, uid: u, resourceVersion: '{version}', labels: {{vk-cmd.io/index: '0', \
-             vk-cmd.io/attempt: '0'}}, ownerReferences: [{{apiVersion: v, kind: CmdJob, name: j, uid: j, controller: true}}]}}, \
-             status: {{phase: {phase}}}}}"
+            "{{metadata: {{name: p, namespace: n, uid: {uid}, resourceVersion: '{version}', labels: {{vk-cmd.io/index: '0', \
+             vk-cmd.io/attempt: '0'}}, ownerReferences: [{{apiVersion: v, kind: CmdJob, name: {job}, uid: {job}, controller: \
+             true}}]{leaving}}}, spec: {{nodeName: {node}, containers: []}}, status: {{phase: {phase}}}}}"
         );
         serde_yaml_ng::from_str(&yaml).unwrap()
+    }
+
+    fn pod(version: usize, phase: &str) -> Pod {
+        pod_of("j", "u", version, "vk-1", phase, false)
     }
 
     #[test]
@@ -156,5 +221,51 @@ mod tests {
         assert!(matches!(pods.of_job("j")[&(0, 0)].life, Life::Running(_)));
         assert!(pods.put(&pod(8, "Succeeded")).is_some());
         assert!(matches!(pods.of_job("j")[&(0, 0)].life, Life::Ended(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_looked_up_is_what_a_walk_over_all_would_find(
+            changes in prop::collection::vec(
+                (0..3_usize, 0..2_usize, 0..2_usize, prop::sample::select(vec!["Pending", "Running", "Failed"]), any::<bool>(),
+                 prop::bool::weighted(0.3)),
+                1..40,
+            ),
+        ) {
+            let mut pods = Pods::default();
+            for (version, (job, uid, node, phase, leaving, is_gone)) in changes.into_iter().enumerate() {
+                let (job, node) = (["a", "b", "c"][job], ["vk-1", "vk-2"][node]);
+                // Another pod may come in the place of one that was not heard to be gone.
+                let pod = pod_of(job, &format!("{job}-{uid}"), version, node, phase, leaving);
+                if is_gone { drop(pods.remove(&pod)) } else { drop(pods.put(&pod)) }
+                for node in ["vk-1", "vk-2"] {
+                    let on: BTreeSet<String> = pods.jobs_on(node).into_iter().map(|owner| owner.uid).collect();
+                    let all = pods.iter().filter(|(_, pod)| &*pod.node == node && is_open(pod));
+                    prop_assert_eq!(on, all.map(|(owner, _)| owner.uid.clone()).collect::<BTreeSet<_>>());
+                }
+                let strays: HashSet<String> = pods.strays(|_| false).into_iter().map(|(_, pod)| pod.uid).collect();
+                let all = pods.iter().filter(|(_, pod)| pod.deleting && pod.held).map(|(_, pod)| pod.uid.clone());
+                prop_assert_eq!(strays, all.collect::<HashSet<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn a_pods_news_costs_the_same_however_many_there_are() {
+        let with = |others: usize| {
+            let mut pods = Pods::default();
+            for n in 0..others {
+                pods.put(&pod_of(&format!("other-{n}"), &format!("u-{n}"), n, "vk-2", "Running", false));
+            }
+            let (_, work) = work::count(|| {
+                pods.put(&pod(1, "Running"));
+                assert_eq!(pods.jobs_on("vk-1").len(), 1);
+                pods.put(&pod_of("j", "u", 2, "vk-1", "Succeeded", true));
+                assert_eq!((pods.jobs_on("vk-1").len(), pods.strays(|_| false).len()), (0, 1));
+                pods.remove(&pod(3, "Succeeded"));
+            });
+            work
+        };
+        assert_eq!(with(100), with(10_000));
     }
 }

@@ -1,6 +1,7 @@
 //! What the operator sees of the world, reduced to what matters for deciding.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
@@ -9,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 use vk_cmd_crds::labels;
 
 use crate::place::{self, Amounts, NodeState, Nodes};
-use crate::pods::PodsOfJob;
+use crate::pods::{PodsOfJob, is_open};
 use crate::validate::{Completions, ValidJob};
 
 /// Everything seen that bears on one CmdJob.
@@ -17,8 +18,8 @@ use crate::validate::{Completions, ValidJob};
 pub struct Seen {
     /// Its pods, by index and attempt. A cache that is behind may lack some: making one of them again is refused by the API
     /// server, for its name is taken.
-    pub pods: BTreeMap<(u32, u32), PodSeen>,
-    /// How it is with the nodes of these pods that are not as they should be.
+    pub pods: PodsOfJob,
+    /// How it is with the nodes of those of these pods that have not ended, where they are not as they should be.
     pub nodes: BTreeMap<String, Absence>,
     /// Of a job for every node: the nodes that its target means now, by name.
     pub targets: BTreeSet<String>,
@@ -34,7 +35,9 @@ impl Seen {
             Some(NodeState::Ready | NodeState::Cordoned | NodeState::Tainted(_)) => None,
             None => Some(Absence::Gone),
         };
-        let absences = pods.values().filter_map(|pod| Some((pod.node.clone(), absent(&pod.node)?))).collect();
+        let open = pods.values().filter(|pod| is_open(pod));
+        let absences = open.filter_map(|pod| Some((&pod.node, absent(&pod.node)?)));
+        let absences = absences.map(|(node, absence)| (node.to_string(), absence)).collect();
         let targets = match job.completions {
             Completions::EveryNode => place::targets(&job.target, nodes),
             Completions::Of(_) | Completions::Any => BTreeSet::new(),
@@ -91,15 +94,15 @@ pub struct PodSeen {
     /// The number of the attempt at that index.
     pub attempt: u32,
     /// The node that it was sent to.
-    pub node: String,
+    pub node: Arc<str>,
     /// What it takes there.
-    pub amounts: Amounts,
+    pub amounts: Arc<Amounts>,
     /// Whether it is being deleted. It is not gone before it is gone.
     pub deleting: bool,
     /// Whether it stays until it has been counted ([`vk_cmd_crds::labels::FINALIZER`]).
     pub held: bool,
     /// Its conditions: types and statuses.
-    pub conditions: Vec<(String, String)>,
+    pub conditions: Arc<[(String, String)]>,
     /// How far its process is.
     pub life: Life,
 }
@@ -163,8 +166,8 @@ impl PodSeen {
             version: meta.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or_default(),
             index: number(labels::INDEX)?,
             attempt: number(labels::ATTEMPT)?,
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default(),
-            amounts: Amounts::of_pod(pod),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default().into(),
+            amounts: Arc::new(Amounts::of_pod(pod)),
             deleting: meta.deletion_timestamp.is_some(),
             held: finalizers.iter().any(|finalizer| finalizer == labels::FINALIZER),
             conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),

@@ -1,5 +1,7 @@
 //! What a CmdJob's status says.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use vk_cmd_crds::{Attempt, AttemptState, CmdJobStatus, ConditionType, Reason, State};
@@ -15,7 +17,7 @@ pub enum Outcome {
     /// The pod is there, made now or before.
     Made(Box<PodSeen>),
     /// No node can take it now.
-    NotPlaced(Reason, String),
+    NotPlaced(Reason, Arc<str>),
     /// A pod of that name is there and belongs to somebody else.
     NameTaken(String),
     /// The API server does not take it now (quota, policy, admission); what it said.
@@ -192,7 +194,9 @@ fn progress(plan: &Plan, tally: Tally) -> String {
 fn not_made(outcome: &Outcome) -> Option<Say> {
     Some(match outcome {
         Outcome::Made(_) => return None,
-        Outcome::NotPlaced(reason, why) => Say { state: State::Waiting, reason: *reason, message: why.clone() },
+        Outcome::NotPlaced(reason, why) => {
+            Say { state: State::Waiting, reason: *reason, message: why.as_ref().to_owned() }
+        }
         Outcome::NameTaken(name) => Say {
             state: State::Waiting,
             reason: Reason::NameTaken,

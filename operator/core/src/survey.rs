@@ -48,7 +48,7 @@ impl<'a> Survey<'a> {
         let decided = |kind| status::find(recorded, kind).filter(|c| c.status == "True").map(|c| &*c.reason);
         let (failing, succeeding) = (decided(ConditionType::FailureTarget), decided(ConditionType::SuccessCriteriaMet));
         let mut ends: Vec<(&PodSeen, End)> = Vec::new();
-        for pod in seen.pods.values() {
+        for pod in seen.pods.values().map(|pod| &**pod) {
             if survey.before.has(pod.index, pod.attempt) && pod_is_over(pod) {
                 survey.to_release.push(pod);
             } else if let Some(end) = survey.end_of(pod, seen, now) {
@@ -83,7 +83,7 @@ impl<'a> Survey<'a> {
     fn end_of(&mut self, pod: &PodSeen, seen: &Seen, now: Timestamp) -> Option<End> {
         match &pod.life {
             Life::Ended(end) => Some(end.clone()),
-            Life::Lost(since) if seen.nodes.get(&pod.node) == Some(&Absence::Gone) => {
+            Life::Lost(since) if seen.nodes.get(&*pod.node) == Some(&Absence::Gone) => {
                 let over = since.checked_add(LOST_AFTER).unwrap_or(Timestamp::MAX);
                 if over <= now {
                     return Some(lost());

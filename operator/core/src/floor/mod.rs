@@ -16,6 +16,7 @@
 mod queue;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -28,7 +29,7 @@ use crate::pods::{Change, Owner, Pods, is_open};
 use crate::validate::ValidJob;
 
 /// The node that was found for an attempt, or why there is none.
-pub type Placed = Result<String, (Reason, String)>;
+pub type Placed = Result<String, (Reason, Arc<str>)>;
 
 /// What is where, what may go where, and whose turn it is.
 #[derive(Debug, Default)]
@@ -64,7 +65,7 @@ enum Beginning {
 #[derive(Clone, Debug)]
 struct Kept {
     node: String,
-    demand: Demand,
+    demand: Arc<Demand>,
 }
 
 impl Floor {
@@ -134,8 +135,12 @@ impl Floor {
     ) -> (Option<Vec<Placed>>, Vec<Owner>) {
         let owner = Owner { namespace: job.namespace.to_owned(), name: job.name.to_owned(), uid: job.uid.to_owned() };
         let rank = Rank::new(job.priority, job.created.unwrap_or(now), &owner);
-        let any = Demand::of(job);
-        let wanted = starts.iter().map(|start| (start.clone(), any.at(start.node.as_deref())));
+        let any = Arc::new(Demand::of(job));
+        let at = |node: &Option<String>| match node {
+            Some(node) => Arc::new(any.at(node)),
+            None => Arc::clone(&any),
+        };
+        let wanted = starts.iter().map(|start| (start.clone(), at(&start.node)));
         self.ask(&owner, &rank, &wanted.collect::<Vec<_>>(), now)
     }
 
@@ -144,19 +149,19 @@ impl Floor {
         &mut self,
         owner: &Owner,
         rank: &Rank,
-        wanted: &[(Start, Demand)],
+        wanted: &[(Start, Arc<Demand>)],
         now: Timestamp,
     ) -> (Option<Vec<Placed>>, Vec<Owner>) {
         let mut kept = self.kept.remove(&owner.uid).unwrap_or_default();
         let mut still = BTreeMap::new();
-        let mut waiting = BTreeMap::<Demand, VecDeque<Start>>::new();
+        let mut waiting = BTreeMap::<Arc<Demand>, VecDeque<Start>>::new();
         for (start, demand) in wanted {
             let key = (start.index, start.attempt);
             let fits = kept.get(&key).is_some_and(|kept| kept.demand == *demand && self.stands(kept, now));
             // What does not fit any more is given back below.
             match fits.then(|| kept.remove(&key)).flatten() {
                 Some(kept) => drop(still.insert(key, kept)),
-                None => waiting.entry(demand.clone()).or_default().push_back(start.clone()),
+                None => waiting.entry(Arc::clone(demand)).or_default().push_back(start.clone()),
             }
         }
         if !still.is_empty() {
@@ -170,11 +175,15 @@ impl Floor {
             return (None, named);
         }
         let kept = self.kept.get(&owner.uid);
-        let mut reasons = BTreeMap::<&Demand, (Reason, String)>::new();
+        let mut reasons = BTreeMap::<&Demand, (Reason, Arc<str>)>::new();
+        let why = |demand| {
+            let (reason, text) = why(demand, &self.nodes, &self.used, now);
+            (reason, Arc::from(text))
+        };
         let placed =
             wanted.iter().map(|(start, demand)| match kept.and_then(|kept| kept.get(&(start.index, start.attempt))) {
                 Some(kept) => Ok(kept.node.clone()),
-                None => Err(reasons.entry(demand).or_insert_with(|| why(demand, &self.nodes, &self.used, now)).clone()),
+                None => Err(reasons.entry(demand).or_insert_with(|| why(demand)).clone()),
             });
         (Some(placed.collect()), named)
     }
@@ -286,7 +295,7 @@ impl Floor {
                 self.free(&kept);
             }
         }
-        if let Some(pod) = before.filter(is_open) {
+        if let Some(pod) = before.filter(|pod| is_open(pod)) {
             self.parts.take(&owner.namespace, &pod.amounts);
             self.free_node(&pod.node, &pod.amounts);
         }

@@ -6,12 +6,14 @@
 //! cost no more than one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::place::{Demand, NodeSeen};
+use crate::place::{ByTarget, Demand, NodeSeen};
 use crate::plan::Start;
 use crate::pods::Owner;
+use crate::work;
 
 /// Where a job stands among those of its namespace: the lesser comes first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,34 +41,45 @@ struct Waiting {
     starts: VecDeque<Start>,
 }
 
-/// Those of the same demand.
-#[derive(Debug, Default)]
-struct Line {
-    jobs: BTreeMap<Rank, Waiting>,
-    /// No node takes any of them; only a node that has changed since may.
-    stuck: bool,
-}
+/// Those of the same demand, the first first; not empty.
+type Line = BTreeMap<Rank, Waiting>;
 
 /// All that wait.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    lines: BTreeMap<Demand, Line>,
+    lines: BTreeMap<Arc<Demand>, Line>,
+    /// The lines that a node may take something of. Those that are not here are stuck: no node takes any of them, and only a
+    /// node that has changed since may.
+    open: BTreeSet<Arc<Demand>>,
+    /// The lines by the nodes that they mean.
+    by_target: ByTarget<Arc<Demand>>,
     /// The lines that a job stands in, by its UID.
-    by_job: HashMap<String, (Rank, BTreeSet<Demand>)>,
+    by_job: HashMap<String, (Rank, BTreeSet<Arc<Demand>>)>,
 }
 
 impl Queue {
     /// A job waits for these, and for nothing else.
-    pub(super) fn set(&mut self, owner: &Owner, rank: &Rank, wanted: BTreeMap<Demand, VecDeque<Start>>) {
+    pub(super) fn set(&mut self, owner: &Owner, rank: &Rank, wanted: BTreeMap<Arc<Demand>, VecDeque<Start>>) {
         self.remove(&owner.uid);
         if wanted.is_empty() {
             return;
         }
-        self.by_job.insert(owner.uid.clone(), (rank.clone(), wanted.keys().cloned().collect()));
+        let mut demands = BTreeSet::new();
         for (demand, starts) in wanted {
+            // One of them for all that wait for the same.
+            let demand = match self.lines.get_key_value(&demand) {
+                Some((known, _)) => Arc::clone(known),
+                None => {
+                    self.open.insert(Arc::clone(&demand));
+                    self.by_target.insert(&demand.target, Arc::clone(&demand));
+                    demand
+                }
+            };
             let waiting = Waiting { owner: owner.clone(), starts };
-            self.lines.entry(demand).or_default().jobs.insert(rank.clone(), waiting);
+            self.lines.entry(Arc::clone(&demand)).or_default().insert(rank.clone(), waiting);
+            demands.insert(demand);
         }
+        self.by_job.insert(owner.uid.clone(), (rank.clone(), demands));
     }
 
     /// A job waits for nothing.
@@ -77,50 +90,47 @@ impl Queue {
         }
     }
 
-    fn drop_from(&mut self, demand: &Demand, rank: &Rank) {
+    fn drop_from(&mut self, demand: &Arc<Demand>, rank: &Rank) {
         if let Some(line) = self.lines.get_mut(demand) {
-            line.jobs.remove(rank);
-            if line.jobs.is_empty() {
+            line.remove(rank);
+            if line.is_empty() {
                 self.lines.remove(demand);
+                self.open.remove(demand);
+                self.by_target.remove(&demand.target, demand);
             }
         }
     }
 
     /// A node has changed, or has more room: those that it may take are looked at again.
     pub(super) fn stir(&mut self, name: &str, node: &NodeSeen, takes: impl Fn(&Demand) -> bool) {
-        for (demand, line) in &mut self.lines {
-            if line.stuck && demand.target.means(name, &node.labels) && takes(demand) {
-                line.stuck = false;
-            }
-        }
+        let meant = self.by_target.of_node(name, &node.labels).inspect(|_| work::done());
+        let stirred = meant.filter(|demand| !self.open.contains(*demand) && takes(demand));
+        let stirred: Vec<_> = stirred.cloned().collect();
+        self.open.extend(stirred);
     }
 
     /// All are looked at again.
     pub(super) fn stir_all(&mut self) {
-        self.lines.values_mut().for_each(|line| line.stuck = false);
+        self.open = self.lines.keys().cloned().collect();
     }
 
     /// The demand whose turn it is, by the parts that the namespaces use.
-    pub(super) fn first(&self, part: impl Fn(&str) -> u64) -> Option<Demand> {
-        let open = self.lines.iter().filter(|(_, line)| !line.stuck);
-        let ranked = open.filter_map(|(demand, line)| {
-            let (rank, _) = line.jobs.first_key_value()?;
+    pub(super) fn first(&self, part: impl Fn(&str) -> u64) -> Option<Arc<Demand>> {
+        let ranked = self.open.iter().inspect(|_| work::done()).filter_map(|demand| {
+            let (rank, _) = self.lines.get(demand)?.first_key_value()?;
             Some(((part(&demand.namespace), rank), demand))
         });
-        ranked.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, demand)| demand.clone())
+        ranked.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, demand)| Arc::clone(demand))
     }
 
     /// Nothing takes this demand now.
     pub(super) fn stick(&mut self, demand: &Demand) {
-        if let Some(line) = self.lines.get_mut(demand) {
-            line.stuck = true;
-        }
+        self.open.remove(demand);
     }
 
     /// Takes the first attempt of a line.
-    pub(super) fn pop(&mut self, demand: &Demand) -> Option<(Owner, Start)> {
-        let line = self.lines.get_mut(demand)?;
-        let mut first = line.jobs.first_entry()?;
+    pub(super) fn pop(&mut self, demand: &Arc<Demand>) -> Option<(Owner, Start)> {
+        let mut first = self.lines.get_mut(demand)?.first_entry()?;
         let start = first.get_mut().starts.pop_front()?;
         let (owner, rank) = (first.get().owner.clone(), first.key().clone());
         if first.get().starts.is_empty() {
@@ -137,7 +147,7 @@ impl Queue {
 
     /// The jobs that wait. One that waits for several nodes is named for each.
     pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
-        self.lines.values().flat_map(|line| line.jobs.values()).map(|waiting| waiting.owner.clone())
+        self.lines.values().flat_map(std::collections::BTreeMap::values).map(|waiting| waiting.owner.clone())
     }
 
     /// How many jobs wait.

@@ -61,8 +61,8 @@ fn ask(
     asks: &str,
 ) -> (Vec<Placed>, Vec<String>) {
     let created = now().checked_sub(jiff::SignedDuration::from_secs(age)).unwrap();
-    let demand = demand(&owner.namespace, asks);
-    let wanted: Vec<_> = starts(count).into_iter().map(|start| (start, demand.clone())).collect();
+    let demand = Arc::new(demand(&owner.namespace, asks));
+    let wanted: Vec<_> = starts(count).into_iter().map(|start| (start, Arc::clone(&demand))).collect();
     let (placed, named) = floor.ask(owner, &Rank::new(priority, created, owner), &wanted, now());
     (placed.unwrap(), named.into_iter().map(|owner| owner.uid).collect())
 }
@@ -91,7 +91,7 @@ fn what_has_room_goes_to_the_node_that_is_used_the_least() {
     assert_eq!((on("vk-a"), on("vk-b"), count(&placed)), (4, 8, 12));
     let (reason, why) = placed[12].clone().unwrap_err();
     assert_eq!(reason, Reason::NoRoom);
-    assert_eq!(why, "none of 2 nodes takes it now: 2 have no room for 1 cpu at present");
+    assert_eq!(&*why, "none of 2 nodes takes it now: 2 have no room for 1 cpu at present");
 }
 
 #[test]
@@ -180,14 +180,14 @@ fn after_a_start_nobody_gets_anything_before_all_have_asked() {
     floor.settle(|| HashSet::from([late.uid.clone(), urgent.uid.clone()]));
     for (owner, priority) in [(&late, 0), (&urgent, 1)] {
         let rank = Rank::new(priority, now(), owner);
-        let wanted = [(starts(1).remove(0), demand("n", ""))];
+        let wanted = [(starts(1).remove(0), Arc::new(demand("n", "")))];
         assert_eq!(floor.ask(owner, &rank, &wanted, now()), (None, vec![]));
     }
     assert_eq!(floor.looked(&late.uid, now()), []);
     // The one for which there is room, and the others, which have not been told why there is none.
     let named = floor.looked(&urgent.uid, now());
     assert_eq!(named, [urgent, late.clone()]);
-    let wanted = [(starts(1).remove(0), demand("n", ""))];
+    let wanted = [(starts(1).remove(0), Arc::new(demand("n", "")))];
     let (placed, _) = floor.ask(&late, &Rank::new(0, now(), &late), &wanted, now());
     assert!(matches!(&placed.unwrap()[..], [Err((Reason::NoRoom, _))]));
 }
@@ -199,7 +199,7 @@ fn a_job_that_is_gone_without_a_word_keeps_nothing() {
     let (gone, other) = (owner("n", "gone"), owner("n", "other"));
     floor.settle(|| HashSet::from([gone.uid.clone(), other.uid.clone()]));
     for owner in [&gone, &other] {
-        let wanted = [(starts(1).remove(0), demand("n", ""))];
+        let wanted = [(starts(1).remove(0), Arc::new(demand("n", "")))];
         floor.ask(owner, &Rank::new(0, now(), owner), &wanted, now());
     }
     // The other is not kept waiting for one that is never looked at, …
@@ -218,7 +218,7 @@ fn room_that_was_kept_is_given_back_when_the_node_has_become_too_short() {
     let owner = owner("n", "j");
     let demand = Demand { walltime: Some(jiff::SignedDuration::from_mins(50)), ..demand("n", "") };
     assert_eq!(demand.changes_at(&floor.nodes, now()).map(|at| at.duration_since(now()).as_secs()), Some(601));
-    let wanted = [(starts(1).remove(0), demand.clone())];
+    let wanted = [(starts(1).remove(0), Arc::new(demand.clone()))];
     let mut ask = |at| floor.ask(&owner, &Rank::new(0, now(), &owner), &wanted, at).0.unwrap().remove(0);
     assert_eq!(ask(now()), Ok("vk-a".to_owned()));
     let later = now().checked_add(jiff::SignedDuration::from_secs(601)).unwrap();
@@ -249,13 +249,13 @@ fn it_is_said_in_plain_words_why_nothing_takes_it() {
     change(&mut floor, "vk-g", &|node| node.state = NodeState::Tainted("example.com/mine".into()));
     let owner = owner("n", "j");
     let demand = Demand { walltime: Some(jiff::SignedDuration::from_hours(2)), ..demand("n", "nvidia.com/gpu: 4") };
-    let wanted = [(starts(1).remove(0), demand.clone())];
+    let wanted = [(starts(1).remove(0), Arc::new(demand.clone()))];
     let rank = Rank::new(0, now(), &owner);
     let (placed, _) = floor.ask(&owner, &rank, &wanted, now());
     let (reason, why) = placed.unwrap().remove(0).unwrap_err();
     assert_eq!(reason, Reason::NoNodeFits);
     assert_eq!(
-        why,
+        &*why,
         "none of 7 nodes takes it now: 1 is not ready; 1 is cordoned; 1 has the taint example.com/mine, which keeps CmdJobs \
          away; 1 takes no pods of the namespace n; 1 ends at 2026-01-02T03:16:00Z, before the 2h that it may take have passed; \
          2 lack 4 nvidia.com/gpu"
@@ -267,7 +267,7 @@ fn it_is_said_in_plain_words_why_nothing_takes_it() {
         (Meant::Node("vk-e".into()), "node vk-e is not ready (x): the job starts when it is"),
         (Meant::Fleet("g".into()), "no vk-cmd node belongs to the fleet g"),
     ] {
-        let wanted = [(starts(1).remove(0), Demand { target, ..demand.clone() })];
+        let wanted = [(starts(1).remove(0), Arc::new(Demand { target, ..demand.clone() }))];
         let (_, why) = floor.ask(&owner, &rank, &wanted, now()).0.unwrap().remove(0).unwrap_err();
         assert!(why.starts_with(expected), "{why}");
     }
@@ -310,7 +310,7 @@ fn happen(floor: &mut Floor, made: &mut Made, event: &Event) {
             let wanted: Vec<_> = starts(*count)
                 .into_iter()
                 .filter(|start| !made.contains_key(&(*job, start.index)))
-                .map(|start| (start, demand(&jobs[*job].namespace, &format!("cpu: {cpus}"))))
+                .map(|start| (start, Arc::new(demand(&jobs[*job].namespace, &format!("cpu: {cpus}")))))
                 .collect();
             let (placed, _) = floor.ask(&jobs[*job], &Rank::new(0, now(), &jobs[*job]), &wanted, now());
             for ((start, demand), placed) in wanted.iter().zip(placed.unwrap()) {
@@ -402,4 +402,39 @@ fn keys(floor: &Floor) -> BTreeSet<(String, (u32, u32), String)> {
         kept.iter().map(|(key, kept)| (job.clone(), *key, kept.node.clone())).collect::<Vec<_>>()
     };
     floor.kept.iter().flat_map(of).collect()
+}
+
+/// How much is looked at in the life of one job, while so many others are there: half of them run on another node, half wait for it,
+/// each for something of its own.
+fn work_beside(others: u32) -> u64 {
+    let mut floor = floor(&[("vk-a", "cpu: 1, pods: 1"), ("vk-b", "cpu: 1, pods: 9")]);
+    for n in 0..others {
+        let other = owner("n", &format!("other-{n}"));
+        if n % 2 == 0 {
+            floor.put_pod(&pod(&other, 0, "vk-b", "Running"), now());
+        } else {
+            let demand = Demand { target: Meant::Node("vk-b".into()), ..demand("n", &format!("memory: {n}")) };
+            floor.ask(&other, &Rank::new(0, now(), &other), &[(starts(1).remove(0), Arc::new(demand))], now());
+        }
+    }
+    let (one, next) = (owner("n", "one"), owner("n", "next"));
+    let (_, work) = crate::work::count(|| {
+        let demand = Arc::new(Demand { target: Meant::Node("vk-a".into()), ..demand("n", "") });
+        for (owner, expected) in [(&one, true), (&next, false)] {
+            let rank = Rank::new(0, now(), owner);
+            let wanted = [(starts(1).remove(0), Arc::clone(&demand))];
+            assert_eq!(floor.ask(owner, &rank, &wanted, now()).0.unwrap()[0].is_ok(), expected);
+        }
+        for phase in ["Pending", "Running", "Succeeded"] {
+            floor.put_pod(&pod(&one, 0, "vk-a", phase), now());
+        }
+        floor.withdraw(&next.uid, now());
+        floor.remove_pod(&pod(&one, 0, "vk-a", "Succeeded"), now());
+    });
+    work
+}
+
+#[test]
+fn the_life_of_a_job_costs_the_same_however_many_others_there_are() {
+    assert_eq!(work_beside(100), work_beside(10_000));
 }

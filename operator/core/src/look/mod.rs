@@ -18,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use vk_cmd_crds::{CmdJob, CmdJobStatus};
 
 use self::starts::starts_of;
-use self::steps::{act, be_sure};
+use self::steps::{be_sure, carry_out};
 use crate::effects::{At, CallFailure, Effects, Refusal};
 use crate::events;
 use crate::floor::Placed;
@@ -144,9 +144,7 @@ async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again,
     if plan.must_be_sure() && valid.held && !effects.memory(|memory| memory.is_sure(at(job), uid)) {
         be_sure(&valid, version, effects).await?;
     }
-    for step in &plan.steps {
-        act(step, &valid, version, effects).await?;
-    }
+    carry_out(&plan.steps, &valid, version, effects).await?;
     let now = effects.now();
     let Some(placed) = effects.floor(|floor| floor.ask_for(&valid, &plan.starts, now)) else {
         // It is named again when the other jobs have been looked at, too.

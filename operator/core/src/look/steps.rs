@@ -1,12 +1,13 @@
 //! The steps of a plan, one by one, and what has to be asked of the API server itself before.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use vk_cmd_crds::labels;
 
 use super::Why;
-use crate::effects::{At, CallFailure, Effects, Only, Refusal};
+use crate::effects::{At, CallFailure, Effects, Only, Refusal, ThisPod};
 use crate::events::Event;
 use crate::pods::Owner;
 use crate::{PodSeen, Step, ValidJob, patch};
@@ -17,7 +18,8 @@ pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) ->
     if found.is_some_and(|job| job.uid.as_ref() == Some(&owner.uid)) {
         return Ok(false);
     }
-    release_pod(At { namespace: &owner.namespace, name: &pod.name }, &pod.uid, effects).await?;
+    let this = ThisPod { name: &pod.name, uid: &pod.uid };
+    effects.release_pods(&owner.namespace, &[this]).await.into_iter().try_for_each(unless_gone)?;
     Ok(true)
 }
 
@@ -45,41 +47,74 @@ pub(super) async fn be_sure<E: Effects>(
     Ok(())
 }
 
-/// Carries out one step of a plan.
-pub(super) async fn act<E: Effects>(
-    step: &Step,
+/// Carries out the steps of a plan in order, up to the first that fails; what is to be done about several pods, side by side.
+pub(super) async fn carry_out<E: Effects>(
+    steps: &[Step],
     job: &ValidJob<'_>,
     version: Option<&str>,
     effects: &mut E,
 ) -> Result<(), E::Error> {
     let here = At { namespace: job.namespace, name: job.name };
-    match step {
-        Step::HoldJob => {
-            effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await?;
-            // Before that nobody can have made a pod.
-            effects.memory(|memory| memory.be_sure(here, job.uid));
-            Ok(())
-        }
-        Step::DeletePod { name, uid } => {
-            let there = At { namespace: job.namespace, name };
-            match effects.delete_pod(there, Only { uid, version: None }).await {
-                Ok(()) => {
-                    effects.tell(here, job.uid, Event::deleted(name, uid));
-                    Ok(())
+    for alike in steps.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
+        let pods: Vec<ThisPod<'_>> = alike.iter().filter_map(of_pod).collect();
+        match alike.first() {
+            Some(Step::DeletePod { .. }) => {
+                let answers = effects.delete_pods(job.namespace, &pods).await;
+                for (pod, _) in pods.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
+                    effects.tell(here, job.uid, Event::deleted(pod.name, pod.uid));
                 }
-                // Gone, or another pod by now: in both cases this one is no more.
-                Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
-                Err(error) => Err(error),
+                answers.into_iter().try_for_each(unless_gone)?;
             }
+            Some(Step::ReleasePod { .. }) => {
+                effects.release_pods(job.namespace, &pods).await.into_iter().try_for_each(unless_gone)?;
+            }
+            Some(Step::HoldJob) => hold(job, version, effects).await?,
+            // Somebody may just have lengthened its time.
+            Some(Step::DeleteJob) => match effects.delete_job(here, Only { uid: job.uid, version }).await {
+                Err(error) if error.refusal() == Refusal::NotFound => {}
+                other => other?,
+            },
+            Some(Step::ReleaseJob) => release(job, effects).await?,
+            None => {}
         }
-        Step::ReleasePod { name, uid } => release_pod(At { namespace: job.namespace, name }, uid, effects).await,
-        // Somebody may just have lengthened its time.
-        Step::DeleteJob => unless_gone(effects.delete_job(here, Only { uid: job.uid, version }).await),
-        Step::ReleaseJob if has_pod(job, |_| true, effects).await? => {
-            // The cache is behind: what it is about to tell of will have the job looked at again.
-            Ok(())
-        }
-        Step::ReleaseJob => unless_gone(effects.patch_job(here, &patch::release(job.finalizers, job.uid, None)).await),
+    }
+    Ok(())
+}
+
+/// The pod that a step is about, if it is about one.
+fn of_pod(step: &Step) -> Option<ThisPod<'_>> {
+    match step {
+        Step::DeletePod { name, uid } | Step::ReleasePod { name, uid } => Some(ThisPod { name, uid }),
+        Step::HoldJob | Step::DeleteJob | Step::ReleaseJob => None,
+    }
+}
+
+/// A pod that is gone, or another one by now, is no more: what was to be done about it is done.
+fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
+    match answer {
+        Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
+        other => other,
+    }
+}
+
+async fn hold<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
+    let here = At { namespace: job.namespace, name: job.name };
+    effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await?;
+    // Before that nobody can have made a pod.
+    effects.memory(|memory| memory.be_sure(here, job.uid));
+    Ok(())
+}
+
+/// Takes the finalizer from the job. Whoever is sure of the caches need not ask the API server for its pods.
+async fn release<E: Effects>(job: &ValidJob<'_>, effects: &mut E) -> Result<(), E::Error> {
+    let here = At { namespace: job.namespace, name: job.name };
+    if !effects.memory(|memory| memory.is_sure(here, job.uid)) && has_pod(job, |_| true, effects).await? {
+        // The cache is behind: what it is about to tell of will have the job looked at again.
+        return Ok(());
+    }
+    match effects.patch_job(here, &patch::release(job.finalizers, job.uid, None)).await {
+        Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -104,22 +139,5 @@ async fn has_pod<E: Effects>(
             return Ok(false);
         }
         from = next;
-    }
-}
-
-/// Takes our finalizer from a pod, if it still has this UID. Those of others stay.
-async fn release_pod<E: Effects>(pod: At<'_>, uid: &str, effects: &mut E) -> Result<(), E::Error> {
-    let Some(there) = effects.get_pod_metadata(pod).await?.filter(|there| there.uid.as_deref() == Some(uid)) else {
-        return Ok(());
-    };
-    let finalizers = there.finalizers.as_deref().unwrap_or_default();
-    let patch = patch::release(finalizers, uid, there.resource_version.as_deref());
-    unless_gone(effects.patch_pod(pod, &patch).await)
-}
-
-fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
-    match answer {
-        Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
-        other => other,
     }
 }

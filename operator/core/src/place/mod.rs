@@ -2,6 +2,7 @@
 //! that is the least used. [`crate::floor`] says when it is whose turn.
 
 mod amounts;
+mod by_target;
 mod node;
 mod why;
 
@@ -11,8 +12,10 @@ use jiff::{SignedDuration, Timestamp};
 use vk_cmd_crds::labels;
 
 use crate::validate::{Target, ValidJob};
+use crate::work;
 
 pub use self::amounts::Sums;
+pub(crate) use self::by_target::ByTarget;
 pub use self::node::{NodeSeen, NodeState, Nodes};
 pub use self::why::why;
 pub use vk_cmd_crds::amounts::Amounts;
@@ -71,8 +74,19 @@ impl Meant {
         }
     }
 
+    /// Those of the nodes that are meant.
+    pub fn among<'n>(&self, nodes: &'n Nodes) -> impl Iterator<Item = (&'n String, &'n NodeSeen)> {
+        let (only, all) = match self {
+            Self::Node(only) | Self::Each(only) => (nodes.get_key_value(only), None),
+            Self::Fleet(_) | Self::Labels(_) => (None, Some(nodes)),
+        };
+        let all = all.into_iter().flatten().filter(|(name, node)| self.means(name, &node.labels));
+        only.into_iter().inspect(|_| work::done()).chain(all)
+    }
+
     /// Whether a node of this name and these labels is meant.
     pub fn means(&self, name: &str, found: &BTreeMap<String, String>) -> bool {
+        work::done();
         match self {
             Self::Node(only) | Self::Each(only) => only == name,
             Self::Fleet(fleet) => found.get(labels::FLEET) == Some(fleet),
@@ -95,12 +109,10 @@ impl Demand {
         }
     }
 
-    /// The same, of one that must be on this node if there is one.
-    pub fn at(&self, node: Option<&str>) -> Self {
-        match node {
-            Some(node) => Self { target: Meant::Each(node.to_owned()), ..self.clone() },
-            None => self.clone(),
-        }
+    /// The same, of one that must be on this node.
+    #[must_use]
+    pub fn at(&self, node: &str) -> Self {
+        Self { target: Meant::Each(node.to_owned()), ..self.clone() }
     }
 
     /// Whether a node that is meant takes it, with so much of it in use.
@@ -131,7 +143,7 @@ impl Demand {
 
     /// When a node that is meant will have become too short for it though nothing happens: what is said of it changes then.
     pub fn changes_at(&self, nodes: &Nodes, now: Timestamp) -> Option<Timestamp> {
-        let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));
+        let meant = self.target.among(nodes);
         // A moment after the last one at which there is time enough.
         let needed = self.walltime.unwrap_or(SignedDuration::ZERO).saturating_sub(SignedDuration::from_secs(1));
         let last = meant.filter_map(|(_, node)| node.ends?.checked_sub(needed).ok());
@@ -140,8 +152,7 @@ impl Demand {
 
     /// The node for it: of those that take it, the one that is the least used then.
     pub fn best<'n>(&self, nodes: &'n Nodes, used: &Sums, now: Timestamp) -> Option<&'n str> {
-        let meant = nodes.iter().filter(|(name, node)| self.target.means(name, &node.labels));
-        let fit = meant.filter(|(name, node)| self.fits(node, used.of(name), now).is_ok());
+        let fit = self.target.among(nodes).filter(|(name, node)| self.fits(node, used.of(name), now).is_ok());
         let use_then = |name: &str, node: &NodeSeen| {
             let mut then = used.of(name).clone();
             then.add(&self.amounts);
@@ -155,6 +166,5 @@ impl Demand {
 /// The names of the nodes that a target means.
 pub fn targets(target: &Target<'_>, nodes: &Nodes) -> BTreeSet<String> {
     let target = Meant::of(target);
-    let meant = nodes.iter().filter(|(name, node)| target.means(name, &node.labels));
-    meant.map(|(name, _)| name.clone()).collect()
+    target.among(nodes).map(|(name, _)| name.clone()).collect()
 }

@@ -12,7 +12,7 @@ use crate::words;
 /// Why no node takes it now. What it says changes only with the nodes, and not from minute to minute: it is written into the
 /// status of every job that waits.
 pub fn why(demand: &Demand, nodes: &Nodes, used: &Sums, now: Timestamp) -> (Reason, String) {
-    let meant = nodes.iter().filter(|(name, node)| demand.target.means(name, &node.labels));
+    let meant = demand.target.among(nodes);
     let obstacles: Vec<(&str, Obstacle)> = meant
         .map(|(name, node)| {
             let found = demand.fits(node, used.of(name), now);

@@ -111,8 +111,8 @@ pub enum Step {
     },
     /// Delete the CmdJob, if it is still the object that was decided on, unchanged.
     DeleteJob,
-    /// Take the finalizer from the CmdJob: nothing of it runs any more. Only if the API server itself, and not a cache that
-    /// may be behind, has no pod of the job with a finalizer.
+    /// Take the finalizer from the CmdJob: nothing of it runs any more. Only if no pod of the job with a finalizer may be there that
+    /// the caches do not know.
     ReleaseJob,
 }
 
@@ -269,7 +269,7 @@ impl<'a> Planner<'a> {
         if going && self.job.finalizers.iter().any(|finalizer| finalizer == ORPHAN) {
             return Vec::new();
         }
-        let pods = self.seen.pods.values();
+        let pods = self.seen.pods.values().map(|pod| &**pod);
         // A node that is there again, or was given up too soon, will say what has become of what was lost.
         let is_gone = |pod: &PodSeen| self.seen.nodes.get(&*pod.node) == Some(&Absence::Gone);
         let is_over = |pod: &PodSeen| match pod.life {

@@ -158,7 +158,7 @@ impl Planner<'_> {
 
     /// The node that cannot say what its processes do, if there is one.
     pub(super) fn unheard(&self) -> Option<String> {
-        let (pod, absence) = self.survey.open.iter().find_map(|pod| Some((pod, self.seen.nodes.get(&pod.node)?)))?;
+        let (pod, absence) = self.survey.open.iter().find_map(|pod| Some((pod, self.seen.nodes.get(&*pod.node)?)))?;
         Some(match absence {
             Absence::Silent(Some(since)) => {
                 format!("node {} unreachable since {since}: pod {} may run there or not", pod.node, pod.name)

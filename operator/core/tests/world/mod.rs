@@ -108,7 +108,7 @@ impl World {
     /// What is seen.
     fn observe(&self, job: &validate::ValidJob<'_>, eyes: Eyes) -> Seen {
         let ours = |pod: &Pod| match Sight::of(pod, job.uid) {
-            Sight::Ours(pod) => Some(((pod.index, pod.attempt), *pod)),
+            Sight::Ours(pod) => Some(((pod.index, pod.attempt), std::sync::Arc::from(pod))),
             Sight::Foreign => None,
         };
         let pods: BTreeMap<_, _> = self.pods.values().filter(|_| eyes == Eyes::Open).filter_map(ours).collect();
