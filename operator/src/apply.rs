@@ -162,7 +162,9 @@ impl Effects for Hands<'_> {
     async fn delete_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), CallError>> {
         let there = self.pods(namespace);
         let delete = async |pod: &ThisPod<'_>| {
-            let params = DeleteParams::default().preconditions(preconditions(Only { uid: pod.uid, version: None }));
+            let version = pod.version.map(|version| version.to_string());
+            let only = Only { uid: pod.uid, version: version.as_deref() };
+            let params = DeleteParams::default().preconditions(preconditions(only));
             call("delete a pod", there.delete(pod.name, &params)).await.map(drop)
         };
         side_by_side(pods.iter().map(delete).collect()).await

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies;
-use vk_operator_core::effects::{At, Effects, Only, ThisPod};
+use vk_operator_core::effects::{At, Effects, Only, Refusal, ThisPod};
 use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
@@ -143,8 +143,17 @@ impl Effects for Hands<'_> {
 
     async fn delete_pods(&mut self, namespace: &str, pods: &[ThisPod<'_>]) -> Vec<Result<(), Stop>> {
         let delete = |pod: &ThisPod<'_>| {
-            let key = key(At { namespace, name: pod.name });
-            self.api.effect(|| format!("delete pod {}", pod.name), |api| api.delete_pod(&key, pod.uid, None))
+            let at = At { namespace, name: pod.name };
+            self.api.effect(
+                || format!("delete pod {}", pod.name),
+                |api| {
+                    let there = api.pod(at).and_then(|pod| pod.metadata.resource_version.as_deref()?.parse().ok());
+                    if pod.version.is_some() && there.is_some() && there != pod.version {
+                        return Err(Stop::No(Refusal::Conflict));
+                    }
+                    api.delete_pod(&key(at), pod.uid, None)
+                },
+            )
         };
         pods.iter().map(delete).collect()
     }

@@ -40,6 +40,8 @@ pub struct ThisPod<'a> {
     pub name: &'a str,
     /// Its UID.
     pub uid: &'a str,
+    /// Its resource version, where it must not have changed either.
+    pub version: Option<u64>,
 }
 
 /// Why the API server has not done what it was asked, as far as it matters.

@@ -18,7 +18,7 @@ pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) ->
     if found.is_some_and(|job| job.uid.as_ref() == Some(&owner.uid)) {
         return Ok(false);
     }
-    let this = ThisPod { name: &pod.name, uid: &pod.uid };
+    let this = ThisPod { name: &pod.name, uid: &pod.uid, version: None };
     effects.release_pods(&owner.namespace, &[this]).await.into_iter().try_for_each(unless_gone)?;
     Ok(true)
 }
@@ -84,12 +84,14 @@ pub(super) async fn carry_out<E: Effects>(
 /// The pod that a step is about, if it is about one.
 fn of_pod(step: &Step) -> Option<ThisPod<'_>> {
     match step {
-        Step::DeletePod { name, uid } | Step::ReleasePod { name, uid } => Some(ThisPod { name, uid }),
+        Step::DeletePod { name, uid, version } => Some(ThisPod { name, uid, version: *version }),
+        Step::ReleasePod { name, uid } => Some(ThisPod { name, uid, version: None }),
         Step::HoldJob | Step::DeleteJob | Step::ReleaseJob => None,
     }
 }
 
-/// A pod that is gone, or another one by now, is no more: what was to be done about it is done.
+/// A pod that is gone, or another one by now, is no more: what was to be done about it is done. One that has only changed is
+/// looked at again when the cache has heard of it.
 fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
     match answer {
         Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),

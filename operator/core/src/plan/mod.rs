@@ -101,6 +101,9 @@ pub enum Step {
         name: String,
         /// Its UID.
         uid: String,
+        /// Its resource version, where it must not have changed either: a pod of a job that is deleted may have been taken from it
+        /// (`kubectl delete --cascade=orphan`), and then goes on.
+        version: Option<u64>,
     },
     /// Take the finalizer from a pod, if it still has this UID: it has been counted.
     ReleasePod {
@@ -258,7 +261,7 @@ impl<'a> Planner<'a> {
         let is_final = |kind| status::find(self.recorded, kind).is_some_and(|condition| condition.status == "True");
         let all = is_final(ConditionType::FailureTarget) || is_final(ConditionType::SuccessCriteriaMet);
         let to_end = self.survey.active().filter(|pod| all || self.survey.before.stopping.contains(pod.index));
-        steps.extend(to_end.map(delete));
+        steps.extend(to_end.map(|pod| delete(pod, None)));
         steps
     }
 
@@ -282,7 +285,7 @@ impl<'a> Planner<'a> {
             .filter_map(|pod| match is_over(pod) {
                 true if going || pod.deleting => release(pod),
                 true => None,
-                false => (!pod.deleting).then(|| delete(pod)),
+                false => (!pod.deleting).then(|| delete(pod, going.then_some(pod.version))),
             })
             .collect();
         if going && self.job.held && pods.clone().all(is_over) {
@@ -325,8 +328,8 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn delete(pod: &PodSeen) -> Step {
-    Step::DeletePod { name: pod.name.clone(), uid: pod.uid.clone() }
+fn delete(pod: &PodSeen, version: Option<u64>) -> Step {
+    Step::DeletePod { name: pod.name.clone(), uid: pod.uid.clone(), version }
 }
 
 /// A pod that has been counted is let go when it is to be deleted, and not before: that costs nothing in the usual course of

@@ -141,7 +141,7 @@ impl World {
         for step in &plan.steps {
             match step {
                 Step::HoldJob => self.hold(),
-                Step::DeletePod { name, uid } => self.delete_pod(name, uid),
+                Step::DeletePod { name, uid, .. } => self.delete_pod(name, uid),
                 Step::ReleasePod { name, .. } => self.release_pod(name),
                 Step::DeleteJob => self.delete_job(),
                 Step::ReleaseJob => self.release_job(),
