@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::fleet;
+use super::{fleet, scale};
 
 /// Measures vk-cmd, side by side with kwok, on a real control plane.
 #[derive(Debug, Parser)]
@@ -20,6 +20,15 @@ pub(super) struct Cli {
     /// Where the figures go as JSON [default: vk-cmd-bench.json in cargo's target directory].
     #[arg(long, value_name = "FILE")]
     pub(super) json: Option<PathBuf>,
+    /// Of the part `scale`: one-pod CmdJobs in one namespace.
+    #[arg(long, value_name = "JOBS", default_value_t = 10_000)]
+    scale_jobs: usize,
+    /// Of the part `scale`: Indexed CmdJobs beside them.
+    #[arg(long, value_name = "JOBS", default_value_t = 100)]
+    scale_indexed: usize,
+    /// Of the part `scale`: completions of each Indexed CmdJob.
+    #[arg(long, value_name = "COMPLETIONS", default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    scale_completions: usize,
     /// cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -36,6 +45,8 @@ pub(super) enum Part {
     Fleet,
     /// A node as a kubelet: pods that are bound to it, what it keeps of them, exec; next to kwok and ssh.
     Kubelet,
+    /// Ten thousand CmdJobs and a hundred thousand processes, on control planes of their own. Only when it is asked for: it takes an hour.
+    Scale,
 }
 
 /// How much is measured of a node as a kubelet.
@@ -83,7 +94,15 @@ pub(super) struct Plan {
 impl Cli {
     /// Whether this part is wanted.
     pub(super) fn wants(&self, part: Part) -> bool {
-        self.only.is_none_or(|only| only == part)
+        self.only.map_or(part != Part::Scale, |only| only == part)
+    }
+
+    pub(super) fn scale_plan(&self) -> scale::Plan {
+        if self.quick {
+            return scale::Plan { jobs: 100, indexed: 2, completions: 20, more: 5, round: [10, 20], rounds: 1 };
+        }
+        let (jobs, indexed, completions) = (self.scale_jobs, self.scale_indexed, self.scale_completions);
+        scale::Plan { jobs, indexed, completions, more: 100, round: [200, 500], rounds: 3 }
     }
 
     pub(super) fn pipe_plan(&self) -> PipePlan {

@@ -203,14 +203,14 @@ fn pod_spec(place: Place<'_>, command: &[String]) -> Value {
     })
 }
 
-fn cmdjob(name: &str, node: &str, command: &[String]) -> Value {
+pub(super) fn cmdjob(name: &str, node: &str, command: &[String]) -> Value {
     json!({
         "apiVersion": format!("{}/{}", labels::GROUP, labels::VERSION), "kind": "CmdJob", "metadata": {"name": name},
         "spec": {"target": {"node": node}, "command": command},
     })
 }
 
-fn job(name: &str, command: &[String]) -> Value {
+pub(super) fn job(name: &str, command: &[String]) -> Value {
     let template = json!({"spec": pod_spec(fake_nodes::PLACE, command)});
     json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},

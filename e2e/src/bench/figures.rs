@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::contestant::Contestant;
 use super::kubelet::KubeletFigures;
+use super::scale::ScaleFigures;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -21,6 +22,9 @@ pub(super) struct Figures {
     /// Many nodes in one process.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) fleet: Option<FleetFigures>,
+    /// Very many CmdJobs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) scale: Option<ScaleFigures>,
     pub(super) latency: Vec<Latency>,
     pub(super) rate: Vec<Rate>,
     pub(super) idle: Vec<Idle>,

@@ -11,7 +11,8 @@ use serde_json::json;
 use super::contestant::{Room, typed};
 use super::fake_nodes::FakeNodes;
 use super::workload::Workload;
-use super::writes::AuditLog;
+use super::writes;
+use crate::audit::AuditLog;
 use crate::binaries;
 use crate::chart;
 use crate::control_plane::{ControlPlane, Options};
@@ -44,7 +45,7 @@ impl Ground {
         eprintln!("bench: building vk-operator and the static vk-node for release (minutes, the first time)");
         binaries::built().await?;
         eprintln!("bench: starting the control plane, the operator, a site and kwok");
-        let audit_log = AuditLog::new()?;
+        let audit_log = writes::audit_log()?;
         let options = Options { api_server_flags: audit_log.flags(), ..Options::default() };
         let plane = Box::pin(ControlPlane::start(options)).await?;
         let client = plane.client().await?;

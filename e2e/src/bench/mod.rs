@@ -3,6 +3,7 @@
 //! ```text
 //!  pipe   ── the pipe alone, next to plain system calls
 //!  fleet  ── many nodes in one process, on a control plane of their own
+//!  scale  ── very many CmdJobs, on control planes of their own
 //!  Ground ── control plane, chart, operator, a site with vk-node, kwok with its fake node
 //!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
 //!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
@@ -28,6 +29,7 @@ mod pipe;
 mod proc;
 mod rate;
 mod report;
+mod scale;
 mod sightings;
 mod targets;
 mod workload;
@@ -75,6 +77,9 @@ async fn run(cli: &Cli) -> Result<()> {
     if cli.wants(Part::Fleet) {
         let measured = tokio::time::timeout(LIMIT, Box::pin(fleet::measure(&cli.fleet_plan()))).await;
         figures.fleet = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
+    }
+    if cli.wants(Part::Scale) {
+        figures.scale = Some(Box::pin(scale::measure(&cli.scale_plan())).await?);
     }
     if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
         let ground = Box::pin(Ground::prepare()).await?;

@@ -1,7 +1,7 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
 use super::figures::{Figures, FleetFigures, Latency, PipeFigures, PipeMany, Span, Target};
-use super::kubelet;
+use super::{kubelet, scale};
 
 /// All tables, one after the other.
 pub(super) fn tables(figures: &Figures) -> String {
@@ -16,6 +16,9 @@ pub(super) fn tables(figures: &Figures) -> String {
     }
     if let Some(fleet) = &figures.fleet {
         all.extend([targets(&fleet.targets), fleet_sizes(fleet), fleet_requests(fleet)]);
+    }
+    if let Some(scale) = &figures.scale {
+        all.extend(scale::tables(scale));
     }
     if !figures.targets.is_empty() {
         let cluster = [targets(&figures.targets), latency(figures), rate(figures), idle(figures), writes(figures)];

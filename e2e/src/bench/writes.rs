@@ -1,18 +1,16 @@
 //! How many writes a job costs the API server, and whose they are: counted in its audit log.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use serde::Deserialize;
+use anyhow::Result;
 
 use super::cli::Plan;
 use super::contestant::{Contestant, Room};
 use super::figures::{Writer, Writes};
 use super::ground::Ground;
 use super::sightings::Mark;
-use crate::scratch::{Scratch, write_private};
+use crate::audit::{AuditLog, Entry};
 
 /// The namespaces that are counted, and what happens in each. No other is logged, so that the log costs the rest nothing.
 const COUNTED: [Counted; 6] = [
@@ -62,71 +60,11 @@ pub(super) const NODE: &str = "vk-node";
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// The API server's log of writes in the counted namespaces.
-pub(super) struct AuditLog {
-    scratch: Scratch,
-}
-
-impl AuditLog {
-    pub(super) fn new() -> Result<Self> {
-        let this = Self { scratch: Scratch::new("vk-bench-audit-")? };
-        let namespaces = COUNTED.map(|counted| counted.namespace).join(", ");
-        let policy = format!(
-            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
-             - {{level: Metadata, namespaces: [{namespaces}], verbs: [create, update, patch, delete, deletecollection]}}\n\
-             - {{level: None}}\n"
-        );
-        write_private(&this.policy(), &policy)?;
-        Ok(this)
-    }
-
-    /// The API server's flags for it.
-    pub(super) fn flags(&self) -> Vec<String> {
-        vec![
-            format!("--audit-policy-file={}", self.policy().display()),
-            format!("--audit-log-path={}", self.log().display()),
-        ]
-    }
-
-    fn policy(&self) -> PathBuf {
-        self.scratch.path().join("policy.yaml")
-    }
-
-    fn log(&self) -> PathBuf {
-        self.scratch.path().join("audit.log")
-    }
-
-    fn entries(&self) -> Result<Vec<Entry>> {
-        let text = std::fs::read_to_string(self.log()).context("cannot read the API server's audit log")?;
-        let parse = |line| serde_json::from_str(line).context("a line of the audit log is not as it should be");
-        text.lines().map(parse).collect()
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    verb: String,
-    user: User,
-    user_agent: Option<String>,
-    object_ref: Option<ObjectRef>,
-    response_status: Option<Response>,
-}
-
-#[derive(Debug, Deserialize)]
-struct User {
-    username: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct ObjectRef {
-    resource: String,
-    subresource: Option<String>,
-    namespace: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Response {
-    code: Option<u16>,
+pub(super) fn audit_log() -> Result<AuditLog> {
+    let namespaces = COUNTED.map(|counted| counted.namespace).join(", ");
+    AuditLog::new(&format!(
+        "{{level: Metadata, namespaces: [{namespaces}], verbs: [create, update, patch, delete, deletecollection]}}"
+    ))
 }
 
 /// Makes a few jobs of each kind, one after the other, and counts.
@@ -174,11 +112,7 @@ fn count(entries: &[Entry], counted: Counted, jobs: usize) -> Result<Writes> {
         if object.subresource.is_none() && matches!(object.resource.as_str(), "serviceaccounts" | "configmaps") {
             continue;
         }
-        let subresource = object.subresource.iter().map(|name| format!("/{name}")).collect::<String>();
-        let code = entry.response_status.as_ref().and_then(|response| response.code).unwrap_or_default();
-        let refused = if code >= 400 { format!(" (refused: {code})") } else { String::new() };
-        let act = format!("{} {}{subresource}{refused}", entry.verb, object.resource);
-        *counts.entry((writer(entry), act)).or_default() += 1;
+        *counts.entry((writer(entry), entry.act())).or_default() += 1;
     }
     let jobs_as_number = f64::from(u32::try_from(jobs)?);
     let per_job = |count: u32| f64::from(count) / jobs_as_number;
@@ -212,7 +146,7 @@ mod tests {
     fn writes_are_counted_by_writer_and_by_what_they_do() {
         let line = |user: &str, verb: &str, object: &str, code: u16| {
             let text = format!(
-                r#"{{"verb":"{verb}","user":{{"username":"{user}"}},"userAgent":"x","objectRef":{object},"responseStatus":{{"code":{code}}}}}"#
+                r#"{{"verb":"{verb}","user":{{"username":"{user}"}},"userAgent":"x","requestReceivedTimestamp":"2026-01-01T00:00:00.000000Z","objectRef":{object},"responseStatus":{{"code":{code}}}}}"#
             );
             serde_json::from_str::<Entry>(&text).unwrap()
         };
