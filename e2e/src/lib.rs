@@ -5,14 +5,17 @@
 //! - [`control_plane`] runs them
 //! - [`binaries`] builds and finds `vk-operator` and `vk-node`
 //! - [`site`] and [`operator`] run those, and can kill and restart them
+//! - [`audit`] tells who has asked the API server for what
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
 //! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
 //! - [`demo`] is `cargo demo`, [`mod@bench`] is `cargo bench`
 //! - [`history`] finds what a watch of pods has seen that goes backwards
 //! - [`kubelet`] asks a node's own API, with any credentials
+//! - [`loopback`] asks a server of this machine
 //! - [`proxy`] is a way to a server that can be closed
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
+pub mod audit;
 pub mod bench;
 pub mod binaries;
 pub mod chart;
@@ -24,6 +27,7 @@ pub mod history;
 pub mod janitor;
 mod kubeconfig;
 pub mod kubelet;
+pub mod loopback;
 pub mod node_certificate;
 pub mod operator;
 mod packages;

@@ -2,10 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{ArgAction, Args, Parser, Subcommand};
+use jiff::SignedDuration;
 use tracing_subscriber::EnvFilter;
+use vk_operator_core::lease::Times;
 
 use crate::approver::Approvals;
 use crate::log;
@@ -62,6 +65,29 @@ pub struct RunArgs {
     #[arg(long, env = "VK_OPERATOR_LEADER_ELECT_NAMESPACE", value_name = "NAMESPACE")]
     pub leader_elect_namespace: Option<String>,
 
+    /// How long that Lease lasts if it is not renewed: the longest until another operator goes on when one was killed. Whole
+    /// seconds, as those who wait read it from the Lease.
+    #[arg(
+        long, env = "VK_OPERATOR_LEADER_ELECT_LEASE_DURATION", value_name = "DURATION", default_value = "15s",
+        value_parser = duration,
+    )]
+    pub leader_elect_lease_duration: Duration,
+
+    /// How long after its last renewal the operator that leads acts no more, and ends: at least a second before the end of the
+    /// Lease.
+    #[arg(
+        long, env = "VK_OPERATOR_LEADER_ELECT_RENEW_DEADLINE", value_name = "DURATION", default_value = "10s",
+        value_parser = duration,
+    )]
+    pub leader_elect_renew_deadline: Duration,
+
+    /// How often the Lease is renewed, and looked at by those who wait. Each look is a request.
+    #[arg(
+        long, env = "VK_OPERATOR_LEADER_ELECT_RETRY_PERIOD", value_name = "DURATION", default_value = "2s",
+        value_parser = duration,
+    )]
+    pub leader_elect_retry_period: Duration,
+
     /// What to log, as tracing's EnvFilter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "VK_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log_level: EnvFilter,
@@ -84,10 +110,30 @@ impl std::str::FromStr for HealthAddress {
     }
 }
 
+/// A length of time as in Go and in jiff's friendly form: 15s, 1m30s, 500ms.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("not a length of time such as 15s or 500ms: {error}");
+    let parsed: SignedDuration = text.parse().map_err(|error| wrong(&error))?;
+    Duration::try_from(parsed).map_err(|error| wrong(&error))
+}
+
+impl RunArgs {
+    /// The times of the election.
+    fn times(&self) -> anyhow::Result<Times> {
+        Times::new(
+            self.leader_elect_lease_duration,
+            self.leader_elect_renew_deadline,
+            self.leader_elect_retry_period,
+        )
+        .context("--leader-elect-lease-duration, --leader-elect-renew-deadline and --leader-elect-retry-period do not fit together")
+    }
+}
+
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> anyhow::Result<()> {
         let Command::Run(args) = self.command;
+        let times = args.times()?;
         let log = log::begin(&args.log_level, args.log_filter_file).context("cannot begin to log")?;
         let config = run::kube_config(args.kubeconfig.as_deref()).await?;
         let approvals =
@@ -96,7 +142,7 @@ impl Cli {
         let options = Options {
             health_address: args.health_address.0,
             approvals,
-            election: args.leader_elect.then_some(namespace),
+            election: args.leader_elect.then_some((namespace, times)),
         };
         let ended = tokio::select! {
             ended = Box::pin(run::run(config, options)) => ended,

@@ -11,19 +11,18 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
-use vk_operator_core::lease::{DURATION, Facts, Held, RENEW_DEADLINE, RETRY, Step, decide};
+use vk_operator_core::lease::{Facts, Held, Step, Times, decide};
 
 use crate::api::{CallError, call_within, post_params};
 
 /// The name of the Lease.
 const NAME: &str = "vk-operator";
-/// The longest that one request about it may take: several fit into [`RENEW_DEADLINE`].
-const CALL: Duration = Duration::from_secs(3);
 
 /// One that takes part.
 pub struct Election {
     leases: Api<Lease>,
     me: String,
+    times: Times,
     started: Instant,
     leads: watch::Sender<bool>,
     looked: watch::Sender<Instant>,
@@ -35,12 +34,13 @@ impl Election {
     /// Takes part in the election of this namespace, under a name that no other process has.
     ///
     /// `leads` says whether it leads. It is never taken back: who leads no more ends.
-    pub fn new(client: Client, namespace: &str, leads: watch::Sender<bool>) -> Self {
+    pub fn new(client: Client, namespace: &str, times: Times, leads: watch::Sender<bool>) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let at = Timestamp::now().as_nanosecond();
         Self {
             leases: Api::namespaced(client, namespace),
             me: format!("{}_{}_{at:x}", host.trim(), std::process::id()),
+            times,
             started: Instant::now(),
             leads,
             looked: watch::Sender::new(Instant::now()),
@@ -60,7 +60,7 @@ impl Election {
         loop {
             self.looked.send_replace(Instant::now());
             // However long a request hangs: when the deadline is over, nothing is done any more.
-            let deadline = self.renewed.map(|renewed| self.started + renewed + RENEW_DEADLINE);
+            let deadline = self.renewed.map(|renewed| self.started + renewed + self.times.renew_deadline());
             let round = async {
                 let pause = self.step().await?;
                 sleep(pause).await;
@@ -82,18 +82,19 @@ impl Election {
 
     /// One look and what follows from it. Says how long to wait before the next, or why it leads no more.
     async fn step(&mut self) -> anyhow::Result<Duration> {
-        let is_late = self.renewed.is_some_and(|renewed| self.now().saturating_sub(renewed) >= RENEW_DEADLINE);
+        let deadline = self.times.renew_deadline();
+        let is_late = self.renewed.is_some_and(|renewed| self.now().saturating_sub(renewed) >= deadline);
         // What cannot be read is as it was: only time goes on.
         if !is_late && let Err(error) = self.look().await {
             warn!("{:#}; trying again", anyhow::Error::from(error));
         }
         let lease = self.seen.as_ref().map(|(_, held)| held);
-        let step = decide(&Facts { me: &self.me, lease, renewed: self.renewed, now: self.now() });
+        let facts = Facts { me: &self.me, lease, renewed: self.renewed, now: self.now(), times: self.times };
+        let step = decide(&facts);
         let written = match step {
             Step::Wait(pause) => return Ok(pause),
             Step::Lost => bail!(
-                "the lease is lost (another has it, or it could not be renewed for {} s): another operator goes on",
-                RENEW_DEADLINE.as_secs()
+                "the lease is lost (another has it, or it could not be renewed for {deadline:?}): another operator goes on"
             ),
             Step::Create | Step::Take | Step::Renew => self.write(step).await,
         };
@@ -103,18 +104,18 @@ impl Election {
             // Another was faster, or the API server is away: the next look tells.
             Err(error) => warn!("{:#}; trying again", anyhow::Error::from(error)),
         }
-        Ok(RETRY)
+        Ok(self.times.retry())
     }
 
     async fn look(&mut self) -> Result<(), CallError> {
-        let found = call_within(CALL, "read the lease", self.leases.get_opt(NAME)).await?;
-        let now = self.now();
+        let found = call_within(self.times.call(), "read the lease", self.leases.get_opt(NAME)).await?;
+        let (now, usual) = (self.now(), self.times.lease());
         self.seen = found.map(|lease| match self.seen.take() {
             Some((before, held)) if before.metadata.resource_version == lease.metadata.resource_version => {
                 (before, held)
             }
             _ => {
-                let held = held(&lease, now);
+                let held = held(&lease, now, usual);
                 (lease, held)
             }
         });
@@ -128,11 +129,13 @@ impl Election {
         let parameters = post_params();
         let written = match before {
             // By the version that was read: a write of another in between refuses it.
-            Some(_) => call_within(CALL, "renew the lease", self.leases.replace(NAME, &parameters, &lease)).await,
-            None => call_within(CALL, "make the lease", self.leases.create(&parameters, &lease)).await,
+            Some(_) => {
+                call_within(self.times.call(), "renew the lease", self.leases.replace(NAME, &parameters, &lease)).await
+            }
+            None => call_within(self.times.call(), "make the lease", self.leases.create(&parameters, &lease)).await,
         };
         let lease = written?;
-        let held = held(&lease, begun);
+        let held = held(&lease, begun, self.times.lease());
         self.seen = Some((lease, held));
         self.renewed = Some(begun);
         Ok(())
@@ -150,7 +153,7 @@ impl Election {
             },
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.me.clone()),
-                lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(self.times.lease().as_secs()).ok(),
                 acquire_time: if is_new { Some(now.clone()) } else { spec.acquire_time.clone() },
                 renew_time: Some(now),
                 lease_transitions: Some(transitions.saturating_add(i32::from(step == Step::Take))),
@@ -178,7 +181,7 @@ impl Election {
             }
             let parameters = post_params();
             let replaced = self.leases.replace(NAME, &parameters, &free);
-            call_within(CALL, "give the lease back", replaced).await.map(drop)
+            call_within(self.times.call(), "give the lease back", replaced).await.map(drop)
         };
         match given.await {
             Ok(()) => info!("the lease is given back"),
@@ -191,12 +194,13 @@ impl Election {
     }
 }
 
-fn held(lease: &Lease, now: Duration) -> Held {
+/// What a lease says. `usual`: how long one lasts that does not say it.
+fn held(lease: &Lease, now: Duration, usual: Duration) -> Held {
     let spec = lease.spec.as_ref();
     let seconds = spec.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
     Held {
         by: spec.and_then(|spec| spec.holder_identity.clone()).filter(|by| !by.is_empty()),
-        duration: seconds.map_or(DURATION, Duration::from_secs),
+        duration: seconds.map_or(usual, Duration::from_secs),
         unchanged_since: now,
     }
 }

@@ -15,6 +15,7 @@ use kube::runtime::watcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
+use vk_operator_core::lease::Times;
 
 use crate::approver::{self, Approvals};
 use crate::cache::{self, Caches, MaybeJob};
@@ -59,8 +60,8 @@ pub struct Options {
     pub health_address: Option<SocketAddr>,
     /// Which certificates of nodes are approved.
     pub approvals: Approvals,
-    /// The namespace of the Lease by which one of several operators acts; none: this is the only one.
-    pub election: Option<String>,
+    /// The namespace of the Lease by which one of several operators acts, and its times; none: this is the only one.
+    pub election: Option<(String, Times)>,
 }
 
 /// Runs until SIGTERM or SIGINT; what is under way then is finished first. Of several operators the others keep their caches
@@ -72,7 +73,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
         vk_api_client::observed(&config, metrics.of_requests()).context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
-    let mut election = options.election.map(|namespace| Election::new(client.clone(), &namespace, leads.clone()));
+    let mut election =
+        options.election.map(|(namespace, times)| Election::new(client.clone(), &namespace, times, leads.clone()));
     let leads = leads.subscribe();
     let looked = election.as_ref().map(Election::looked);
     let health = match options.health_address {

@@ -1,6 +1,6 @@
 //! Lets pods go whose CmdJob is gone. In the usual course of things there are none: a CmdJob stays until its pods are let go.
 //! But somebody may have taken its finalizer by force, or deleted it with `--cascade=orphan`; then its pods would be held for
-//! ever.
+//! ever. What is left to itself is let go at once, so that it can be deleted when there is no operator any more.
 
 use std::sync::Arc;
 use std::time::Duration;

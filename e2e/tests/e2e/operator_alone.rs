@@ -5,12 +5,12 @@ use std::os::unix::fs::symlink;
 
 use serde_json::json;
 use vk_cmd_e2e::control_plane::free_port;
+use vk_cmd_e2e::loopback::get;
 use vk_cmd_e2e::operator::Operator;
 use vk_cmd_e2e::scratch::Scratch;
 use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG};
-use crate::operators::get;
 
 /// Waits until its log says this.
 async fn says(operator: &mut Operator, text: &str) {
@@ -63,8 +63,8 @@ async fn an_operator_without_an_api_server_lives_and_logs_what_it_is_told_to() {
     assert!(!log.contains("has started"), "{log}");
     assert_eq!(log.matches("is no filter").count(), 1, "{log}");
 
-    assert_eq!(get(port, "/livez").await, "ok\n");
-    let measured = get(port, "/metrics").await;
+    assert_eq!(get(port, "/livez").await.unwrap(), "ok\n");
+    let measured = get(port, "/metrics").await.unwrap();
     let requests = format!("rest_client_requests_total{{code=\"<error>\",host=\"127.0.0.1:{away}\",method=\"GET\"}} ");
     assert!(measured.contains(&requests), "{measured}");
     for name in [

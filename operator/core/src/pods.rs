@@ -174,11 +174,11 @@ impl Pods {
         jobs.filter_map(|uid| self.by_job.get(uid)).map(|(owner, _)| owner.clone()).collect()
     }
 
-    /// The pods that are to go and are held, of jobs that are not `known`: nobody is left who would count them.
+    /// The pods that are held though nobody is left who would count them, of jobs that are not `known`: those that are to go, and
+    /// those that were left to themselves.
     pub fn strays(&self, known: impl Fn(&Owner) -> bool) -> Vec<(Owner, PodSeen)> {
         let pods = self.leaving.values().map(|(owner, pod)| (owner, &**pod));
-        let orphans =
-            self.orphans.values().map(|(owner, pod)| (owner, pod)).filter(|(_, pod)| pod.deleting && pod.held);
+        let orphans = self.orphans.values().map(|(owner, pod)| (owner, pod)).filter(|(_, pod)| pod.held);
         let all = pods.chain(orphans).inspect(|_| work::done());
         all.filter(|(owner, _)| !known(owner)).map(|(owner, pod)| (owner.clone(), pod.clone())).collect()
     }
@@ -267,5 +267,22 @@ mod tests {
             work
         };
         assert_eq!(with(100), with(10_000));
+    }
+
+    /// As the Job controller does it: nobody is to be needed for its deletion.
+    #[test]
+    fn a_pod_that_was_left_to_itself_is_held_no_longer_than_its_job_is_there() {
+        let mut left = pod(7, "Running");
+        left.metadata.finalizers = Some(vec![labels::FINALIZER.to_owned()]);
+        let mut pods = Pods::default();
+        pods.put(&left);
+        // Its job is gone, but the garbage collector has yet to decide about it.
+        assert!(pods.strays(|_| false).is_empty());
+        left.metadata.owner_references = None;
+        let named = [(labels::JOB, "j"), (labels::JOB_UID, "j")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        left.metadata.labels.as_mut().unwrap().extend(named);
+        pods.put(&left);
+        assert!(pods.strays(|_| true).is_empty());
+        assert_eq!(pods.strays(|_| false).len(), 1);
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn carry_out<E: Effects>(
                 Err(error) if error.refusal() == Refusal::NotFound => {}
                 other => other?,
             },
-            Some(Step::ReleaseJob) => release(job, effects).await?,
+            Some(Step::ReleaseJob) => release(job, version, effects).await?,
             None => {}
         }
     }
@@ -108,13 +108,14 @@ async fn hold<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &m
 }
 
 /// Takes the finalizer from the job. Whoever is sure of the caches need not ask the API server for its pods.
-async fn release<E: Effects>(job: &ValidJob<'_>, effects: &mut E) -> Result<(), E::Error> {
+async fn release<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
     let here = At { namespace: job.namespace, name: job.name };
     if !effects.memory(|memory| memory.is_sure(here, job.uid)) && has_pod(job, |_| true, effects).await? {
         // The cache is behind: what it is about to tell of will have the job looked at again.
         return Ok(());
     }
-    match effects.patch_job(here, &patch::release(job.finalizers, job.uid, None)).await {
+    // With the version: by an older one, finalizers would come back that others have taken, which is refused for good.
+    match effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await {
         Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
         other => other,
     }
