@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use vk_operator_core::effects::Refusal;
 use vk_task::{End, TaskState};
 
 use crate::api::Key;
@@ -38,6 +39,8 @@ impl World {
         let before = self.counts();
         self.go_on(self.api.now + SignedDuration::from_hours(1), Life::Stands)?;
         self.few(&before)?;
+        // An API server is not in trouble for ever.
+        self.api.closed.retain(|_, why| *why != Refusal::Trouble);
         self.api.say(|| "processes start, and end".into());
         // The longest that is waited for by itself is a deadline, a back-off of ten minutes, and a node that is lost.
         for _ in 0..30 {
@@ -168,8 +171,10 @@ impl World {
 
     /// At rest nothing is written: not as time passes, not when everybody looks again, and not after all have lost their memory.
     fn rests(&mut self) -> Holds {
+        // Those who are refused take each other's room for a moment when all ask at once, and say so.
         let silent = |world: &Self, writes: u32, law: Law, when: &str| {
-            holds(law, world.api.writes == writes, || format!("there are writes {when}"))
+            let are_refused = law != Law::Silent && !world.api.closed.is_empty();
+            holds(law, are_refused || world.api.writes == writes, || format!("there are writes {when}"))
         };
         self.api.say(|| "all should be at rest".into());
         let (writes, before) = (self.api.writes, self.counts());

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::{AttemptState, CmdJob, CmdJobStatus, State, When};
-use vk_operator_core::effects::Refusal;
 use vk_operator_core::indexes::IndexSet;
 use vk_operator_core::place::{Amounts, Demand, Sums};
 use vk_operator_core::seen::Life;
@@ -123,7 +122,9 @@ impl World {
             _ => false,
         };
         let heard: Vec<_> = alive.iter().filter(|pod| !self.cut_for_long.contains(**pod)).collect();
-        holds(Law::StillWhenOver, !must_be_still || heard.is_empty(), || {
+        // Who has taken its finalizer by force has taken this promise with it.
+        let is_still = heard.is_empty() || ever.forced;
+        holds(Law::StillWhenOver, !must_be_still || is_still, || {
             format!("{name:?} is {:?}, but {heard:?} runs", status.state)
         })?;
 
@@ -210,12 +211,7 @@ impl World {
         if job.spec.managed_by.is_some() {
             return so(job.status.is_none(), "is somebody else's, but has a status");
         }
-        // Where the API server cannot make pods, it cannot be relied on to take a status either.
-        let is_troubled = self.api.closed.get(&key.0) == Some(&Refusal::Trouble);
-        let Some(state) = status.state else { return so(is_troubled, "has no state") };
-        if is_troubled {
-            return Ok(());
-        }
+        let state = status.state.ok_or("has no state")?;
         let generation = status.observed_generation == job.metadata.generation;
         so(generation, "says nothing of its present spec")?;
         let valid = match validate(job) {

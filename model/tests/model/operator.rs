@@ -34,13 +34,16 @@ pub(crate) struct Operator {
     leads: bool,
     /// When jobs are looked at, and whether something has changed for them or time has passed only.
     queue: BTreeMap<Key, (Timestamp, By)>,
-    /// How often each has been looked at since something has changed for it, and how often in all.
-    idle: BTreeMap<Key, u32>,
+    /// How often each has been looked at since something has changed for it, and how often after too short a pause.
+    idle: BTreeMap<Key, (u32, u32)>,
     pub(crate) looks: BTreeMap<Key, u32>,
     /// The number of this operator: each process has another.
     pub(crate) incarnation: u32,
     pub(crate) mutation: Mutation,
 }
+
+/// So many pauses may be shorter than they should be, while nothing changes.
+const SHORT: u32 = 3;
 
 /// Why a job is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +237,7 @@ impl Operator {
 
     /// Whether nothing is due any more but what is refused again and again.
     pub(crate) fn only_retries(&self) -> bool {
-        self.queue.keys().all(|key| self.idle.get(key).is_some_and(|idle| *idle > 12))
+        self.queue.keys().all(|key| self.idle.get(key).is_some_and(|(idle, _)| *idle > 12))
     }
 
     /// All jobs are looked at, as if each were named.
@@ -248,7 +251,8 @@ impl Operator {
 
     /// One look at one CmdJob.
     pub(crate) fn look(&mut self, key: &Key, api: &mut Api) -> Result<Result<(), Stop>, Broken> {
-        let (_, by) = self.queue.remove(key).unwrap_or((api.now, By::Change));
+        // One that is looked at before its time is so because somebody wants it.
+        let by = self.queue.remove(key).filter(|(time, _)| *time <= api.now).map_or(By::Change, |(_, by)| by);
         let Some(job) = self.jobs.get(key).cloned() else {
             self.memory.gone(at(key));
             return Ok(Ok(()));
@@ -274,14 +278,14 @@ impl Operator {
         Ok(stop)
     }
 
-    /// A job is to be looked at again after a pause. While nothing changes for it, the pauses grow: to a minute, in twelve steps.
+    /// A job is to be looked at again after a pause. While nothing changes for it, the pauses grow: to a minute, in twelve steps. A few
+    /// are shorter: when what a node will do comes to its time, and where a status waits for the next one.
     fn again_in(&mut self, key: &Key, pause: Duration, by: By, now: Timestamp) -> Result<(), Broken> {
-        let idle = self.idle.entry(key.clone()).or_default();
-        if by == By::Timer {
-            *idle += 1;
-        }
+        let (idle, short) = self.idle.entry(key.clone()).or_default();
+        *idle += u32::from(by == By::Timer);
         let least = Duration::from_millis(25).saturating_mul(1 << (*idle).min(12)).min(Duration::from_secs(60));
-        if pause < least && *idle > 0 {
+        *short += u32::from(pause < least);
+        if *short > SHORT {
             let how = format!("{key:?} is looked at again after {pause:?}, the {idle}. time since something changed");
             return Err(Broken { law: Law::NoHotLoop, how });
         }

@@ -34,6 +34,8 @@ pub(crate) struct World {
     /// Names of pods whose Node object was deleted; and of those whose machine ran on so for longer than anybody waits.
     pub(crate) cut: BTreeSet<String>,
     pub(crate) cut_for_long: BTreeSet<String>,
+    /// Nodes whose Node object was deleted, and that came back.
+    returns: BTreeSet<String>,
     /// Whether all that is broken is put right in the end.
     pub(crate) heals: bool,
     incarnations: u32,
@@ -76,6 +78,7 @@ impl World {
             lost: BTreeSet::new(),
             cut: BTreeSet::new(),
             cut_for_long: BTreeSet::new(),
+            returns: BTreeSet::new(),
             heals: rng.bool(),
             incarnations: 1,
             mutation,
@@ -136,6 +139,10 @@ impl World {
         if before == link {
             return;
         }
+        if before == Link::Removed {
+            self.returns.insert(name.to_owned());
+            self.note_cut();
+        }
         self.links.insert(name.to_owned(), (link, now));
         let state = match link {
             Link::Up => NodeState::Ready,
@@ -158,14 +165,15 @@ impl World {
         for machine in &self.machines {
             let (link, since) = self.links[&machine.name];
             if link == Link::Removed {
-                let alive: Vec<String> = machine.alive().map(str::to_owned).collect();
-                self.cut.extend(alive.iter().cloned());
-                // By the deletion of the Node object somebody has said that these are no more, too.
+                // By the deletion of the Node object somebody has said that they are no more, those too that are yet to start.
                 let there = self.api.pods.iter().filter(|(_, pod)| crate::api::node_of(pod) == Some(&machine.name));
-                self.cut.extend(there.map(|((_, name), _)| name.clone()));
-                if now.duration_since(since) >= SignedDuration::from_mins(10) {
-                    self.cut_for_long.extend(alive);
+                let there = there.map(|((_, name), _)| name.as_str());
+                let all: Vec<String> = machine.alive().chain(there).map(str::to_owned).collect();
+                // Operators may hear late that it is back: the time until then counts, too.
+                if now.duration_since(since) >= SignedDuration::from_mins(10) || self.returns.contains(&machine.name) {
+                    self.cut_for_long.extend(all.iter().cloned());
                 }
+                self.cut.extend(all);
             }
         }
     }

@@ -8,6 +8,7 @@ use vk_cmd_crds::CmdJob;
 
 use crate::backoff;
 use crate::effects::At;
+use crate::status::Outcome;
 
 /// The namespace and name of a CmdJob.
 type Key = (String, String);
@@ -20,8 +21,18 @@ pub struct Memory {
     failures: HashMap<Key, u32>,
     /// Since when there is something to write that is not urgent.
     unwritten: HashMap<Key, Duration>,
+    /// What became of the last pods of those whose pods are refused, and until when none are made.
+    refused: HashMap<Key, Refused>,
     /// The UIDs of those of which this operator knows all pods and the present status: whatever has happened since, it has done.
     sure: HashMap<Key, String>,
+}
+
+/// A pod was refused.
+#[derive(Clone, Debug)]
+struct Refused {
+    outcomes: Vec<Outcome>,
+    generation: Option<i64>,
+    until: Duration,
 }
 
 impl Memory {
@@ -57,6 +68,21 @@ impl Memory {
     /// Forgets the failed looks at an object, because one has succeeded.
     pub fn succeeded(&mut self, job: At<'_>) {
         self.failures.remove(&key(job));
+        self.refused.remove(&key(job));
+    }
+
+    /// A pod of this generation of a job was refused: none is made until then. Whatever names the job meanwhile, its own status not
+    /// least, is no reason to ask again: of several jobs for which there is one room, each would take it from the next, without end.
+    pub fn refuse(&mut self, job: At<'_>, generation: Option<i64>, outcomes: Vec<Outcome>, until: Duration) {
+        self.refused.insert(key(job), Refused { outcomes, generation, until });
+    }
+
+    /// What became of the last pods of this generation, if none are to be made yet, and for how long none is. `uptime`: the time since the
+    /// operator's start.
+    pub fn refused(&self, job: At<'_>, generation: Option<i64>, uptime: Duration) -> Option<(Vec<Outcome>, Duration)> {
+        let refused = self.refused.get(&key(job)).filter(|refused| refused.generation == generation)?;
+        let left = refused.until.checked_sub(uptime).filter(|left| !left.is_zero())?;
+        Some((refused.outcomes.clone(), left))
     }
 
     /// Counts a failed look, and says how long to wait before the next one.
@@ -88,6 +114,7 @@ impl Memory {
         self.failures.remove(&key);
         self.unwritten.remove(&key);
         self.sure.remove(&key);
+        self.refused.remove(&key);
     }
 }
 

@@ -15,7 +15,7 @@ mod steps;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use vk_cmd_crds::{CmdJob, CmdJobStatus};
+use vk_cmd_crds::{CmdJob, CmdJobStatus, Ledger};
 
 use self::starts::starts_of;
 use self::steps::{be_sure, carry_out};
@@ -25,7 +25,7 @@ use crate::floor::Placed;
 use crate::memory::at;
 use crate::place::Demand;
 use crate::status::Outcome;
-use crate::{Invalid, Plan, Seen, Start, ValidJob, dependencies, patch, plan, status, validate};
+use crate::{Invalid, Plan, Seen, Start, Step, ValidJob, dependencies, patch, plan, status, validate};
 
 pub use self::steps::stray;
 
@@ -68,8 +68,8 @@ pub enum Why<C> {
     Call(C),
     /// A status does not turn into JSON.
     Json(serde_json::Error),
-    /// A pod could not be made for now; why.
-    NotMade(String),
+    /// Pods could not be made for now; of this generation of their job.
+    NotMade(Vec<Outcome>, Option<i64>),
     /// The caches do not know yet what the API server does.
     Behind,
 }
@@ -85,7 +85,11 @@ impl<C: std::fmt::Display> std::fmt::Display for Why<C> {
         match self {
             Self::Call(error) => error.fmt(f),
             Self::Json(error) => write!(f, "cannot write the status of a CmdJob as JSON: {error}"),
-            Self::NotMade(why) => write!(f, "the pod could not be made: {why}"),
+            Self::NotMade(outcomes, _) => match outcomes.iter().find(|outcome| is_refused(outcome)) {
+                Some(Outcome::NameTaken(name)) => write!(f, "the pod could not be made: the name {name} is taken"),
+                Some(Outcome::Refused(why) | Outcome::Rejected(why)) => write!(f, "the pod could not be made: {why}"),
+                Some(Outcome::Made(_) | Outcome::NotPlaced(..)) | None => write!(f, "a pod could not be made"),
+            },
             Self::Behind => write!(f, "the caches are behind: the CmdJob or a pod of it has changed meanwhile"),
         }
     }
@@ -104,7 +108,14 @@ pub async fn look<E: Effects>(found: Found<'_>, effects: &mut E) -> Result<Again
     let at = at_of(metadata);
     let done = match done {
         Ok(again) => Ok(again),
-        Err(why) => Err(Failed { why, again: effects.memory(|memory| memory.failed(at)) }),
+        Err(why) => {
+            let again = effects.memory(|memory| memory.failed(at));
+            if let Why::NotMade(outcomes, generation) = &why {
+                let until = effects.uptime().saturating_add(again);
+                effects.memory(|memory| memory.refuse(at, *generation, outcomes.clone(), until));
+            }
+            Err(Failed { why, again })
+        }
     };
     let now = effects.now();
     if let Some(uid) = &metadata.uid {
@@ -141,31 +152,47 @@ async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again,
     let seen = observe(&valid, effects);
     let plan = plan(&valid, &recorded, &seen, effects.now());
     let version = job.metadata.resource_version.as_deref();
-    if plan.must_be_sure() && valid.held && !effects.memory(|memory| memory.is_sure(at(job), uid)) {
+    // Of a job that is new there is nothing; before one that is not held yet is started, it is held, in this version.
+    let is_new = !valid.held && job.status.is_none();
+    let must_be_sure = plan.says_still() && !is_new || valid.held && !plan.starts.is_empty();
+    if must_be_sure && !effects.memory(|memory| memory.is_sure(at(job), uid)) {
         be_sure(&valid, version, effects).await?;
     }
     carry_out(&plan.steps, &valid, version, effects).await?;
+    if plan.steps.contains(&Step::HoldJob) && !has_begun(&recorded) {
+        // Before that nobody can have made a pod.
+        effects.memory(|memory| memory.be_sure(at(job), uid));
+    }
     let now = effects.now();
-    let Some(placed) = effects.floor(|floor| floor.ask_for(&valid, &plan.starts, now)) else {
-        // It is named again when the other jobs have been looked at, too.
-        return Ok(None);
+    let uptime = effects.uptime();
+    let refused = effects.memory(|memory| memory.refused(at(job), valid.generation, uptime));
+    let (outcomes, pause) = match refused.filter(|_| !plan.starts.is_empty()) {
+        Some((refused, left)) => (refused, Some(left)),
+        None => {
+            let Some(placed) = effects.floor(|floor| floor.ask_for(&valid, &plan.starts, now)) else {
+                // It is named again when the other jobs have been looked at, too.
+                return Ok(None);
+            };
+            let starts: Vec<(&Start, Placed)> = plan.starts.iter().zip(placed).collect();
+            (starts_of(&valid, &starts, effects).await?, None)
+        }
     };
-    let starts: Vec<(&Start, Placed)> = plan.starts.iter().zip(placed).collect();
-    let outcomes = starts_of(&valid, &starts, effects).await?;
     let status = status::status(&valid, &recorded, &plan, &outcomes, effects.now());
     let wait = wait(job, &recorded, &status, effects);
     if wait.is_none() {
         report(job, &status, effects).await?;
         effects.memory(|memory| memory.written(at(job)));
     }
-    must_be_made(&outcomes, job, effects)?;
+    if pause.is_none() {
+        must_be_made(&outcomes, job, effects)?;
+    }
     let turn = if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotPlaced(..))) {
         effects.floor(|floor| (Demand::of(&valid).changes_at(floor.nodes(), now), Vec::new()))
     } else {
         None
     };
     let turn = turn.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-    Ok(next(&plan, wait.into_iter().chain(turn).min()))
+    Ok(next(&plan, wait.into_iter().chain(turn).chain(pause).min()))
 }
 
 /// The job's pods, the nodes that they are on, and the jobs that it waits for.
@@ -173,6 +200,12 @@ fn observe<E: Effects>(job: &ValidJob<'_>, effects: &mut E) -> Seen {
     let known = |name: &str| effects.dependency(At { namespace: job.namespace, name });
     let after = dependencies::all(job.name, job.after, &known);
     effects.floor(|floor| (Seen::of(job, floor.pods().of_job(job.uid), floor.nodes(), after), Vec::new()))
+}
+
+/// Whether a status tells of a pod, or of one that there was.
+fn has_begun(recorded: &CmdJobStatus) -> bool {
+    let counts = [recorded.active, recorded.terminating, recorded.succeeded, recorded.failed];
+    counts.iter().any(|count| *count > 0) || !recorded.attempts.is_empty() || recorded.ledger != Ledger::default()
 }
 
 /// How long the status is not yet written; none: it is written now.
@@ -224,17 +257,20 @@ fn written<C: CallFailure>(answer: Result<Option<CmdJob>, C>) -> Result<Option<C
 /// A pod that is refused now may be taken later (a quota, a policy, a name): that is tried again with growing pauses. So is one
 /// of which it was said that it never can be: a policy says that too, and may be changed. Meanwhile it keeps no room from others.
 fn must_be_made<E: Effects>(outcomes: &[Outcome], job: &CmdJob, effects: &mut E) -> Result<(), Why<E::Error>> {
-    let why = outcomes.iter().find_map(|outcome| match outcome {
-        Outcome::Refused(why) | Outcome::Rejected(why) => Some(why.clone()),
-        Outcome::NameTaken(name) => Some(format!("the name {name} is taken")),
-        Outcome::Made(_) | Outcome::NotPlaced(..) => None,
-    });
-    let Some(why) = why else {
+    if !outcomes.iter().any(is_refused) {
         effects.memory(|memory| memory.succeeded(at(job)));
         return Ok(());
-    };
+    }
     withdraw(job.metadata.uid.as_deref().unwrap_or_default(), effects);
-    Err(Why::NotMade(why))
+    let missing = outcomes.iter().filter(|outcome| !matches!(outcome, Outcome::Made(_)));
+    Err(Why::NotMade(missing.cloned().collect(), job.metadata.generation))
+}
+
+fn is_refused(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Refused(_) | Outcome::Rejected(_) | Outcome::NameTaken(_) => true,
+        Outcome::Made(_) | Outcome::NotPlaced(..) => false,
+    }
 }
 
 /// A job wants no room, or not now.

@@ -101,10 +101,7 @@ fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
 
 async fn hold<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
     let here = At { namespace: job.namespace, name: job.name };
-    effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await?;
-    // Before that nobody can have made a pod.
-    effects.memory(|memory| memory.be_sure(here, job.uid));
-    Ok(())
+    effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await
 }
 
 /// Takes the finalizer from the job. Whoever is sure of the caches need not ask the API server for its pods.

@@ -64,9 +64,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether it must not be carried out by caches that are behind: something is started, or it is said that nothing runs.
-    pub fn must_be_sure(&self) -> bool {
-        let is_still = match self.verdict {
+    /// Whether it is said that nothing of the job runs.
+    pub fn says_still(&self) -> bool {
+        match self.verdict {
             Verdict::Suspended | Verdict::Complete(..) | Verdict::Failed(..) => true,
             Verdict::Finished
             | Verdict::Waiting(..)
@@ -74,8 +74,7 @@ impl Plan {
             | Verdict::Terminating(..)
             | Verdict::Failing(..)
             | Verdict::Succeeding(..) => false,
-        };
-        is_still || !self.starts.is_empty()
+        }
     }
 }
 
