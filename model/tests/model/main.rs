@@ -17,7 +17,6 @@ mod check;
 mod collectors;
 mod hands;
 mod happen;
-mod interests;
 mod jobs;
 mod laws;
 mod mutation;
@@ -36,7 +35,7 @@ use script::{Event, script};
 use world::World;
 
 /// How many seeds are tried if nobody says otherwise.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 3000;
 
 /// Which mistake breaks which law (the table of docs/model.md), and from which seed on that is looked for.
 const MISTAKES: [(Law, Mutation, u64); 18] = [

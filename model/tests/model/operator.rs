@@ -17,10 +17,10 @@ use vk_operator_core::pods::{Owner, Pods, is_open};
 
 use crate::api::{Api, Change, Key, Stop, at, key_of, node_of};
 use crate::hands::{Hands, at_once};
-use crate::interests::Interests;
 use crate::laws::{Broken, Law};
 use crate::mutation::Mutation;
 use crate::script::Kind;
+use vk_operator_core::interests::Interests;
 
 /// What an operator holds in memory.
 pub(crate) struct Operator {
