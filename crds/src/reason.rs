@@ -33,7 +33,7 @@ pub enum ConditionType {
 /// | `NodeNotReady` | Waiting | the node is not heard from, or says that it is not ready |
 /// | `NodeCordoned` | Waiting | the node takes no new work (`kubectl cordon`) |
 /// | `BackOff` | Waiting | the last attempt failed; the next one starts after a pause |
-/// | `PodRefused` | Waiting | the API server did not take the pod (quota, policy); it is asked again with growing pauses |
+/// | `PodRefused` | Waiting | the API server did not take the pod (quota, policy, a webhook that does not answer); it is asked again with growing pauses, up to a minute, and sooner only when the spec is changed |
 /// | `NameTaken` | Waiting | a pod of another owner has the name that this attempt's pod must have |
 /// | `Recording` | Waiting | what has ended is being written down before anything else is started |
 /// | `Dependency` | Waiting | another CmdJob that `spec.after` names is not there yet, or not finished |

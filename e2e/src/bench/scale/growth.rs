@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_secs(3);
 
 pub(super) async fn measure(world: &World, plan: &Plan, figures: &mut ScaleFigures) -> Result<()> {
     let told = world.namespace(NAMESPACE).await?;
-    let mut jobs = Jobs { world, told: &told, made: 0 };
+    let mut jobs = Jobs { world, told: &told, made: 0, others: 0 };
     figures.growth.push(jobs.some_more(plan.more, "none").await?);
 
     let tenth = plan.jobs / 10;
@@ -41,6 +41,7 @@ pub(super) async fn measure(world: &World, plan: &Plan, figures: &mut ScaleFigur
     ensure!(told.seen().ended.values().all(|(_, how)| *how == complete(1, None)), "a job has not ended as it must");
     if plan.indexed > 0 {
         figures.loads.push(indexed(world, &told, plan, one_pod).await?);
+        jobs.others = plan.indexed;
         figures
             .growth
             .push(jobs.some_more(plan.more, &format!("all of these ({} pods)", told.seen().pods.len())).await?);
@@ -56,6 +57,8 @@ struct Jobs<'a> {
     world: &'a World,
     told: &'a Told,
     made: usize,
+    /// Other jobs in it, which have ended.
+    others: usize,
 }
 
 impl Jobs<'_> {
@@ -67,12 +70,12 @@ impl Jobs<'_> {
         let first = self.made;
         for _ in 0..more {
             self.make(self.made + 1).await?;
-            all_ended(self.told, self.made, LIMIT).await?;
+            all_ended(self.told, self.made + self.others, LIMIT).await?;
         }
         let end_to_complete = self.delays(first..self.made)?;
         let first = self.made;
         self.make(self.made + more).await?;
-        all_ended(self.told, self.made, LIMIT).await?;
+        all_ended(self.told, self.made + self.others, LIMIT).await?;
         let at_once = self.delays(first..self.made)?;
         tokio::time::sleep(REST).await;
         let work = self.world.work_since(&before).await?;
@@ -85,7 +88,7 @@ impl Jobs<'_> {
         eprintln!("bench: {more} one-pod CmdJobs, until there are {count}");
         let (before, begin) = (self.world.meter().await?, Instant::now());
         self.make(count).await?;
-        let seconds = all_ended(self.told, self.made, LONG).await?.duration_since(begin).as_secs_f64();
+        let seconds = all_ended(self.told, self.made + self.others, LONG).await?.duration_since(begin).as_secs_f64();
         let work = self.world.work_since(&before).await?;
         let what = format!("one-pod CmdJobs, until there are {what} ({count})");
         Ok(Some(Load { what, jobs: more, processes: more, seconds, work }))
