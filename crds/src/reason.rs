@@ -58,7 +58,7 @@ pub enum ConditionType {
 /// | `MaxFailedIndexesExceeded` | Terminating, Failed | more indexes failed than `spec.maxFailedIndexes` allows |
 /// | `DependencyNeverSatisfied` | Failed | what `spec.after` waits for cannot come any more |
 /// | `UnknownEnd` | Terminating, Failed | nobody knows how an attempt ended, so it is not run again unasked |
-/// | `Invalid` | Invalid | the object says something that cannot be done; the message lists all of it |
+/// | `Invalid` | Invalid | the object says something that cannot be done; the message lists all of it. Or the API server says that no such pod can be: it is asked again all the same, for that may be by a policy |
 ///
 /// `CompletionsReached`, `SuccessPolicy`, `BackoffLimitExceeded`, `DeadlineExceeded`, `PodFailurePolicy`, `FailedIndexes`,
 /// `MaxFailedIndexesExceeded`, `JobSuspended` and `JobResumed` are batch/v1 Job's.
