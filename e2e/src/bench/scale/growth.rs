@@ -18,6 +18,8 @@ use super::{Deletion, Growth, LIMIT, Load, Plan, ScaleFigures};
 const NAMESPACE: &str = "scale";
 /// For as many jobs as anybody asks for; a load that stands still is told by its counts before that.
 const LONG: Duration = Duration::from_secs(2 * 60 * 60);
+/// How often it is asked to delete all that there is.
+const TRIES: u32 = 100;
 /// A status that only tells how far the work is waits for half a second.
 const REST: Duration = Duration::from_secs(3);
 
@@ -173,9 +175,12 @@ async fn gone(world: &World, told: &Told, namespace: &str, jobs: usize, pods: us
     eprintln!("bench: deleting {jobs} CmdJobs with {pods} pods, rate limits {}", world.limits.name());
     let (before, begin) = (world.meter().await?, Instant::now());
     let api = Api::<CmdJob>::namespaced(world.client.clone(), namespace);
-    api.delete_collection(&DeleteParams::background(), &ListParams::default())
-        .await
-        .context("cannot delete the jobs")?;
+    let mut tries = 0..TRIES;
+    // The API server deletes one after the other, and gives up after a minute: what is left is for the next time.
+    while let Err(error) = api.delete_collection(&DeleteParams::background(), &ListParams::default()).await {
+        ensure!(tries.next().is_some(), "cannot delete the jobs: {error}");
+        eprintln!("bench: some are left: {error}");
+    }
     told.until("all jobs to be gone", LONG, |seen| seen.jobs.is_empty()).await?;
     let jobs_gone_seconds = begin.elapsed().as_secs_f64();
     told.until("all pods to be gone", LONG, |seen| seen.pods.is_empty()).await?;
