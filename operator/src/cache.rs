@@ -89,11 +89,6 @@ impl Caches {
         result
     }
 
-    /// Notes a pod that was made just now, which the watch will tell of soon.
-    pub fn made(&self, pod: &Pod) {
-        self.act(|floor| ((), floor.put_pod(pod, Timestamp::now())));
-    }
-
     fn with<R>(&self, act: impl FnOnce(&mut Floor) -> R) -> R {
         // A panic elsewhere does not spoil it.
         act(&mut self.floor.lock().unwrap_or_else(PoisonError::into_inner))
@@ -133,13 +128,6 @@ impl Caches {
     pub fn settle(&self) {
         let all = || self.jobs.state().iter().filter_map(|job| job.meta().uid.clone()).collect();
         self.with(|floor| floor.settle(all));
-    }
-
-    /// A job wants no room, or not now.
-    pub fn withdraw(&self, uid: Option<&str>) {
-        if let Some(uid) = uid {
-            self.act(|floor| ((), floor.withdraw(uid, Timestamp::now())));
-        }
     }
 
     /// All jobs were listed anew: those that are not among them are gone, and have no event of their own.

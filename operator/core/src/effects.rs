@@ -14,6 +14,7 @@ use crate::events::Event;
 use crate::floor::Floor;
 use crate::memory::Memory;
 use crate::pods::Owner;
+use crate::validate::ValidJob;
 
 /// An object by its namespace and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,21 @@ pub struct At<'a> {
     pub namespace: &'a str,
     /// Its name.
     pub name: &'a str,
+}
+
+impl<'a> At<'a> {
+    /// Where the object with this metadata is.
+    pub fn of(metadata: &'a ObjectMeta) -> Self {
+        Self {
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            name: metadata.name.as_deref().unwrap_or_default(),
+        }
+    }
+
+    /// Where a CmdJob is.
+    pub fn of_job(job: &ValidJob<'a>) -> Self {
+        Self { namespace: job.namespace, name: job.name }
+    }
 }
 
 /// Which object is to be deleted: no other of that name.

@@ -120,10 +120,7 @@ impl Memory {
 
 /// Where a CmdJob is.
 pub(crate) fn at(job: &CmdJob) -> At<'_> {
-    At {
-        namespace: job.metadata.namespace.as_deref().unwrap_or_default(),
-        name: job.metadata.name.as_deref().unwrap_or_default(),
-    }
+    At::of(&job.metadata)
 }
 
 fn key(job: At<'_>) -> Key {

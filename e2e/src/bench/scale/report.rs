@@ -55,22 +55,10 @@ fn growth(figures: &ScaleFigures) -> String {
         let head = [row.more.to_string(), row.beside.clone()];
         head.into_iter().chain(times).chain(work(&row.work, row.more)).collect()
     });
-    let head = [
-        "more jobs",
-        "beside",
-        "pod's end → Complete p50 ms",
-        "p99 ms",
-        "at once p50 ms",
-        "p99 ms",
-        WORK[0],
-        WORK[1],
-        WORK[2],
-        WORK[3],
-        WORK[4],
-        WORK[5],
-        WORK[6],
-    ];
-    report::table(&head, rows)
+    let head = ["more jobs", "beside", "pod's end → Complete p50 ms", "p99 ms", "at once p50 ms", "p99 ms"]
+        .into_iter()
+        .chain(WORK);
+    report::table(&head.collect::<Vec<_>>(), rows)
 }
 
 fn loads(figures: &ScaleFigures) -> String {
@@ -80,21 +68,8 @@ fn loads(figures: &ScaleFigures) -> String {
         let head = [row.what.clone(), row.jobs.to_string(), row.processes.to_string()];
         head.into_iter().chain(cells).chain(work(&row.work, row.processes)).collect()
     });
-    let head = [
-        "load",
-        "jobs",
-        "processes",
-        "s",
-        "processes/s",
-        WORK[0],
-        WORK[1],
-        WORK[2],
-        WORK[3],
-        WORK[4],
-        WORK[5],
-        WORK[6],
-    ];
-    report::table(&head, rows)
+    let head = ["load", "jobs", "processes", "s", "processes/s"].into_iter().chain(WORK);
+    report::table(&head.collect::<Vec<_>>(), rows)
 }
 
 const WORK: [&str; 7] =

@@ -105,7 +105,7 @@ pub async fn look<E: Effects>(found: Found<'_>, effects: &mut E) -> Result<Again
         Found::Job(job) => readable(job, effects).await,
         Found::Unreadable { metadata, why } => unreadable(metadata, why, effects).await,
     };
-    let at = at_of(metadata);
+    let at = At::of(metadata);
     let done = match done {
         Ok(again) => Ok(again),
         Err(why) => {
@@ -129,8 +129,8 @@ async fn unreadable<E: Effects>(metadata: &ObjectMeta, why: &str, effects: &mut 
     let uid = metadata.uid.as_deref().unwrap_or_default();
     withdraw(uid, effects);
     let patch = patch::unreadable(uid, metadata.generation, why);
-    written(effects.write_status(at_of(metadata), &patch, None).await)?;
-    effects.memory(|memory| memory.succeeded(at_of(metadata)));
+    unless_deleted(effects.write_status(At::of(metadata), &patch, None).await)?;
+    effects.memory(|memory| memory.succeeded(At::of(metadata)));
     Ok(None)
 }
 
@@ -236,7 +236,7 @@ async fn report<E: Effects>(job: &CmdJob, wanted: &CmdJobStatus, effects: &mut E
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let version = job.metadata.resource_version.as_deref();
     let Some(patch) = patch::status(&recorded, wanted, uid, version).map_err(Why::Json)? else { return Ok(()) };
-    let answer = written(effects.write_status(at(job), &patch, Some((job, wanted))).await)?;
+    let answer = unless_deleted(effects.write_status(at(job), &patch, Some((job, wanted))).await)?;
     if answer.is_some() {
         events::of_change(&recorded, wanted).into_iter().for_each(|event| effects.tell(at(job), uid, event));
     }
@@ -246,10 +246,10 @@ async fn report<E: Effects>(job: &CmdJob, wanted: &CmdJobStatus, effects: &mut E
     Ok(())
 }
 
-/// If it was deleted meanwhile, nobody is left to be told.
-fn written<C: CallFailure>(answer: Result<Option<CmdJob>, C>) -> Result<Option<CmdJob>, C> {
+/// To a CmdJob that was deleted meanwhile nothing is to be done, and nobody is left to be told.
+fn unless_deleted<T: Default, C: CallFailure>(answer: Result<T, C>) -> Result<T, C> {
     match answer {
-        Err(error) if error.refusal() == Refusal::NotFound => Ok(None),
+        Err(error) if error.refusal() == Refusal::NotFound => Ok(T::default()),
         other => other,
     }
 }
@@ -284,11 +284,4 @@ fn next(plan: &Plan, wait: Option<Duration>) -> Again {
     // A length of time that cannot be waited for is no time to look again at.
     let pause = plan.look_again.and_then(|pause| Duration::try_from(pause).ok());
     pause.into_iter().chain(wait).min()
-}
-
-fn at_of(metadata: &ObjectMeta) -> At<'_> {
-    At {
-        namespace: metadata.namespace.as_deref().unwrap_or_default(),
-        name: metadata.name.as_deref().unwrap_or_default(),
-    }
 }

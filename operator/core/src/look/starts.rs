@@ -42,7 +42,7 @@ async fn batch_of<E: Effects>(
     // What was made is noted before anything else can go wrong.
     for made in answers.iter().flatten() {
         note(job, made, effects);
-        effects.tell(At { namespace: job.namespace, name: job.name }, job.uid, Event::created(made));
+        effects.tell(At::of_job(job), job.uid, Event::created(made));
     }
     let mut answered = pods.iter().zip(answers);
     let mut outcomes = Vec::new();
@@ -80,7 +80,7 @@ async fn outcome<E: Effects>(
         Refusal::Malformed => Ok(Outcome::Rejected(error.words())),
         Refusal::Forbidden | Refusal::NotFound => Ok(Outcome::Refused(error.words())),
         Refusal::Conflict | Refusal::Trouble => {
-            effects.memory(|memory| memory.be_unsure(At { namespace: job.namespace, name: job.name }));
+            effects.memory(|memory| memory.be_unsure(At::of_job(job)));
             Err(error)
         }
     }

@@ -6,7 +6,7 @@ use std::mem::discriminant;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use vk_cmd_crds::labels;
 
-use super::Why;
+use super::{Why, unless_deleted};
 use crate::effects::{At, CallFailure, Effects, Only, Refusal, ThisPod};
 use crate::events::Event;
 use crate::pods::Owner;
@@ -32,7 +32,7 @@ pub(super) async fn be_sure<E: Effects>(
     version: Option<&str>,
     effects: &mut E,
 ) -> Result<(), Why<E::Error>> {
-    let here = At { namespace: job.namespace, name: job.name };
+    let here = At::of_job(job);
     let there = effects.get_job(here).await?;
     if there.is_none_or(|there| there.uid.as_deref() != Some(job.uid) || there.resource_version.as_deref() != version) {
         return Err(Why::Behind);
@@ -54,7 +54,7 @@ pub(super) async fn carry_out<E: Effects>(
     version: Option<&str>,
     effects: &mut E,
 ) -> Result<(), E::Error> {
-    let here = At { namespace: job.namespace, name: job.name };
+    let here = At::of_job(job);
     for alike in steps.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
         let pods: Vec<ThisPod<'_>> = alike.iter().filter_map(of_pod).collect();
         match alike.first() {
@@ -70,10 +70,7 @@ pub(super) async fn carry_out<E: Effects>(
             }
             Some(Step::HoldJob) => hold(job, version, effects).await?,
             // Somebody may just have lengthened its time.
-            Some(Step::DeleteJob) => match effects.delete_job(here, Only { uid: job.uid, version }).await {
-                Err(error) if error.refusal() == Refusal::NotFound => {}
-                other => other?,
-            },
+            Some(Step::DeleteJob) => unless_deleted(effects.delete_job(here, Only { uid: job.uid, version }).await)?,
             Some(Step::ReleaseJob) => release(job, version, effects).await?,
             None => {}
         }
@@ -100,22 +97,18 @@ fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
 }
 
 async fn hold<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
-    let here = At { namespace: job.namespace, name: job.name };
-    effects.patch_job(here, &patch::hold(job.finalizers, job.uid, version)).await
+    effects.patch_job(At::of_job(job), &patch::hold(job.finalizers, job.uid, version)).await
 }
 
 /// Takes the finalizer from the job. Whoever is sure of the caches need not ask the API server for its pods.
 async fn release<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
-    let here = At { namespace: job.namespace, name: job.name };
+    let here = At::of_job(job);
     if !effects.memory(|memory| memory.is_sure(here, job.uid)) && has_pod(job, |_| true, effects).await? {
         // The cache is behind: what it is about to tell of will have the job looked at again.
         return Ok(());
     }
     // With the version: by an older one, finalizers would come back that others have taken, which is refused for good.
-    match effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await {
-        Err(error) if error.refusal() == Refusal::NotFound => Ok(()),
-        other => other,
-    }
+    unless_deleted(effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await)
 }
 
 /// Whether there is a pod of the job that has not been counted and of which this is so, by the API server's own word.
