@@ -42,7 +42,7 @@ pub(super) struct Plan {
     pub(super) more: usize,
     /// Jobs in a round of the rates, with the defaults and with the limits lifted.
     pub(super) round: [usize; 2],
-    /// Rounds with the limits lifted.
+    /// Rounds of each.
     pub(super) rounds: usize,
 }
 
@@ -140,7 +140,7 @@ pub(super) async fn measure(plan: &Plan) -> Result<ScaleFigures> {
 
 async fn with_defaults(plan: &Plan, world: &World, figures: &mut ScaleFigures) -> Result<()> {
     let [round, _] = plan.round;
-    figures.rates.extend(rates::measure(world, round, 1).await?);
+    figures.rates.extend(rates::measure(world, round, plan.rounds).await?);
     figures.deletion.push(growth::deleted(world, &rates::namespace(Contestant::CmdJob, 0), round, round).await?);
     Ok(())
 }

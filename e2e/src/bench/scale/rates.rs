@@ -21,6 +21,8 @@ use super::{LIMIT, ScaleRate};
 const IN_TURN: [Contestant; 2] = [Contestant::CmdJob, Contestant::FakeJob];
 /// How many objects are asked for at a time.
 const AT_A_TIME: usize = 50;
+/// How many jobs of each contestant come before what is measured: an API server that has just started compiles rules and fills caches.
+const WARM_UP: usize = 20;
 /// Everything gets this long to be quiet.
 const REST: Duration = Duration::from_secs(2);
 
@@ -31,22 +33,15 @@ pub(super) fn namespace(who: Contestant, round: usize) -> String {
 
 /// Each contestant in turn, so often, each time so many. What has ended stays.
 pub(super) async fn measure(world: &World, jobs: usize, rounds: usize) -> Result<Vec<ScaleRate>> {
+    for who in IN_TURN {
+        round(world, who, &who.object_name("warm-up", 0), WARM_UP).await?;
+    }
     let mut samples = IN_TURN.map(|who| (who, Vec::new()));
-    for round in 0..rounds {
+    for number in 0..rounds {
         for (who, samples) in &mut samples {
             eprintln!("bench: {jobs} at once, rate limits {}: {}", world.limits.name(), who.name());
-            let namespace = namespace(*who, round);
-            let told = world.namespace(&namespace).await?;
-            let begin = Instant::now();
-            match who {
-                Contestant::CmdJob => one_pod_jobs(world, &namespace, "job", 0..jobs).await?,
-                Contestant::FakeJob | Contestant::OurPod | Contestant::FakePod | Contestant::NobodysPod => {
-                    create(Api::<Job>::namespaced(world.client.clone(), &namespace), 0..jobs, native).await?
-                }
-            }
-            let seconds = all_ended(&told, jobs, LIMIT).await?.duration_since(begin).as_secs_f64();
-            samples.push(f64::from(u32::try_from(jobs)?) / seconds);
-            tokio::time::sleep(REST).await;
+            let taken = round(world, *who, &namespace(*who, number), jobs).await?;
+            samples.push(f64::from(u32::try_from(jobs)?) / taken.as_secs_f64());
         }
     }
     let row = |(who, samples): (Contestant, Vec<f64>)| {
@@ -54,6 +49,21 @@ pub(super) async fn measure(world: &World, jobs: usize, rounds: usize) -> Result
         ScaleRate { limits, who, jobs, rounds, per_second: median(samples) }
     };
     Ok(samples.into_iter().map(row).collect())
+}
+
+/// So many jobs of a contestant at once, in a namespace of their own, and a rest; how long it took until the last had ended.
+async fn round(world: &World, who: Contestant, namespace: &str, jobs: usize) -> Result<Duration> {
+    let told = world.namespace(namespace).await?;
+    let begin = Instant::now();
+    match who {
+        Contestant::CmdJob => one_pod_jobs(world, namespace, "job", 0..jobs).await?,
+        Contestant::FakeJob | Contestant::OurPod | Contestant::FakePod | Contestant::NobodysPod => {
+            create(Api::<Job>::namespaced(world.client.clone(), namespace), 0..jobs, native).await?;
+        }
+    }
+    let taken = all_ended(&told, jobs, LIMIT).await?.duration_since(begin);
+    tokio::time::sleep(REST).await;
+    Ok(taken)
 }
 
 /// Waits until so many jobs have ended; when the last of them had.
