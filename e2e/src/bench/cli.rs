@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 
-use super::{fleet, scale};
+use super::{fleet, scale, sites};
 
 /// Measures vk-cmd, side by side with kwok, on a real control plane.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ pub(super) struct Cli {
     /// Of the part `scale`: completions of each Indexed CmdJob.
     #[arg(long, value_name = "COMPLETIONS", default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     scale_completions: usize,
+    /// Of the part `sites`: CmdJobs.
+    #[arg(long, value_name = "JOBS", default_value_t = 10_000)]
+    sites_jobs: usize,
     /// cargo passes it.
     #[arg(long, hide = true)]
     bench: bool,
@@ -47,6 +50,8 @@ pub(super) enum Part {
     Kubelet,
     /// Ten thousand CmdJobs and a hundred thousand processes, on control planes of their own. Only when it is asked for: it takes an hour.
     Scale,
+    /// A hundred nodes and then a thousand, in 20 fleets that share 10,000 CmdJobs. Only when it is asked for: it takes ten minutes.
+    Sites,
 }
 
 /// How much is measured of a node as a kubelet.
@@ -94,7 +99,7 @@ pub(super) struct Plan {
 impl Cli {
     /// Whether this part is wanted.
     pub(super) fn wants(&self, part: Part) -> bool {
-        self.only.map_or(part != Part::Scale, |only| only == part)
+        self.only.map_or(!matches!(part, Part::Scale | Part::Sites), |only| only == part)
     }
 
     pub(super) fn scale_plan(&self) -> scale::Plan {
@@ -103,6 +108,13 @@ impl Cli {
         }
         let (jobs, indexed, completions) = (self.scale_jobs, self.scale_indexed, self.scale_completions);
         scale::Plan { jobs, indexed, completions, more: 100, round: [200, 500], rounds: 3 }
+    }
+
+    pub(super) fn sites_plan(&self) -> sites::Plan {
+        if self.quick {
+            return sites::Plan { sizes: [4, 8], fleets: 2, jobs: 20, counted: Duration::from_secs(5) };
+        }
+        sites::Plan { sizes: [100, 1000], fleets: 20, jobs: self.sites_jobs, counted: Duration::from_secs(60) }
     }
 
     pub(super) fn pipe_plan(&self) -> PipePlan {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::contestant::Contestant;
 use super::kubelet::KubeletFigures;
 use super::scale::ScaleFigures;
+use super::sites::Sites;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
@@ -25,6 +26,9 @@ pub(super) struct Figures {
     /// Very many CmdJobs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) scale: Option<ScaleFigures>,
+    /// Of fleets that share very many CmdJobs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) sites: Vec<Sites>,
     pub(super) latency: Vec<Latency>,
     pub(super) rate: Vec<Rate>,
     pub(super) idle: Vec<Idle>,

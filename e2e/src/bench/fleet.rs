@@ -43,6 +43,7 @@ pub(super) struct Plan {
 }
 
 const NAMESPACE: &str = "vk-fleet";
+/// Whom the nodes' processes are to the API server.
 const USER: &str = "system:serviceaccount:vk-fleet:gateway";
 const PREFIX: &str = "vk-fleet-";
 /// The longest that all of them may take to be Ready.
@@ -159,7 +160,7 @@ fn targets(rows: &[Fleet]) -> Vec<Target> {
 }
 
 /// A ServiceAccount that may do what all the nodes do together, and more.
-async fn credentials(plane: &ControlPlane, client: &Client) -> Result<PathBuf> {
+pub(super) async fn credentials(plane: &ControlPlane, client: &Client) -> Result<PathBuf> {
     let create = PostParams::default();
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&create, &typed(json!({"metadata": {"name": NAMESPACE}}))?).await?;
@@ -176,7 +177,7 @@ async fn credentials(plane: &ControlPlane, client: &Client) -> Result<PathBuf> {
 }
 
 /// Waits until so many nodes are Ready.
-async fn all_ready(client: &Client, nodes: usize) -> Result<()> {
+pub(super) async fn all_ready(client: &Client, nodes: usize) -> Result<()> {
     let api: Api<Node> = Api::all(client.clone());
     let mut events = std::pin::pin!(watcher::watcher(api, watcher::Config::default()));
     let mut ready = BTreeSet::new();
@@ -203,7 +204,7 @@ async fn all_ready(client: &Client, nodes: usize) -> Result<()> {
     bail!("the watch of the nodes has ended")
 }
 
-async fn ready_now(client: &Client) -> Result<usize> {
+pub(super) async fn ready_now(client: &Client) -> Result<usize> {
     let api: Api<Node> = Api::all(client.clone());
     Ok(api.list(&ListParams::default()).await?.iter().filter(|node| is_ready(node)).count())
 }
@@ -225,7 +226,7 @@ async fn leases(client: &Client, within: Duration) -> Result<usize> {
     Ok(all.iter().filter(fresh).count())
 }
 
-fn api_server_kib(plane: &ControlPlane) -> Result<f64> {
+pub(super) fn api_server_kib(plane: &ControlPlane) -> Result<f64> {
     let all = plane.resident_memory()?;
     let (_, bytes) = all.iter().find(|(name, _)| name.contains("apiserver")).context("the API server does not run")?;
     Ok(number(usize::try_from(bytes / 1024)?))
@@ -252,12 +253,12 @@ fn connections(pid: u32) -> Result<usize> {
     Ok(links.filter(is_one).count())
 }
 
-fn number(count: usize) -> f64 {
+pub(super) fn number(count: usize) -> f64 {
     u32::try_from(count).map_or(f64::MAX, f64::from)
 }
 
 /// The API server's log of what the fleet's process asks of it.
-struct Audit {
+pub(super) struct Audit {
     scratch: Scratch,
 }
 
@@ -277,7 +278,7 @@ struct ObjectRef {
 }
 
 impl Audit {
-    fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         let this = Self { scratch: Scratch::new("vk-bench-audit-")? };
         let policy = format!(
             "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n\
@@ -287,13 +288,13 @@ impl Audit {
         Ok(this)
     }
 
-    fn flags(&self) -> Vec<String> {
+    pub(super) fn flags(&self) -> Vec<String> {
         let path = |name: &str| self.scratch.path().join(name).display().to_string();
         vec![format!("--audit-policy-file={}", path("policy.yaml")), format!("--audit-log-path={}", path("audit.log"))]
     }
 
     /// How many requests there have been, by what they were. A watch counts when it begins.
-    fn requests(&self) -> Result<HashMap<String, usize>> {
+    pub(super) fn requests(&self) -> Result<HashMap<String, usize>> {
         let text =
             std::fs::read_to_string(self.scratch.path().join("audit.log")).context("cannot read the audit log")?;
         let mut counts: HashMap<String, usize> = HashMap::new();

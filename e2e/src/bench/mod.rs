@@ -4,6 +4,7 @@
 //!  pipe   ── the pipe alone, next to plain system calls
 //!  fleet  ── many nodes in one process, on a control plane of their own
 //!  scale  ── very many CmdJobs, on control planes of their own
+//!  sites  ── fleets of nodes that share very many CmdJobs, on control planes of their own
 //!  Ground ── control plane, chart, operator, a site with vk-node, kwok with its fake node
 //!    ├─ idle     memory, CPU and wake-ups of our processes while nothing happens, before and after the load
 //!    ├─ latency  create → Running, exit → end seen; one at a time and many at once, the contestants in turn
@@ -31,6 +32,7 @@ mod rate;
 mod report;
 mod scale;
 mod sightings;
+mod sites;
 mod targets;
 mod workload;
 mod writes;
@@ -80,6 +82,9 @@ async fn run(cli: &Cli) -> Result<()> {
     }
     if cli.wants(Part::Scale) {
         figures.scale = Some(Box::pin(scale::measure(&cli.scale_plan())).await?);
+    }
+    if cli.wants(Part::Sites) {
+        figures.sites = Box::pin(sites::measure(&cli.sites_plan())).await?;
     }
     if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
         let ground = Box::pin(Ground::prepare()).await?;

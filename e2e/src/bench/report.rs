@@ -1,7 +1,7 @@
 //! The figures as tables, in Markdown, which reads well on a terminal too.
 
 use super::figures::{Figures, FleetFigures, Latency, PipeFigures, PipeMany, Span, Target};
-use super::{kubelet, scale};
+use super::{kubelet, scale, sites};
 
 /// All tables, one after the other.
 pub(super) fn tables(figures: &Figures) -> String {
@@ -19,6 +19,9 @@ pub(super) fn tables(figures: &Figures) -> String {
     }
     if let Some(scale) = &figures.scale {
         all.extend(scale::tables(scale));
+    }
+    if !figures.sites.is_empty() {
+        all.push(sites::table(&figures.sites));
     }
     if !figures.targets.is_empty() {
         let cluster = [targets(&figures.targets), latency(figures), rate(figures), idle(figures), writes(figures)];

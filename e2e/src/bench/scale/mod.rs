@@ -11,10 +11,10 @@
 //! The operator's requests that read are counted in the audit log: lists and watches are not to grow.
 
 mod growth;
-mod rates;
+pub(super) mod rates;
 mod report;
 mod text;
-mod told;
+pub(super) mod told;
 mod world;
 
 use std::time::Duration;

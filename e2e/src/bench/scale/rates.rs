@@ -67,7 +67,7 @@ async fn round(world: &World, who: Contestant, namespace: &str, jobs: usize) -> 
 }
 
 /// Waits until so many jobs have ended; when the last of them had.
-pub(super) async fn all_ended(told: &Told, jobs: usize, limit: Duration) -> Result<Instant> {
+pub(in crate::bench) async fn all_ended(told: &Told, jobs: usize, limit: Duration) -> Result<Instant> {
     told.until("all jobs to end", limit, |seen| seen.ended.len() >= jobs).await?;
     let seen = told.seen();
     seen.ended.values().map(|(at, _)| *at).max().context("nothing was measured")
@@ -89,7 +89,7 @@ fn native(number: usize) -> Value {
 }
 
 /// Creates objects.
-pub(super) async fn create<K>(
+pub(in crate::bench) async fn create<K>(
     api: Api<K>,
     numbers: std::ops::Range<usize>,
     object: impl Fn(usize) -> Value,

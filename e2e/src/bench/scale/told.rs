@@ -21,9 +21,9 @@ use super::super::sightings::{Mark, Staged};
 
 /// What has been told so far.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(in crate::bench) struct Seen {
     /// When each job was first told to have ended, by its name, and how.
-    pub(super) ended: HashMap<String, (Instant, Ended)>,
+    pub(in crate::bench) ended: HashMap<String, (Instant, Ended)>,
     /// When the last pod of each CmdJob was told to have ended.
     pub(super) pods_ended: HashMap<String, Instant>,
     /// Pods that have succeeded, by UID.
@@ -37,21 +37,21 @@ pub(super) struct Seen {
 
 /// How a job has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
-    pub(super) state: String,
+pub(in crate::bench) struct Ended {
+    pub(in crate::bench) state: String,
     pub(super) succeeded: i32,
     pub(super) indexes: Option<String>,
 }
 
 /// The watches of one namespace.
-pub(super) struct Told {
+pub(in crate::bench) struct Told {
     seen: Arc<Mutex<Seen>>,
     news: watch::Receiver<()>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Told {
-    pub(super) fn of(client: &Client, namespace: &str) -> Self {
+    pub(in crate::bench) fn of(client: &Client, namespace: &str) -> Self {
         let (tell, news) = watch::channel(());
         let seen = Arc::new(Mutex::new(Seen::default()));
         let tasks = vec![
@@ -63,7 +63,7 @@ impl Told {
     }
 
     /// What has been told.
-    pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
+    pub(in crate::bench) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
