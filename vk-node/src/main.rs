@@ -12,6 +12,7 @@ mod node;
 mod pods;
 mod probes;
 mod tasks;
+mod way;
 
 use std::process::ExitCode;
 

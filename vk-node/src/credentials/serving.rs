@@ -18,6 +18,7 @@ use vk_node_core::config::CertificateConfig;
 
 use super::store::Store;
 use super::{Terms, pair, signing, wait_until};
+use crate::way::Reached;
 
 /// The longest that one request to the API server may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -29,6 +30,25 @@ pub(crate) struct Shown(RwLock<Arc<CertifiedKey>>);
 impl ResolvesServerCert for Shown {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// One of our own making, for the names that are wanted and the node's own.
+fn own(wanted: &Wanted) -> anyhow::Result<Arc<CertifiedKey>> {
+    let mut names = wanted.names.clone();
+    names.dns.insert(wanted.node.clone());
+    pair::self_signed(&names)?.certified()
+}
+
+/// The one on disk, if it is what is wanted.
+fn kept(store: &Store, wanted: &Wanted) -> Option<(Arc<CertifiedKey>, Seen)> {
+    let (pair, seen) = store.current()?;
+    match certificates::usable(&seen, wanted, Timestamp::now()) {
+        Ok(()) => Some((pair.certified().ok()?, seen)),
+        Err(why) => {
+            info!(file = %store.current_path().display(), "the serving certificate cannot be used: {why}");
+            None
+        }
     }
 }
 
@@ -52,21 +72,9 @@ impl Serving {
         let terms = Terms::of(certificates, node);
         let store = Store::open(&terms.directory, Purpose::Serving)?;
         let wanted = Wanted { purpose: Purpose::Serving, node: node.as_str().to_owned(), names };
-        let kept =
-            store.current().and_then(|(pair, seen)| match certificates::usable(&seen, &wanted, Timestamp::now()) {
-                Ok(()) => Some((pair.certified().ok()?, seen)),
-                Err(why) => {
-                    info!(file = %store.current_path().display(), "the serving certificate cannot be used: {why}");
-                    None
-                }
-            });
-        let (key, signed) = match kept {
+        let (key, signed) = match kept(&store, &wanted) {
             Some((key, seen)) => (key, Some(seen)),
-            None => {
-                let mut names = wanted.names.clone();
-                names.dns.insert(wanted.node.clone());
-                (pair::self_signed(&names)?.certified()?, None)
-            }
+            None => (own(&wanted)?, None),
         };
         let shown = Arc::new(Shown(RwLock::new(key)));
         Ok(Self { shown, terms, store, wanted, signed, asks: certificates.serving })
@@ -77,24 +85,65 @@ impl Serving {
         self.shown.clone()
     }
 
-    /// Asks for a certificate where there is none yet, and again whenever most of its time is over, for ever. `client`
-    /// must be the node itself: the signer gives nobody else a certificate for it.
-    pub(crate) async fn keep(mut self, client: Client) {
-        if !self.asks || self.wanted.names.is_empty() || !self.is_node(&client).await {
+    /// Asks for a certificate where there is none yet, again whenever most of its time is over, and again when the node is
+    /// reached elsewhere, for ever. `client` must be the node itself: the signer gives nobody else a certificate for it.
+    pub(crate) async fn keep(mut self, client: Client, mut reach: Reached, hostname: &str) {
+        if !self.asks || !self.is_node(&client).await {
             return std::future::pending().await;
         }
         let mut since = Timestamp::now();
         loop {
-            if let Some(seen) = &self.signed {
-                wait_until(certificates::rotate_at(seen, self.terms.rotation(), since)).await;
+            let names = reach.borrow_and_update().map(|reach| Names::of(&reach.addresses(hostname)));
+            self.be_for(names.unwrap_or_default());
+            // Cancel-safe: a request that is not waited for any more is found again by its name, or runs out; and what was
+            // signed is put into use without a wait between.
+            tokio::select! {
+                () = self.next(&client, &mut since) => {}
+                // Where nobody is left to change it, it stays.
+                Ok(()) = reach.changed() => {}
             }
-            let (pair, seen) = signing::obtain(|| client.clone(), &self.wanted, &self.store, self.terms.lifetime).await;
-            match pair.certified() {
-                Ok(key) => *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = key,
-                Err(error) => warn!("{error:#}; going on with the certificate before"),
-            }
-            (self.signed, since) = (Some(seen), Timestamp::now());
         }
+    }
+
+    /// The names that it is to be for from now on. What the cluster has signed for those before is shown until there is
+    /// another: who does not look at names is served by it.
+    fn be_for(&mut self, names: Names) {
+        if names.is_empty() || names == self.wanted.names {
+            return;
+        }
+        self.wanted.names = names;
+        let before = self.signed.take();
+        match kept(&self.store, &self.wanted) {
+            Some((key, seen)) => {
+                self.show(key);
+                self.signed = Some(seen);
+            }
+            None if before.is_some() => {}
+            None => match own(&self.wanted) {
+                Ok(key) => self.show(key),
+                Err(error) => warn!("{error:#}; going on with the certificate before"),
+            },
+        }
+    }
+
+    /// Waits until the next certificate is due, and gets it.
+    async fn next(&mut self, client: &Client, since: &mut Timestamp) {
+        if self.wanted.names.is_empty() {
+            return std::future::pending().await;
+        }
+        if let Some(seen) = &self.signed {
+            wait_until(certificates::rotate_at(seen, self.terms.rotation(), *since)).await;
+        }
+        let (pair, seen) = signing::obtain(|| client.clone(), &self.wanted, &self.store, self.terms.lifetime).await;
+        match pair.certified() {
+            Ok(key) => self.show(key),
+            Err(error) => warn!("{error:#}; going on with the certificate before"),
+        }
+        (self.signed, *since) = (Some(seen), Timestamp::now());
+    }
+
+    fn show(&self, key: Arc<CertifiedKey>) {
+        *self.shown.0.write().unwrap_or_else(PoisonError::into_inner) = key;
     }
 
     /// Whether the client is this node, to the API server.

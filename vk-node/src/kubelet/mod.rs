@@ -43,6 +43,7 @@ use crate::node::Requests;
 use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
+use crate::way::Entrance;
 
 /// How long a client may take over the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,7 +91,7 @@ pub(crate) async fn bind(address: IpAddr, port: u16) -> anyhow::Result<TcpListen
 /// # Errors
 /// When no TLS can be set up from what is given.
 pub(crate) fn serve(
-    listener: TcpListener,
+    mut entrance: Entrance,
     context: Context,
     serving: Arc<Shown>,
     client_ca: ClientCa,
@@ -113,12 +114,12 @@ pub(crate) fn serve(
         loop {
             // The semaphore is never closed.
             let Ok(place) = places.clone().acquire_owned().await else { return };
-            match listener.accept().await {
+            match entrance.accept().await {
                 Ok((stream, peer)) => {
                     let (door, router) = (door.borrow().clone(), router.clone());
                     tokio::spawn(async move {
                         if let Err(error) = connection(stream, &door, router).await {
-                            debug!(%peer, "the connection ended: {error:#}");
+                            debug!(peer, "the connection ended: {error:#}");
                         }
                         drop(place);
                     });
@@ -142,7 +143,6 @@ async fn configz(State(context): State<Context>) -> Json<serde_json::Value> {
 }
 
 async fn connection(stream: TcpStream, door: &Door, router: Router) -> anyhow::Result<()> {
-    stream.set_nodelay(true)?;
     let stream =
         timeout(HANDSHAKE_TIMEOUT, door.tls.accept(stream)).await.context("the TLS handshake took too long")??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use jiff::Timestamp;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info};
 use vk_cmd_crds::certificates::Names;
@@ -23,6 +21,7 @@ use crate::events;
 use crate::kubelet;
 use crate::pods;
 use crate::probes::Prober;
+use crate::way::Way;
 
 /// The pause of one of many nodes that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
@@ -84,7 +83,8 @@ pub(super) async fn run(
         port: prepared.registration.port(),
         ..config.clone()
     };
-    let Prepared { server, serving, listener, facts, profile, registration, lineage } = prepared;
+    let Prepared { server, serving, way, facts, profile, registration, lineage } = prepared;
+    let Way { entrance, reach } = way;
     let Shared { pipe, mirror, .. } = shared;
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
@@ -92,6 +92,7 @@ pub(super) async fn run(
     let (prober, verdicts) = Prober::new(pipe.clone(), mirror.clone(), events.clone(), &facts, host.clock().clone());
     let streams = kubelet::Streams::default();
     let seen = host.seen();
+    let hostname = seen.borrow().info.hostname.clone();
     let can_run = Box::new(move |facts: &NodeFacts| {
         let seen = seen.borrow();
         let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
@@ -110,7 +111,7 @@ pub(super) async fn run(
     let health = Health { link: mirror.link(), refusal: context.refusal() };
     let task_changes = mirror.subscribe(&facts.name);
     let kubelet = kubelet::serve(
-        listener,
+        entrance,
         kubelet::Context {
             node: facts,
             pods: pod_store.clone(),
@@ -139,7 +140,7 @@ pub(super) async fn run(
         () = pods => {}
         () = kubelet => {}
         () = event_sender.run() => {}
-        () = serving.keep(server.client.clone()) => {}
+        () = serving.keep(server.client.clone(), reach, &hostname) => {}
         error = registration.keep(health, &events) => return Err(error),
     }
     // Cancel-safe: both end by themselves, in whatever order.
@@ -151,7 +152,7 @@ pub(super) async fn run(
 struct Prepared {
     server: Arc<ApiServer>,
     serving: Serving,
-    listener: TcpListener,
+    way: Way,
     facts: NodeFacts,
     profile: NodeProfile,
     registration: Registration,
@@ -169,10 +170,11 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         None => server.local_address().await?,
     };
     let listener = kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?;
+    let way = Way::by_port(listener, address)?;
+    let reach = *way.reach.borrow();
     let profile = NodeProfile {
         name: config.name.clone(),
-        address: address.to_string(),
-        port: listener.local_addr().context("the kubelet's port has no address")?.port(),
+        reach,
         max_pods: config.max_pods,
         labels: config.labels.clone(),
         taints: config.taints.clone(),
@@ -182,6 +184,8 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         images: shared.images.clone(),
     };
     let seen = host.seen();
+    let registration =
+        Registration::new(server.client.clone(), profile.clone(), way.reach.clone(), seen.clone(), &shared.config);
     let (status, host_info) = {
         let seen = seen.borrow();
         let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
@@ -194,7 +198,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
     let mut facts = NodeFacts {
         name: config.name.as_str().to_owned(),
         uid: String::new(),
-        address: profile.address.clone(),
+        address: address.to_string(),
         mount_namespaces: host_info.mount_namespaces.clone(),
         image_runtime: host_info.site.runtime.clone(),
         user: SiteUser::of(&host_info),
@@ -204,9 +208,8 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         labels: node::lasting_labels(&profile).into(),
         allocatable: status.allocatable.unwrap_or_default(),
     };
-    let registration = Registration::new(server.client.clone(), profile.clone(), seen, &shared.config);
     let lineage = registration.register().await;
     facts.uid = lineage.first().cloned().unwrap_or_default();
     info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-    Ok(Prepared { server, serving, listener, facts, profile, registration, lineage })
+    Ok(Prepared { server, serving, way, facts, profile, registration, lineage })
 }

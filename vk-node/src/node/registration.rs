@@ -30,6 +30,7 @@ use super::lease::{Name, NameTaken};
 use super::own_node::{self, OwnNode};
 use crate::events::Events;
 use crate::tasks::Link;
+use crate::way::Reached;
 
 /// The longest that one request may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +49,9 @@ const REFUSAL_GRACE: Duration = Duration::from_secs(30);
 /// A node's presence in a cluster.
 pub(super) struct Registration {
     client: Client,
+    /// All but where the node is reached.
     profile: NodeProfile,
+    reach: Reached,
     host: watch::Receiver<Seen>,
     name: Name,
     report_every: Duration,
@@ -78,7 +81,13 @@ struct Since {
 }
 
 impl Registration {
-    pub(super) fn new(client: Client, profile: NodeProfile, host: watch::Receiver<Seen>, config: &NodeConfig) -> Self {
+    pub(super) fn new(
+        client: Client,
+        profile: NodeProfile,
+        reach: Reached,
+        host: watch::Receiver<Seen>,
+        config: &NodeConfig,
+    ) -> Self {
         let identity = {
             let seen = host.borrow();
             format!("{}:{}", seen.info.hostname, seen.info.directory.display())
@@ -91,6 +100,7 @@ impl Registration {
         Self {
             client,
             profile,
+            reach,
             host,
             name,
             report_every: config.status_report_every,
@@ -102,9 +112,14 @@ impl Registration {
         }
     }
 
-    /// The port of the kubelet's API.
+    /// The port at which the API server reaches the kubelet's API; 0 while that is not known.
     pub(super) fn port(&self) -> u16 {
-        self.profile.port
+        self.reach.borrow().map_or(0, |reach| reach.at.port())
+    }
+
+    /// What the node says of itself now.
+    fn profile(&self) -> NodeProfile {
+        NodeProfile { reach: *self.reach.borrow(), ..self.profile.clone() }
     }
 
     /// Takes the name and makes or mends the Node object, however long the API server takes to answer. Returns the
@@ -137,7 +152,7 @@ impl Registration {
             None => {
                 let mut wanted = {
                     let seen = self.host.borrow();
-                    node::object(&self.profile, &view(&seen, trouble), Timestamp::now())
+                    node::object(&self.profile(), &view(&seen, trouble), Timestamp::now())
                 };
                 node::set_lineage(&mut wanted, &self.lineage());
                 let made = call("create the Node", nodes.create(&PostParams::default(), &wanted)).await;
@@ -175,6 +190,7 @@ impl Registration {
         let mut ticks = interval_at(Instant::now() + share(self.profile.name.as_str(), every), every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since = Since::default();
+        let mut reach = self.reach.clone();
         loop {
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
             tokio::select! {
@@ -183,6 +199,8 @@ impl Registration {
                     if changed.is_err() { return anyhow!("the mirror of the pipe has ended") }
                 }
                 _ = own.changed() => {}
+                // Where nobody is left to change it, it stays.
+                Ok(()) = reach.changed() => {}
                 () = due(since.lost, PIPE_GRACE) => {}
             }
             let trouble = trouble(health, &mut since);
@@ -228,7 +246,7 @@ impl Registration {
     }
 
     fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
-        node::status(&self.profile, &view(&self.host.borrow(), trouble), before, Timestamp::now())
+        node::status(&self.profile(), &view(&self.host.borrow(), trouble), before, Timestamp::now())
     }
 
     async fn publish(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@
 
 mod conditions;
 mod marks;
+mod reach;
 mod shortage;
 mod status;
 
@@ -25,6 +26,7 @@ use crate::images::ImageMap;
 
 pub use self::conditions::{Trouble, changes};
 pub use self::marks::Marks;
+pub use self::reach::{Reach, Through};
 pub use self::shortage::Shortages;
 pub use self::status::{Told, View, allocatable, in_force, is_due, patch, status};
 
@@ -33,10 +35,8 @@ pub use self::status::{Told, View, allocatable, in_force, is_due, patch, status}
 pub struct NodeProfile {
     /// Its name.
     pub name: NodeName,
-    /// The address at which its kubelet API is reached.
-    pub address: String,
-    /// The port of its kubelet API.
-    pub port: u16,
+    /// Where the API server reaches its kubelet API; none while that is not known.
+    pub reach: Option<Reach>,
     /// How many pods it takes.
     pub max_pods: u32,
     /// More labels: `vk-cmd.io/site`, say.

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{
-    ContainerImage, DaemonEndpoint, NodeAddress, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
-};
+use k8s_openapi::api::core::v1::{ContainerImage, DaemonEndpoint, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces, RecordsPlace, SiteInfo};
@@ -63,7 +61,7 @@ fn timeless(status: &NodeStatus) -> NodeStatus {
 }
 
 /// The strategic merge patch that makes `before` into `status`. What is in a mapping already stays there unless it is taken
-/// out by name.
+/// out by name, and so does an address of another type: the addresses replace those before.
 #[must_use]
 pub fn patch(before: Option<&NodeStatus>, status: &NodeStatus) -> Value {
     let mut patch = json!({"status": status});
@@ -77,6 +75,9 @@ pub fn patch(before: Option<&NodeStatus>, status: &NodeStatus) -> Value {
             resources.extend(gone.into_iter().map(|name| (name.clone(), Value::Null)));
         }
     }
+    if let Some(Value::Array(addresses)) = patch.pointer_mut("/status/addresses") {
+        addresses.push(json!({"$patch": "replace"}));
+    }
     patch
 }
 
@@ -84,18 +85,18 @@ pub fn patch(before: Option<&NodeStatus>, status: &NodeStatus) -> Value {
 #[must_use]
 pub fn status(profile: &NodeProfile, view: &View<'_>, before: Option<&NodeStatus>, now: Timestamp) -> NodeStatus {
     let host = view.host;
-    let address = |kind: &str, address: &str| NodeAddress { type_: kind.into(), address: address.into() };
+    let reach = profile.reach.as_ref();
     let images = profile.images.names().take(MAX_IMAGES);
     let images: Vec<ContainerImage> =
         images.map(|name| ContainerImage { names: Some(vec![name.to_owned()]), size_bytes: None }).collect();
     NodeStatus {
-        addresses: Some(vec![address("InternalIP", &profile.address), address("Hostname", &host.hostname)]),
+        addresses: Some(reach.map(|reach| reach.addresses(&host.hostname)).unwrap_or_default()),
         allocatable: Some(allocatable(profile, view)),
         capacity: Some(quantities(&capacity(profile, view), profile)),
         conditions: Some(conditions(view, before, now)),
         declared_features: Some(DECLARED_FEATURES.map(str::to_owned).to_vec()),
         daemon_endpoints: Some(NodeDaemonEndpoints {
-            kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(profile.port) }),
+            kubelet_endpoint: reach.map(|reach| DaemonEndpoint { port: i32::from(reach.at.port()) }),
         }),
         images: (!images.is_empty()).then_some(images),
         node_info: Some(NodeSystemInfo {

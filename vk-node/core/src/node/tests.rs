@@ -66,8 +66,7 @@ fn plenty() -> HostUsage {
 fn profile() -> NodeProfile {
     NodeProfile {
         name: NodeName::parse("vk-a").unwrap(),
-        address: "10.0.0.1".into(),
-        port: 10250,
+        reach: Some(Reach { at: "10.0.0.1:10250".parse().unwrap(), through: Through::Itself }),
         max_pods: 10,
         labels: BTreeMap::new(),
         taints: Vec::new(),
@@ -200,6 +199,27 @@ fn what_is_no_longer_offered_is_taken_out() {
     assert_eq!(patch["status"]["capacity"]["nvidia.com/gpu"], serde_json::Value::Null);
     assert!(patch["status"]["capacity"].as_object().unwrap().contains_key("nvidia.com/gpu"));
     assert!(!patch["status"]["allocatable"].as_object().unwrap().contains_key("nvidia.com/gpu"));
+}
+
+#[test]
+fn a_node_that_another_passes_on_to_tells_no_name_of_its_host() {
+    let host = HostInfo { hostname: "login07".into(), ..host() };
+    let said = |reach: Option<Reach>| {
+        let view = View { host: &host, usage: None, shortages: Shortages::default(), trouble: None };
+        let status = status(&NodeProfile { reach, ..profile() }, &view, None, at(0));
+        let addresses = status.addresses.unwrap().into_iter().map(|a| format!("{}={}", a.type_, a.address));
+        let port = status.daemon_endpoints.unwrap().kubelet_endpoint.map(|endpoint| endpoint.port);
+        (addresses.collect::<Vec<_>>(), port)
+    };
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let reach = |through| Some(Reach { at: "10.0.0.9:20001".parse().unwrap(), through });
+    assert_eq!(said(reach(Through::Itself)), (texts(&["InternalIP=10.0.0.9", "Hostname=login07"]), Some(20001)));
+    assert_eq!(said(reach(Through::Another)), (texts(&["InternalIP=10.0.0.9"]), Some(20001)));
+    assert_eq!(said(None), (vec![], None));
+    // What was said before goes, whatever its type.
+    let addresses =
+        &patch(None, &NodeStatus { addresses: Some(vec![]), ..NodeStatus::default() })["status"]["addresses"];
+    assert_eq!(*addresses, serde_json::json!([{"$patch": "replace"}]));
 }
 
 #[test]
