@@ -61,6 +61,12 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const SITE: &str = "vk-cmd.io/site";
 /// Node label: the nodes that are run as one group at a site.
 pub const FLEET: &str = "vk-cmd.io/fleet";
+/// Node label, and label of the CmdJob that a pilot is: the pilot that the node runs in.
+pub const PILOT: &str = "vk-cmd.io/pilot";
+/// Label of the CmdJob that a pilot is: a digest of the launcher that it was made by.
+pub const LAUNCHER: &str = "vk-cmd.io/launcher";
+/// Node annotation: the operator has cordoned the node, to end its pilot when nothing runs there any more. Its value is the pilot.
+pub const RELEASED: &str = "vk-cmd.io/released";
 /// Node label: what the node is, `cpu` say.
 pub const NODE_KIND: &str = "vk-cmd.io/nodetype";
 /// Node label of the system that vk-cmd replaces: as [`SITE`].

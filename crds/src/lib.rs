@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod cmdjob;
 pub mod crd;
 pub mod labels;
+pub mod launcher;
 pub mod names;
 pub mod policy;
 pub mod quantity;
@@ -18,6 +19,7 @@ pub mod status;
 pub mod volumes;
 
 pub use cmdjob::{CmdJob, CmdJobSpec, Target};
+pub use launcher::{Launcher, PilotState, PilotStatus, PilotsStatus};
 pub use names::{NameError, NodeName};
 pub use policy::{
     After, CompletionMode, ExitCodeOperator, OnExitCodes, OnPodCondition, OnUnknown, PodFailurePolicy,

@@ -2,7 +2,7 @@
 
 mod components;
 mod pki;
-mod ports;
+pub(crate) mod ports;
 
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};

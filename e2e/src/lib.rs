@@ -5,6 +5,7 @@
 //! - [`control_plane`] runs them
 //! - [`binaries`] builds and finds `vk-operator` and `vk-node`
 //! - [`site`] and [`operator`] run those, and can kill and restart them
+//! - [`slurm`] is a real batch system
 //! - [`audit`] tells who has asked the API server for what
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
 //! - [`chart`] installs the project's chart, [`node_certificate`] gets a node's credentials from any cluster
@@ -36,5 +37,6 @@ pub mod proxy;
 pub mod runtimes;
 pub mod scratch;
 pub mod site;
+pub mod slurm;
 pub mod tools;
 pub mod wait;

@@ -11,7 +11,7 @@ const FIRST: u64 = 20_000;
 const COUNT: u64 = 12_000;
 
 /// `N` different ports of 127.0.0.1 on which nobody listens now.
-pub(super) fn free<const N: usize>() -> Result<[u16; N]> {
+pub(crate) fn free<const N: usize>() -> Result<[u16; N]> {
     let mut ports = [0; N];
     let mut held = Vec::new();
     for port in &mut ports {

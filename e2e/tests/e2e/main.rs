@@ -51,6 +51,7 @@ mod rough;
 mod same_name;
 mod site_rules;
 mod sites;
+mod slurm;
 mod steady;
 mod top;
 mod trace;

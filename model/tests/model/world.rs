@@ -256,6 +256,7 @@ pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
             "vk-2" => Rule::from_json(r#"{"deny": ["shop"]}"#).unwrap(),
             _ => Rule::default(),
         },
+        released: false,
     }
 }
 

@@ -14,6 +14,10 @@ const ATTEMPT_MAX: SignedDuration = SignedDuration::from_mins(10);
 const REFUSAL_FIRST: SignedDuration = SignedDuration::from_secs(1);
 const REFUSAL_MAX: SignedDuration = SignedDuration::from_mins(1);
 
+/// The pause after a pilot has failed, and the longest one: a site that refuses everything is asked twice an hour.
+const PILOT_FIRST: SignedDuration = SignedDuration::from_secs(10);
+const PILOT_MAX: SignedDuration = SignedDuration::from_mins(30);
+
 /// The pause after the first failed reconcile of an object, and the longest one.
 const RECONCILE_FIRST: Duration = Duration::from_millis(200);
 const RECONCILE_MAX: Duration = Duration::from_secs(60);
@@ -28,6 +32,12 @@ pub fn after_attempt(failures: u32) -> SignedDuration {
 pub fn after_refusal(refusals: u32) -> SignedDuration {
     let doublings = refusals.saturating_sub(1).min(16);
     REFUSAL_FIRST.saturating_mul(1_i32 << doublings).min(REFUSAL_MAX)
+}
+
+/// The pause after the `failures`-th pilot in a row has failed.
+pub fn after_pilot(failures: u32) -> SignedDuration {
+    let doublings = failures.saturating_sub(1).min(16);
+    PILOT_FIRST.saturating_mul(1_i32 << doublings).min(PILOT_MAX)
 }
 
 /// The pause after the `failures`-th failed reconcile of one object in a row.

@@ -5,7 +5,7 @@
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
 //! it, in the job's [`trace`], [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
-//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`interests`] says whom a change concerns, [`csr`] decides which certificate requests of nodes are approved, and [`lease`] which of several operators acts.
+//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`interests`] says whom a change concerns, [`csr`] decides which certificate requests of nodes are approved, [`pilots`] how fleets come to their nodes, and [`lease`] which of several operators acts.
 
 pub mod attempts;
 pub mod backoff;
@@ -22,6 +22,7 @@ pub mod ledger;
 pub mod look;
 pub mod memory;
 pub mod patch;
+pub mod pilots;
 pub mod place;
 pub mod plan;
 pub mod pod;

@@ -84,6 +84,20 @@ impl Floor {
         self.queue.len()
     }
 
+    /// What is in use on a node, or kept for somebody.
+    pub fn used(&self, node: &str) -> &Amounts {
+        self.used.of(node)
+    }
+
+    /// What waits for room, of the demands that are meant, and how many attempts of each.
+    pub fn waiting_for(&self, is_meant: impl Fn(&Demand) -> bool) -> Vec<(Arc<Demand>, usize)> {
+        self.queue
+            .counts()
+            .filter(|(demand, _)| is_meant(demand))
+            .map(|(demand, count)| (Arc::clone(demand), count))
+            .collect()
+    }
+
     /// Nothing is given to anybody until these jobs have been looked at. Only the first call does anything.
     pub fn settle(&mut self, jobs: impl FnOnce() -> HashSet<String>) {
         if matches!(self.beginning, Beginning::Unknown) {

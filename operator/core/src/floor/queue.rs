@@ -150,6 +150,11 @@ impl Queue {
         self.lines.values().flat_map(std::collections::BTreeMap::values).map(|waiting| waiting.owner.clone())
     }
 
+    /// How many attempts stand in each line.
+    pub(super) fn counts(&self) -> impl Iterator<Item = (&Arc<Demand>, usize)> {
+        self.lines.iter().map(|(demand, line)| (demand, line.values().map(|waiting| waiting.starts.len()).sum()))
+    }
+
     /// How many jobs wait.
     pub(super) fn len(&self) -> usize {
         self.by_job.len()

@@ -24,6 +24,7 @@ fn node(allocatable: &str) -> NodeSeen {
         allocatable: amounts(allocatable),
         ends: None,
         namespaces: vk_site::Rule::default(),
+        released: false,
     }
 }
 

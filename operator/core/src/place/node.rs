@@ -22,6 +22,8 @@ pub struct NodeSeen {
     pub ends: Option<Timestamp>,
     /// Which namespaces it takes pods of.
     pub namespaces: Rule,
+    /// Whether it was cordoned to end its pilot.
+    pub released: bool,
 }
 
 /// Whether a node takes pods.
@@ -58,6 +60,7 @@ impl NodeSeen {
             ends: annotation(labels::ENDS_AT).and_then(|time| time.parse().ok()),
             // What cannot be read keeps nobody out: the node has the last word.
             namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
+            released: annotation(labels::RELEASED).is_some(),
         }
     }
 }

@@ -1,0 +1,175 @@
+#!/bin/sh
+PILOT='f-7'
+PILOT_NAME='vk-f-7-f34961d3c6'
+PILOT_NODES=2
+PILOT_SECONDS=3599
+PILOT_POLL=1
+PILOT_DIRECTORY=${HOME:?}/.vk-cmd/pilots
+PILOT_TEXT='unset JOBNAME NODENAME KUBECONFIG KUBELET_PORT VKUBELET_POD_IP JIRIAF_WALLTIME JIRIAF_SITE JIRIAF_NODETYPE VK_NODE_CONFIG VK_NODE_HOSTPIPE VK_NODE_RECORDS VK_NODE_CGROUP VK_NODE_SITE VK_NODE_BOOTSTRAP_KUBECONFIG VK_CMD_TERMINATION_LOG TRACEPARENT KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT
+PILOT_INDEX=${PBS_ARRAY_INDEX:-0}
+module load vk
+exec '\''vk-node'\'' run \
+    --config '\''/home/me/node.yaml'\'' \
+    --node-name '\''vk-f-7'\''"-$PILOT_INDEX" \
+    --hostpipe "$PILOT_HOME/node-$PILOT_INDEX" \
+    --label '\''vk-cmd.io/fleet=f'\'' \
+    --label '\''vk-cmd.io/pilot=f-7'\'' \
+    '\''--kubelet-port'\'' \
+    '\''0'\''
+'
+find_it() {
+    found=$(qselect -x -u "$(id -un)" -N "$PILOT_NAME") || return 1
+    printf '%s\n' "$found" | tail -n 1
+}
+
+id_in() {
+    tail -n 1 | tr -d ' '
+}
+
+state_of() {
+    if ! seen=$(qstat -x -f "$PILOT_ID" 2>&1); then
+        case $seen in
+        *'Unknown Job'*) echo gone; return ;;
+        *) printf '%s\n' "$seen" >&2; return 1 ;;
+        esac
+    fi
+    word=$(printf '%s\n' "$seen" | sed -n 's/^ *job_state = //p' | head -n 1)
+    code=$(printf '%s\n' "$seen" | sed -n 's/^ *Exit_status = //p' | head -n 1)
+    began=$(printf '%s\n' "$seen" | sed -n 's/^ *stime = //p' | head -n 1)
+    case $word in
+    R | E | B | S | U) echo running ;;
+    F | X | C)
+        case $code in
+        # Of an array, or of one that was deleted in the queue.
+        '') if [ -n "$began" ] || [ "$PILOT_NODES" -gt 1 ]; then echo ended; else echo removed; fi ;;
+        # 256 and more: a signal, as at the end of its walltime.
+        0 | 2[5-9][0-9] | [3-9][0-9][0-9]) echo "ended: $code" ;;
+        *) echo "failed: $code" ;;
+        esac
+        ;;
+    *) echo waiting ;;
+    esac
+}
+
+cancel() {
+    seen=$(qdel "$PILOT_ID" 2>&1) && return
+    case $seen in
+    *'Unknown Job'* | *'has finished'*) ;;
+    *) printf '%s\n' "$seen" >&2; return 1 ;;
+    esac
+}
+
+submit() {
+    qsub -V -j oe -N "$PILOT_NAME" -o "$PILOT_LOG" \
+        -l 'select=1:ncpus=128:mem=512gb' -l walltime=3599 \
+        -J 0-1 \
+        -q 'workq' \
+        -A 'm1' \
+        "$PILOT_SCRIPT"
+}
+
+# What follows is the same for all pilots of all batch systems. It is run again, from the beginning, whenever nobody knows how it
+# ended, so that it never submits before it has looked for what it may have submitted.
+#
+#   (nothing) ── submit ──▶ waiting ──▶ running ──▶ ended: 0, failed: 10
+#       │ refused: 11          │ TERM: cancel, and wait until it is gone: 0
+#       ▼                      │ cancelled by others before it ran: 12
+#
+set -u
+umask 077
+PILOT_HOME=$PILOT_DIRECTORY/$PILOT
+PILOT_SCRIPT=$PILOT_HOME/node.sh
+PILOT_LOG=$PILOT_HOME/log
+PILOT_ID=
+cancelled=
+told=
+sleeper=
+# A signal ends a pause; what is under way otherwise is finished first.
+trap 'cancelled=yes; [ -z "$sleeper" ] || kill "$sleeper" 2>/dev/null' TERM INT HUP
+
+quoted() {
+    printf "'%s'" "$(printf %s "$1" | sed "s/'/'\\\\''/g")"
+}
+
+pause() {
+    sleep "$1" &
+    sleeper=$!
+    if [ -n "$cancelled" ] && [ -z "$told" ]; then kill "$sleeper" 2>/dev/null; fi
+    wait "$sleeper"
+    sleeper=
+}
+
+# finish CODE WORDS: what is said last is what the pilot's status shows.
+finish() {
+    printf '%s\n' "$2"
+    if [ -n "${VK_CMD_TERMINATION_LOG:-}" ]; then printf '%s' "$2" | head -c 2000 >"$VK_CMD_TERMINATION_LOG"; fi
+    if [ "$1" = 0 ]; then rm -rf "$PILOT_HOME"; fi
+    exit "$1"
+}
+
+errors() {
+    tail -n 5 "$PILOT_HOME/errors" 2>/dev/null | tail -c 800
+}
+
+# Nobody knows whether something was submitted as long as the batch system does not answer.
+look_for_it() {
+    until PILOT_ID=$(find_it 2>"$PILOT_HOME/errors"); do
+        echo "the batch system does not answer, and is asked again: $(errors)"
+        pause "$PILOT_POLL"
+    done
+}
+
+mkdir -p "$PILOT_HOME" && { printf '#!/bin/sh\nPILOT_HOME=%s\n' "$(quoted "$PILOT_HOME")" && printf '%s' "$PILOT_TEXT"; } \
+    >"$PILOT_SCRIPT.new" && chmod 700 "$PILOT_SCRIPT.new" && mv "$PILOT_SCRIPT.new" "$PILOT_SCRIPT" ||
+    finish 11 "cannot write to $PILOT_HOME, where this pilot keeps what it knows"
+
+if [ -s "$PILOT_HOME/id" ]; then
+    read -r PILOT_ID <"$PILOT_HOME/id"
+elif [ -e "$PILOT_HOME/submitting" ]; then
+    look_for_it
+fi
+if [ -z "$PILOT_ID" ]; then
+    if [ -n "$cancelled" ]; then finish 0 "cancelled before it was submitted"; fi
+    : >"$PILOT_HOME/submitting" || finish 11 "cannot write to $PILOT_HOME, where this pilot keeps what it knows"
+    # In a shell of its own that no signal ends half-way.
+    if answer=$(trap '' TERM INT HUP; submit 2>"$PILOT_HOME/errors"); then
+        PILOT_ID=$(printf '%s\n' "$answer" | id_in)
+    fi
+    if [ -z "$PILOT_ID" ]; then
+        refusal="the batch system has not taken it: $(errors) $(printf '%s' "${answer:-}" | tail -n 3)"
+        look_for_it
+        if [ -z "$PILOT_ID" ]; then finish 11 "$refusal"; fi
+    fi
+fi
+printf '%s\n' "$PILOT_ID" >"$PILOT_HOME/id.new" && mv "$PILOT_HOME/id.new" "$PILOT_HOME/id"
+echo "submitted as $PILOT_ID, under the name $PILOT_NAME"
+
+step=1
+before=
+while :; do
+    if [ -n "$cancelled" ] && [ -z "$told" ]; then
+        if cancel >"$PILOT_HOME/errors" 2>&1; then told=yes; else echo "cannot cancel it yet: $(errors)"; fi
+        step=1
+    fi
+    # No answer is no end.
+    state=$(state_of 2>"$PILOT_HOME/errors") || state="silent $(errors)"
+    if [ "$state" != "$before" ]; then
+        echo "$PILOT_ID: $state"
+        before=$state
+        step=1
+    fi
+    case $state in
+    ended* | failed* | removed* | gone*) break ;;
+    esac
+    pause "$step"
+    step=$((step * 2))
+    if [ "$step" -gt "$PILOT_POLL" ]; then step=$PILOT_POLL; fi
+done
+
+if [ -n "$cancelled" ]; then finish 0 "cancelled: $PILOT_ID has $state"; fi
+case $state in
+ended*) finish 0 "$PILOT_ID has $state" ;;
+gone*) finish 0 "the batch system does not know $PILOT_ID any more, and not how it ended" ;;
+removed*) finish 12 "$PILOT_ID was cancelled at the site before it began" ;;
+*) finish 10 "$PILOT_ID has $state; the end of its output: $(tail -n 10 "$PILOT_LOG" 2>/dev/null | tail -c 1500)" ;;
+esac
