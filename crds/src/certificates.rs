@@ -15,6 +15,10 @@ pub const NODES_GROUP: &str = "system:nodes";
 /// `auth-extra-groups`.
 pub const BOOTSTRAP_GROUP: &str = "system:bootstrappers:vk-cmd";
 
+/// What the group of a fleet's join tokens begins with, before the fleet's name: with such a token, only the fleet's nodes are
+/// made. Those tokens are in [`BOOTSTRAP_GROUP`] too.
+pub const FLEET_BOOTSTRAP_PREFIX: &str = "system:bootstrappers:vk-cmd:";
+
 /// What nodes are called as users, before their name.
 const USER_PREFIX: &str = "system:node:";
 

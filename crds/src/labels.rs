@@ -7,6 +7,8 @@ pub const VERSION: &str = "v1alpha1";
 
 /// The kind of [`crate::CmdJob`].
 pub const KIND: &str = "CmdJob";
+/// The kind of [`crate::CmdFleet`].
+pub const FLEET_KIND: &str = "CmdFleet";
 
 /// Pod label: the name of the CmdJob that the pod was made for.
 pub const JOB: &str = "vk-cmd.io/job";
@@ -82,6 +84,10 @@ pub const JIRIAF_ALIVETIME: &str = "jiriaf.alivetime";
 pub const ENDS_AT: &str = "vk-cmd.io/ends-at";
 /// Node annotation: which namespaces its site takes pods of, as JSON, `{"allow": [PATTERN…], "deny": [PATTERN…]}`; without it, all.
 pub const NAMESPACES: &str = "vk-cmd.io/namespaces";
+
+/// Node annotation: why the operator has cordoned the node, as words with commas between them. The operator uncordons it when none
+/// is left, and never a node that has no such annotation: somebody else has cordoned that one.
+pub const CORDONED_BY: &str = "vk-cmd.io/cordoned-by";
 
 /// Key of the taint on every vk-node: pods that know nothing of vk-cmd stay away.
 pub const TAINT_KEY: &str = "virtual-kubelet.io/provider";

@@ -24,3 +24,34 @@ fn the_reasons_are_those_of_the_code() {
         assert!(DOC.lines().any(|line| line == row), "not in docs/cmdjob.md: {row}");
     }
 }
+
+const FLEET_DOC: &str = include_str!("../../docs/cmdfleet.md");
+
+/// The names in the first columns of the tables.
+fn has_row(doc: &str, name: &str) -> bool {
+    let rows = doc.lines().filter(|line| line.starts_with('|'));
+    rows.filter_map(|row| row.split('|').nth(1)).any(|names| names.contains(&format!("`{name}`")))
+}
+
+#[test]
+fn every_field_of_a_fleet_is_there() {
+    let crd = serde_json::to_value(crd::cmdfleet().unwrap()).unwrap();
+    for part in ["spec", "status"] {
+        let fields = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties");
+        for field in crd.pointer(&fields).unwrap().as_object().unwrap().keys() {
+            assert!(has_row(FLEET_DOC, field), "{part}.{field} has no row in docs/cmdfleet.md");
+        }
+    }
+}
+
+#[test]
+fn the_reasons_of_a_fleet_are_those_of_the_code() {
+    let code = include_str!("../src/fleet_status.rs").lines().filter_map(|line| line.strip_prefix("/// "));
+    let rows: Vec<_> = code.filter(|line| line.starts_with("| `")).collect();
+    for row in &rows {
+        assert!(FLEET_DOC.lines().any(|line| line == *row), "not in docs/cmdfleet.md: {row}");
+    }
+    for reason in <vk_cmd_crds::FleetReason as strum::VariantArray>::VARIANTS {
+        assert!(rows.iter().any(|row| row.starts_with(&format!("| `{reason}` |"))), "{reason} is not in the table");
+    }
+}

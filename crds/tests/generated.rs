@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use vk_cmd_crds::crd;
+use vk_cmd_crds::crd::{self, Kind};
 
 #[track_caller]
 fn same(path: &str, text: &str) {
@@ -14,11 +14,15 @@ fn same(path: &str, text: &str) {
 }
 
 #[test]
-fn manifest_is_current() {
-    same(crd::MANIFEST, &crd::manifest().unwrap());
+fn manifests_are_current() {
+    for kind in Kind::ALL {
+        same(&kind.manifest_path(), &kind.manifest().unwrap());
+    }
 }
 
 #[test]
 fn chart_is_current() {
-    same(crd::CHART_TEMPLATE, &crd::chart_template().unwrap());
+    for kind in Kind::ALL {
+        same(&kind.chart_template_path(), &kind.chart_template().unwrap());
+    }
 }

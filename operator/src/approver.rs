@@ -13,16 +13,21 @@ use kube::runtime::controller::{Action, Controller, Error};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use tracing::{debug, info, warn};
-use vk_cmd_crds::NodeName;
 use vk_cmd_crds::certificates::Purpose;
+use vk_cmd_crds::{CmdFleet, NodeName};
 use vk_operator_core::csr::{self, Decision};
 
 use crate::api::{CallError, call, post_params};
 
 /// How soon a request is looked at again that may become right: its Node is being made, or is going away.
 const LATER: Duration = Duration::from_secs(5);
+/// How soon a request is looked at again that may become right when somebody changes a fleet.
+const NOW_AND_THEN: Duration = Duration::from_secs(60);
 /// The wait after an error.
 const PAUSE: Duration = Duration::from_secs(5);
+
+/// How many fleets of one token are looked at: those that we make are of one.
+const FLEETS: usize = 4;
 
 /// Which requests are approved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +75,13 @@ async fn reconcile(request: Arc<CertificateSigningRequest>, client: Arc<Client>)
         }
         None => None,
     };
+    let mut fleets = Vec::new();
+    for fleet in csr::fleets_to_look_at(&request).into_iter().take(FLEETS) {
+        let there: Api<CmdFleet> = Api::all(client.clone());
+        fleets.extend(call("read a CmdFleet", there.get_opt(fleet)).await?);
+    }
     let name = request.name_any();
-    match csr::decide(&request, node.as_ref()) {
+    match csr::decide(&request, node.as_ref(), &fleets) {
         Decision::Nothing => Ok(Action::await_change()),
         Decision::Approve(node) => {
             approve_one(&client, request.as_ref().clone(), &node).await?;
@@ -81,6 +91,10 @@ async fn reconcile(request: Arc<CertificateSigningRequest>, client: Arc<Client>)
         Decision::Later(why) => {
             debug!(request = name, "not yet approved: {why}");
             Ok(Action::requeue(LATER))
+        }
+        Decision::Mend(why) => {
+            info!(request = name, signer = request.spec.signer_name, "not approved: {why}");
+            Ok(Action::requeue(NOW_AND_THEN))
         }
         Decision::Leave(why) => {
             info!(request = name, signer = request.spec.signer_name, "left for people to approve or deny: {why}");

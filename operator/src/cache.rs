@@ -17,8 +17,9 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use vk_cmd_crds::names::NODE_PREFIX;
-use vk_cmd_crds::{CmdJob, labels};
+use vk_cmd_crds::{CmdFleet, CmdJob, labels};
 use vk_operator_core::backoff;
+use vk_operator_core::fleet::Fleets;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::interests::Interests;
 use vk_operator_core::place::{NodeSeen, Nodes};
@@ -28,6 +29,8 @@ use crate::memory::Memory;
 
 /// A CmdJob, or the metadata of one that cannot be read: such an object must not stop the others.
 pub type MaybeJob = DeserializeGuard<CmdJob>;
+/// The same of a CmdFleet.
+pub type MaybeFleet = DeserializeGuard<CmdFleet>;
 
 /// Pods that take up room on a node.
 const OPEN: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
@@ -37,6 +40,10 @@ const OPEN: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed
 pub struct Caches {
     /// All CmdJobs.
     pub jobs: Store<MaybeJob>,
+    /// All CmdFleets.
+    pub fleets: Store<MaybeFleet>,
+    /// Told of each change of the floor or of a fleet.
+    stirred: watch::Sender<()>,
     /// The pods and the nodes, and what is to go where.
     floor: Arc<Mutex<Floor>>,
     /// To which jobs it matters when another one or a node changes.
@@ -52,12 +59,13 @@ struct Filled {
     pods: bool,
     strangers: bool,
     nodes: bool,
+    fleets: bool,
 }
 
 impl Caches {
     /// Waits until all have been filled once. False if the watches have ended.
     pub async fn filled(&self) -> bool {
-        let all = |filled: &Filled| filled.pods && filled.strangers && filled.nodes;
+        let all = |filled: &Filled| filled.pods && filled.strangers && filled.nodes && filled.fleets;
         let jobs = self.jobs.wait_until_ready().await.is_ok();
         // The sender lives as long as this.
         let _ = self.filled.subscribe().wait_for(all).await;
@@ -76,7 +84,12 @@ impl Caches {
 
     /// Looks at the pods and the nodes.
     pub fn floor<R>(&self, look: impl FnOnce(&Floor) -> R) -> R {
-        self.with(|floor| look(floor))
+        look(&self.floor.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells of each change of the floor or of a fleet.
+    pub fn stirred(&self) -> watch::Receiver<()> {
+        self.stirred.subscribe()
     }
 
     /// Does something on the floor, and has the jobs looked at to which it matters.
@@ -91,7 +104,9 @@ impl Caches {
 
     fn with<R>(&self, act: impl FnOnce(&mut Floor) -> R) -> R {
         // A panic elsewhere does not spoil it.
-        act(&mut self.floor.lock().unwrap_or_else(PoisonError::into_inner))
+        let result = act(&mut self.floor.lock().unwrap_or_else(PoisonError::into_inner));
+        self.stirred.send_replace(());
+        result
     }
 
     fn fill(&self, part: impl FnOnce(&mut Filled)) {
@@ -119,7 +134,8 @@ impl Caches {
         let (is_news, named) = self.with(|floor| floor.put_node(name, now, Timestamp::now()));
         let mut all = references(named);
         if is_news {
-            all.extend(self.concerned(name, node.labels()));
+            let known = self.floor(|floor| floor.nodes().get(name).map(|node| node.labels.clone()));
+            all.extend(self.concerned(name, &known.unwrap_or_else(|| node.labels().clone())));
         }
         all
     }
@@ -135,6 +151,14 @@ impl Caches {
         let jobs = self.jobs.state();
         let known: HashSet<&str> = jobs.iter().filter_map(|job| job.meta().uid.as_deref()).collect();
         self.act(|floor| ((), floor.keep(|uid| known.contains(uid), Timestamp::now())));
+    }
+
+    /// The fleets as they are now. Names the jobs to which that matters. One that cannot be read has no say, and is told of where its
+    /// status is written.
+    fn read_fleets(&self) -> Vec<ObjectRef<MaybeJob>> {
+        let all = self.fleets.state();
+        let fleets = Fleets::of(all.iter().filter_map(|fleet| fleet.0.as_ref().ok()));
+        references(self.with(|floor| floor.put_fleets(fleets, Timestamp::now())))
     }
 
     /// A job is gone.
@@ -169,13 +193,22 @@ pub fn watch(
 ) -> (Caches, impl Stream<Item = Result<ObjectRef<MaybeJob>, watcher::Error>> + Send + use<>) {
     let (jobs, jobs_writer) = reflector::store();
     let (named, more) = mpsc::unbounded_channel();
-    let caches =
-        Caches { jobs, floor: Arc::default(), interests: Arc::default(), filled: watch::Sender::default(), named };
+    let (fleets, fleets_writer) = reflector::store();
+    let caches = Caches {
+        jobs,
+        fleets,
+        stirred: watch::Sender::default(),
+        floor: Arc::default(),
+        interests: Arc::default(),
+        filled: watch::Sender::default(),
+        named,
+    };
     let watches = stream::select_all([
         of_jobs(client, caches.clone(), memory, jobs_writer).boxed(),
         of_pods(client, caches.clone()).boxed(),
         of_strangers(client, caches.clone()).boxed(),
         of_nodes(client, caches.clone()).boxed(),
+        of_fleets(client, caches.clone(), fleets_writer).boxed(),
     ]);
     let by_watches = watches.map_ok(|jobs| stream::iter(jobs).map(Ok)).try_flatten();
     let more = stream::unfold(more, async |mut more| more.recv().await.map(|job| (Ok(job), more)));
@@ -304,6 +337,30 @@ fn of_nodes(client: &Client, caches: Caches) -> impl Stream<Item = Named> + Send
                 caches.with(|floor| floor.replace_nodes(std::mem::take(&mut new)));
                 caches.fill(|filled| filled.nodes = true);
                 caches.all()
+            }
+        })
+}
+
+/// The fleets. A cluster that does not know the kind yet has none.
+fn of_fleets(client: &Client, caches: Caches, writer: Writer<MaybeFleet>) -> impl Stream<Item = Named> + Send + use<> {
+    let known = caches.clone();
+    watcher(Api::<MaybeFleet>::all(client.clone()), watcher::Config::default())
+        .backoff(Pause::default())
+        .modify(|fleet| fleet.meta_mut().managed_fields = None)
+        .reflect(writer)
+        .map_ok(move |event| match event {
+            Event::Apply(_) | Event::Delete(_) | Event::InitDone => {
+                let named = caches.read_fleets();
+                caches.fill(|filled| filled.fleets = true);
+                named
+            }
+            Event::Init | Event::InitApply(_) => Vec::new(),
+        })
+        .inspect_err(move |error| {
+            if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
+                && status.code == 404
+            {
+                known.fill(|filled| filled.fleets = true);
             }
         })
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use vk_operator_core::lease::Times;
 
 use crate::approver::Approvals;
+use crate::join::JoinTokenArgs;
 use crate::log;
 use crate::run::{self, Options};
 
@@ -25,7 +26,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run until SIGTERM or SIGINT.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
+    /// Make a token by which machines join a fleet, and print the line for it; or list or revoke such tokens.
+    JoinToken(Box<JoinTokenArgs>),
 }
 
 /// The arguments of `vk-operator run`.
@@ -132,7 +135,10 @@ impl RunArgs {
 impl Cli {
     /// Does what the command line says.
     pub async fn run(self) -> anyhow::Result<()> {
-        let Command::Run(args) = self.command;
+        let args = match self.command {
+            Command::Run(args) => args,
+            Command::JoinToken(args) => return args.run().await,
+        };
         let times = args.times()?;
         let log = log::begin(&args.log_level, args.log_filter_file).context("cannot begin to log")?;
         let config = run::kube_config(args.kubeconfig.as_deref()).await?;

@@ -2,16 +2,19 @@
 //!
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
-//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`election`] sees to it that one of several operators acts.
+//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, and [`drain`] empties their nodes; [`join`] makes the tokens by which nodes come to them; [`election`] sees to it that one of several operators acts.
 
 pub mod api;
 pub mod apply;
 pub mod approver;
 pub mod cache;
 pub mod cli;
+pub mod drain;
 pub mod election;
 pub mod events;
+pub mod fleet;
 pub mod health;
+pub mod join;
 pub mod log;
 pub mod memory;
 pub mod metrics;

@@ -21,6 +21,7 @@ use crate::approver::{self, Approvals};
 use crate::cache::{self, Caches, MaybeJob};
 use crate::election::Election;
 use crate::events;
+use crate::fleet;
 use crate::health;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
@@ -86,6 +87,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
     let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics, events });
     let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
+    let fleets = when_leading(leads.clone(), fleet::run(Arc::clone(&context)));
     let changes = of_leader(changes, leads, caches.clone());
 
     let work = applier(
@@ -108,7 +110,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     };
     let ended = {
         let telling = telling.run();
-        pin_mut!(work, health, approver, strays, leading, telling);
+        pin_mut!(work, health, approver, strays, fleets, leading, telling);
         tokio::select! {
             // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
             // crash would have dropped, and every step survives that.
@@ -120,6 +122,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
             () = &mut approver => Ok(()),
             // Cancel-safe: a pod that was not let go is found again by the next start.
             () = &mut strays => Ok(()),
+            // Cancel-safe: each step is one write that follows from what is seen, and is found again by the next start.
+            () = &mut fleets => Ok(()),
             // Cancel-safe: Events are told as well as it goes.
             () = &mut telling => Ok(()),
             // Cancel-safe: a probe that gets no answer is asked again.

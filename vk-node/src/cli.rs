@@ -1,6 +1,8 @@
-//! The command line: `vk-node run | pipe | shim`.
+//! The command line: `vk-node join | run | pipe | shim`.
 //!
 //! ```text
+//!   vk-node join   makes of a fleet's join token what `vk-node run` needs
+//!      │ node.yaml, bootstrap.kubeconfig
 //!   vk-node run    the node: registers with the API server, decides about pods, serves the kubelet's API
 //!      │ vk-cmd.sock
 //!   vk-node pipe   the host side: holds the records, starts the shims
@@ -10,6 +12,7 @@
 //!
 //! `shim` is not told apart here: see `main`.
 
+use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,7 +27,7 @@ use vk_node_core::config::{
 };
 use vk_task::CgroupChoice;
 
-use crate::node;
+use crate::{join, node};
 
 /// Makes this machine a Kubernetes node whose pods are commands on the host.
 #[derive(Debug, Parser)]
@@ -41,6 +44,9 @@ struct Cli {
 enum Part {
     /// Registers this machine as a node and runs its pods.
     Run(Box<Run>),
+    /// Joins a fleet: checks a join token, and writes what `vk-node run` needs. The token is read from a file, from $VK_NODE_JOIN
+    /// or from standard input.
+    Join(Box<Join>),
     /// Runs the host side only, for a node that sits in a container.
     Pipe(Pipe),
     /// Stands beside one task. The pipe starts it; people do not.
@@ -110,6 +116,29 @@ struct Run {
     /// More resources that the node offers and the scheduler counts: `nvidia.com/gpu=4`, say.
     #[arg(long = "resource", value_name = "NAME=COUNT", value_parser = resource)]
     resources: Vec<(String, u64)>,
+}
+
+/// How to join. The token is never an argument: everybody on the machine can read those.
+#[derive(Debug, Args)]
+struct Join {
+    /// The file with the join token [default: $VK_NODE_JOIN, or else standard input].
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The node's name [default: what the fleet's names and this machine's make].
+    #[arg(long, env = "JOBNAME", value_name = "NAME", value_parser = |text: &str| NodeName::parse(text))]
+    node_name: Option<NodeName>,
+    /// The directory by which the pipe is reached, in which what is written is kept [default: $HOME/hostpipe].
+    #[arg(long, env = "VK_NODE_HOSTPIPE", value_name = "DIR")]
+    hostpipe: Option<PathBuf>,
+    /// Do not ask the API server whether it takes the token: it is reached by a tunnel only, say.
+    #[arg(long)]
+    offline: bool,
+    /// Go on with `vk-node run`.
+    #[arg(long)]
+    run: bool,
+    /// What `vk-node run` is started with besides, after `--`.
+    #[arg(last = true, requires = "run", value_name = "FLAGS")]
+    flags: Vec<OsString>,
 }
 
 /// The node's own certificates: docs/identity.md.
@@ -190,6 +219,39 @@ fn start(part: Part) -> anyhow::Result<()> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the async runtime")?;
     match part {
         Part::Run(run) => runtime.block_on(node::run(settings(*run)?.finish(std::env::home_dir())?)),
+        Part::Join(join) => {
+            let (run, flags) = (join.run, join.flags);
+            let hostpipe = join.hostpipe.or_else(|| home_pipe(std::env::home_dir())).context(NO_HOME)?;
+            let wanted = join::Join {
+                token_file: join.token_file,
+                node_name: join.node_name,
+                hostpipe: hostpipe.clone(),
+                offline: join.offline,
+            };
+            let joined = runtime.block_on(join::join(wanted)).context("this machine has not joined")?;
+            let started = [
+                OsStr::new("run"),
+                OsStr::new("--config"),
+                joined.config.as_os_str(),
+                OsStr::new("--hostpipe"),
+                hostpipe.as_os_str(),
+            ];
+            if !run {
+                let line: Vec<_> = started.iter().map(|word| word.to_string_lossy()).collect();
+                println!(
+                    "{} belongs to the fleet {} now. Start it with\n\n  vk-node {}",
+                    joined.name,
+                    joined.fleet,
+                    line.join(" ")
+                );
+                return Ok(());
+            }
+            let words = [OsStr::new("vk-node")].into_iter().chain(started).map(OsStr::to_owned).chain(flags);
+            let Part::Run(run) = Cli::try_parse_from(words)?.part else {
+                anyhow::bail!("after -- are flags of vk-node run")
+            };
+            runtime.block_on(node::run(settings(*run)?.finish(std::env::home_dir())?))
+        }
         Part::Pipe(pipe) => {
             let hostpipe = pipe.hostpipe.or_else(|| home_pipe(std::env::home_dir()));
             let mut options = vk_pipe::server::PipeOptions::new(hostpipe.context(NO_HOME)?)?;

@@ -1,4 +1,4 @@
-//! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with three parts: see [`cli`].
+//! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with several parts: see [`cli`].
 
 #[cfg(feature = "test-clock")]
 use vk_test_clock as _;
@@ -7,6 +7,7 @@ mod cli;
 mod credentials;
 mod events;
 mod given;
+mod join;
 mod kubelet;
 mod node;
 mod pods;

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinition that the API server gets: what the derive makes of the types, with what it cannot say.
+//! The CustomResourceDefinitions that the API server gets: what the derive makes of the types, with what it cannot say.
 
 mod core;
 
@@ -6,38 +6,114 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt;
 use serde_json::Value;
 
-use crate::CmdJob;
+use crate::{CmdFleet, CmdJob};
 
-/// Where the plain manifest is, below the root of the repository.
-pub const MANIFEST: &str = "crds/cmdjobs.vk-cmd.io.yaml";
-/// Where the chart's template of it is.
-pub const CHART_TEMPLATE: &str = "charts/vk-cmd/templates/crds/cmdjobs.vk-cmd.io.yaml";
-/// The command that writes both.
+/// The command that writes the files.
 pub const COMMAND: &str = "cargo run -p vk-cmd-crds --bin crdgen";
+
+/// A kind with a definition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// [`CmdJob`].
+    CmdJob,
+    /// [`CmdFleet`].
+    CmdFleet,
+}
 
 /// Why the definition could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
     /// A type's schema is not what this module expects of it.
-    #[error("the schema of CmdJob has no {0}: crds/src/crd does not fit the types any more, mend it")]
+    #[error("the schema has no {0}: crds/src/crd does not fit the types any more, mend it")]
     Missing(String),
     /// The definition does not turn into JSON or back.
-    #[error("the definition of CmdJob is not a CustomResourceDefinition in JSON")]
+    #[error("the definition is not a CustomResourceDefinition in JSON")]
     Json(#[from] serde_json::Error),
     /// The definition does not turn into YAML.
-    #[error("the definition of CmdJob cannot be written as YAML")]
+    #[error("the definition cannot be written as YAML")]
     Yaml(#[from] serde_yaml_ng::Error),
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::CmdJob, Self::CmdFleet];
+
+    fn plural(self) -> &'static str {
+        match self {
+            Self::CmdJob => "cmdjobs",
+            Self::CmdFleet => "cmdfleets",
+        }
+    }
+
+    /// Where the plain manifest is, below the root of the repository.
+    pub fn manifest_path(self) -> String {
+        format!("crds/{}.vk-cmd.io.yaml", self.plural())
+    }
+
+    /// Where the chart's template of it is.
+    pub fn chart_template_path(self) -> String {
+        format!("charts/vk-cmd/templates/crds/{}.vk-cmd.io.yaml", self.plural())
+    }
+
+    /// Its definition.
+    pub fn definition(self) -> Result<CustomResourceDefinition, CrdError> {
+        match self {
+            Self::CmdJob => cmdjob(),
+            Self::CmdFleet => cmdfleet(),
+        }
+    }
+
+    /// The plain manifest, for `kubectl apply -f`.
+    pub fn manifest(self) -> Result<String, CrdError> {
+        let yaml = serde_yaml_ng::to_string(&self.definition()?)?;
+        Ok(format!("# Written by `{COMMAND}` from crds/src: change it there.\n{yaml}"))
+    }
+
+    /// The chart's template: the manifest, with a switch for installing it and one for keeping it when the release goes.
+    pub fn chart_template(self) -> Result<String, CrdError> {
+        let yaml = serde_yaml_ng::to_string(&self.definition()?)?.replace("{{", "{{ \"{{\" }}");
+        let (head, tail) = yaml.split_once("metadata:\n").ok_or_else(|| CrdError::Missing("metadata".into()))?;
+        let kept = match self {
+            Self::CmdJob => "CmdJobs",
+            Self::CmdFleet => "CmdFleets",
+        };
+        Ok(format!(
+            "{{{{- /* Written by `{COMMAND}` from crds/src: change it there. */}}}}\n\
+             {{{{- if .Values.crds.install }}}}\n\
+             {head}metadata:\n\
+             {{{{- if .Values.crds.keep }}}}\n  \
+               annotations:\n    \
+                 # {kept} outlive the release: without this, helm uninstall deletes every one of them.\n    \
+                 helm.sh/resource-policy: keep\n\
+             {{{{- end }}}}\n  \
+               labels:\n    \
+                 {{{{- include \"vk-cmd.labels\" . | nindent 4 }}}}\n\
+             {tail}\
+             {{{{- end }}}}\n"
+        ))
+    }
 }
 
 /// The definition of CmdJob.
 pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
     let mut crd = serde_json::to_value(CmdJob::crd())?;
     tidy(&mut crd);
-    let spec = crd
-        .pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec")
-        .ok_or_else(|| CrdError::Missing("spec".into()))?;
-    core::complete(spec)?;
+    core::complete(schema_of(&mut crd, "spec")?)?;
     Ok(serde_json::from_value(crd)?)
+}
+
+/// The definition of CmdFleet.
+pub fn cmdfleet() -> Result<CustomResourceDefinition, CrdError> {
+    let mut crd = serde_json::to_value(CmdFleet::crd())?;
+    tidy(&mut crd);
+    schema_of(&mut crd, "spec")?;
+    Ok(serde_json::from_value(crd)?)
+}
+
+fn schema_of<'a>(crd: &'a mut Value, field: &str) -> Result<&'a mut Value, CrdError> {
+    crd.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties")
+        .and_then(|properties| properties.get_mut(field))
+        .ok_or_else(|| CrdError::Missing(field.to_owned()))
 }
 
 /// Takes out every `nullable: true`: with it, `script: null` is kept and is there for CEL's `has()`; without it the API
@@ -58,29 +134,4 @@ fn tidy(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// The plain manifest, for `kubectl apply -f`.
-pub fn manifest() -> Result<String, CrdError> {
-    Ok(format!("# Written by `{COMMAND}` from crds/src: change it there.\n{}", serde_yaml_ng::to_string(&cmdjob()?)?))
-}
-
-/// The chart's template: the manifest, with a switch for installing it and one for keeping it when the release goes.
-pub fn chart_template() -> Result<String, CrdError> {
-    let yaml = serde_yaml_ng::to_string(&cmdjob()?)?.replace("{{", "{{ \"{{\" }}");
-    let (head, tail) = yaml.split_once("metadata:\n").ok_or_else(|| CrdError::Missing("metadata".into()))?;
-    Ok(format!(
-        "{{{{- /* Written by `{COMMAND}` from crds/src: change it there. */}}}}\n\
-         {{{{- if .Values.crds.install }}}}\n\
-         {head}metadata:\n\
-         {{{{- if .Values.crds.keep }}}}\n  \
-           annotations:\n    \
-             # CmdJobs outlive the release: without this, helm uninstall deletes every one of them.\n    \
-             helm.sh/resource-policy: keep\n\
-         {{{{- end }}}}\n  \
-           labels:\n    \
-             {{{{- include \"vk-cmd.labels\" . | nindent 4 }}}}\n\
-         {tail}\
-         {{{{- end }}}}\n"
-    ))
 }

@@ -16,6 +16,7 @@ mod attach;
 mod cancel;
 mod chart_works;
 mod cluster_is_up;
+mod cmdfleet;
 mod crashes;
 mod crds;
 mod events;

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{from_value, json};
 use vk_cmd_crds::{CmdJob, labels};
-use vk_operator_core::place::{Amounts, NodeSeen, NodeState, Nodes};
+use vk_operator_core::place::{About, Amounts, NodeSeen, NodeState, Nodes};
 use vk_site::Rule;
 
 use crate::api::{Api, Key, Stop, key_of};
@@ -257,6 +257,8 @@ pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
             _ => Rule::default(),
         },
         released: false,
+        terms: None,
+        about: About::default(),
     }
 }
 

@@ -9,7 +9,7 @@
 //!   its Node object has now                      and nobody works under the name already
 //!      └──────────────────────┬──────────────────────┘
 //!                 all of it ──┴──▶ approved         the Node is not there yet, is Ready ──▶ looked at later
-//!                 else ──▶ left, for people to approve or deny
+//!                 else ──▶ left, for people to approve or deny         the fleet is gone, or has not this name ──▶ looked at now and then
 //! ```
 //!
 //! Nothing is ever denied: what is not ours may be somebody else's to approve. What the signer itself refuses is refused
@@ -17,8 +17,11 @@
 
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::Node;
-use vk_cmd_crds::certificates::{BOOTSTRAP_GROUP, NODES_GROUP, Names, Purpose, RSA_USAGE, node_of};
-use vk_cmd_crds::{NodeName, labels};
+use vk_cmd_crds::certificates::{
+    BOOTSTRAP_GROUP, FLEET_BOOTSTRAP_PREFIX, NODES_GROUP, Names, Purpose, RSA_USAGE, node_of,
+};
+use vk_cmd_crds::{CmdFleet, NodeName, labels};
+use vk_site::Pattern;
 
 mod parse;
 #[cfg(test)]
@@ -36,8 +39,10 @@ pub enum Decision {
     Nothing,
     /// It is approved.
     Approve(NodeName),
-    /// It may become right.
+    /// It may become right by itself.
     Later(Why),
+    /// It may become right when somebody changes a fleet.
+    Mend(Why),
     /// It is left for people.
     Leave(Why),
 }
@@ -78,6 +83,29 @@ pub enum Why {
     /// Somebody works under the name.
     #[error("the Node {0} is Ready: somebody works under this name already")]
     Taken(NodeName),
+    /// The fleet of the join token is gone.
+    #[error("its join token is one of the fleet {0}, and there is no such CmdFleet")]
+    NoFleet(String),
+    /// The fleet of the join token has no nodes of this name.
+    #[error(
+        "its join token is one of the fleet {fleet}, whose spec.nodeNames has not the name {name} (but {}): add it there, or have the \
+         node take another name", .patterns.join(", ")
+    )]
+    NotOfFleet {
+        /// The name.
+        name: NodeName,
+        /// The fleet.
+        fleet: String,
+        /// Its patterns.
+        patterns: Vec<String>,
+    },
+}
+
+/// The fleets that the token is bound to by which a request was made. With none it is not bound to any.
+#[must_use]
+pub fn fleets_to_look_at(request: &CertificateSigningRequest) -> Vec<&str> {
+    let groups = request.spec.groups.iter().flatten();
+    groups.filter_map(|group| group.strip_prefix(FLEET_BOOTSTRAP_PREFIX)).collect()
 }
 
 /// The vk-node that a request is about, if it is one that is looked at and nobody has decided yet. Whether it is
@@ -90,9 +118,9 @@ pub fn node_to_look_at(request: &CertificateSigningRequest) -> Option<NodeName> 
     node_of(&Asked::read(&request.spec.request.0).ok()?.common_name)
 }
 
-/// Decides about a request, where the Node of the name in it is `node`.
+/// Decides about a request, where the Node of the name in it is `node`, and `fleets` those of [`fleets_to_look_at`] that are there.
 #[must_use]
-pub fn decide(request: &CertificateSigningRequest, node: Option<&Node>) -> Decision {
+pub fn decide(request: &CertificateSigningRequest, node: Option<&Node>, fleets: &[CmdFleet]) -> Decision {
     let Some(purpose) = Purpose::of_signer(&request.spec.signer_name) else { return Decision::Nothing };
     if is_settled(request) {
         return Decision::Nothing;
@@ -114,11 +142,15 @@ pub fn decide(request: &CertificateSigningRequest, node: Option<&Node>) -> Decis
     let requestor = requestor(request, &asked.common_name);
     let verdict = match purpose {
         Purpose::Serving => serving(&name, &asked.names, requestor, node),
-        Purpose::Client => client(&name, &asked.names, requestor, node),
+        Purpose::Client => client(&name, &asked.names, requestor, node).and_then(|()| match requestor {
+            Requestor::Token => of_fleet(&name, &fleets_to_look_at(request), fleets),
+            Requestor::Itself | Requestor::Other => Ok(()),
+        }),
     };
     match verdict {
         Ok(()) => Decision::Approve(name),
         Err(why @ (Why::NoNode(_) | Why::Taken(_) | Why::NotItsName(_))) => Decision::Later(why),
+        Err(why @ (Why::NoFleet(_) | Why::NotOfFleet { .. })) => Decision::Mend(why),
         Err(Why::Requestor(_)) => Decision::Leave(Why::Requestor(request.spec.username.clone().unwrap_or_default())),
         Err(why) => Decision::Leave(why),
     }
@@ -206,6 +238,23 @@ fn client(name: &NodeName, asked: &Names, requestor: Requestor, node: Option<&No
             Ok(_) => Ok(()),
         },
     }
+}
+
+/// Whether a token that is bound to these fleets may be used for the name.
+fn of_fleet(name: &NodeName, bound: &[&str], fleets: &[CmdFleet]) -> Result<(), Why> {
+    let Some(first) = bound.first() else { return Ok(()) };
+    let found = |wanted: &str| fleets.iter().find(|fleet| fleet.metadata.name.as_deref() == Some(wanted));
+    let mut why = Why::NoFleet((*first).to_owned());
+    for fleet in bound {
+        let Some(patterns) = found(fleet).map(CmdFleet::name_patterns) else { continue };
+        // A pattern that cannot be read is for no name.
+        let takes = |text: &String| Pattern::new(text).is_ok_and(|pattern| pattern.matches(name.as_str()));
+        if patterns.iter().any(takes) {
+            return Ok(());
+        }
+        why = Why::NotOfFleet { name: name.clone(), fleet: (*fleet).to_owned(), patterns };
+    }
+    Err(why)
 }
 
 fn vk_node<'a>(name: &NodeName, node: Option<&'a Node>) -> Result<&'a Node, Why> {

@@ -1,5 +1,6 @@
 //! The smallest write that turns one status into another.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use vk_cmd_crds::{CmdJobStatus, ConditionType, Reason, State, labels};
 
@@ -8,9 +9,9 @@ use vk_cmd_crds::{CmdJobStatus, ConditionType, Reason, State, labels};
 ///
 /// It names the object's UID and the resource version that `recorded` was read at: the API server refuses it if the
 /// object is another one by now, or has changed since, and then the decision is made anew.
-pub fn status(
-    recorded: &CmdJobStatus,
-    wanted: &CmdJobStatus,
+pub fn status<T: Serialize>(
+    recorded: &T,
+    wanted: &T,
     uid: &str,
     resource_version: Option<&str>,
 ) -> Result<Option<Value>, serde_json::Error> {

@@ -82,7 +82,7 @@ pub(crate) fn ending(job: &ValidJob<'_>, attempt: &Attempt) -> String {
 pub(crate) fn no_nodes(target: &Target<'_>) -> String {
     match target {
         Target::Node(node) => no_node(node.as_str()),
-        Target::Fleet(fleet) => no_fleet(fleet),
+        Target::Fleet(fleet) => no_fleet(fleet, true),
         Target::Labels(wanted) => no_labels(wanted),
     }
 }
@@ -95,10 +95,18 @@ pub(crate) fn no_node(node: &str) -> String {
     )
 }
 
-/// That there is no node of this fleet.
-pub(crate) fn no_fleet(fleet: &str) -> String {
+/// That there is no node of this fleet, and perhaps no CmdFleet either.
+pub(crate) fn no_fleet(fleet: &str, is_there: bool) -> String {
+    let missing = match is_there {
+        true => String::new(),
+        false => format!(
+            ", and there is no CmdFleet of that name: if it is wrong, make a new CmdJob with another spec.target.fleet (kubectl get \
+             cmdfleets lists them); a fleet without a CmdFleet is all nodes with the label {}={fleet}",
+            labels::FLEET
+        ),
+    };
     format!(
-        "no vk-cmd node belongs to the fleet {fleet}: start one with the label {}={fleet} (kubectl get nodes -L {} lists what \
+        "no vk-cmd node belongs to the fleet {fleet}{missing}: start one with the label {}={fleet} (kubectl get nodes -L {} lists what \
          there is)",
         labels::FLEET,
         labels::FLEET

@@ -25,6 +25,7 @@ mod expand;
 pub mod facts;
 pub mod files;
 pub mod images;
+pub mod join;
 pub mod lease;
 pub mod life;
 mod look;

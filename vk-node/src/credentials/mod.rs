@@ -31,6 +31,7 @@ use vk_node_core::config::CertificateConfig;
 
 pub(crate) use kubeconfig::pem_of;
 pub(crate) use serving::{Serving, Shown};
+pub(crate) use store::keep_private;
 
 /// The longest that one wait is, so that a clock that jumps is noticed.
 const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(1);

@@ -34,9 +34,7 @@ impl Store {
     pub(super) fn open(directory: &Path, purpose: Purpose) -> anyhow::Result<Self> {
         // An absolute path, for the kubeconfig that leads here.
         let directory = std::path::absolute(directory).context("cannot tell where the certificates are")?;
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-        made.and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
-            .with_context(|| format!("cannot keep certificates in {}", directory.display()))?;
+        make_private(&directory).with_context(|| format!("cannot keep certificates in {}", directory.display()))?;
         let stem = match purpose {
             Purpose::Client => "kubelet-client",
             Purpose::Serving => "kubelet-server",
@@ -136,6 +134,17 @@ impl Store {
             }
         }
     }
+}
+
+/// Writes a file that only we can read, in a directory that only we can enter, made where it is not there.
+pub(crate) fn keep_private(directory: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    make_private(directory).with_context(|| format!("cannot keep files in {}", directory.display()))?;
+    write(directory, name, bytes)
+}
+
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o700)))
 }
 
 /// Writes a file that only we can read, whole or not at all.

@@ -13,6 +13,11 @@ use super::*;
 
 const NODE: &str = "system:node:vk-a";
 
+/// Without any fleet.
+fn decide(request: &CertificateSigningRequest, node: Option<&Node>) -> Decision {
+    super::decide(request, node, &[])
+}
+
 /// A request in PEM for this subject and these names.
 fn pem(subject: &[(DnType, &str)], names: Vec<SanType>, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
     let mut params = CertificateParams::default();
@@ -171,7 +176,9 @@ fn a_serving_certificate_waits_for_the_addresses_of_its_node() {
 fn all_else_is_left_to_people() {
     let left = |request: &CertificateSigningRequest| match decide(request, Some(&node("False"))) {
         Decision::Leave(why) => why,
-        other @ (Decision::Nothing | Decision::Approve(_) | Decision::Later(_)) => panic!("{other:?}"),
+        other @ (Decision::Nothing | Decision::Approve(_) | Decision::Later(_) | Decision::Mend(_)) => {
+            panic!("{other:?}")
+        }
     };
     let with = |change: &dyn Fn(&mut CertificateSigningRequestSpec)| {
         [good_serving(), client(), by_token()].map(|mut request| {
@@ -256,7 +263,7 @@ proptest::proptest! {
         // Damage elsewhere, to the key or the signature, is for the signer to see.
         match decide(&request(Purpose::Serving, pem), Some(&node("True"))) {
             Decision::Approve(approved) => proptest::prop_assert_eq!(approved, name()),
-            Decision::Leave(_) | Decision::Later(_) => {}
+            Decision::Leave(_) | Decision::Later(_) | Decision::Mend(_) => {}
             Decision::Nothing => proptest::prop_assert!(false, "it is of our signer and undecided"),
         }
     }
@@ -265,4 +272,37 @@ proptest::proptest! {
 fn pem_of(der: &[u8]) -> Vec<u8> {
     let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
     format!("-----BEGIN CERTIFICATE REQUEST-----\n{text}\n-----END CERTIFICATE REQUEST-----\n").into_bytes()
+}
+
+fn fleet(name: &str, patterns: Option<&[&str]>) -> CmdFleet {
+    let spec = serde_json::json!({"nodeNames": patterns});
+    serde_json::from_value(serde_json::json!({
+        "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdFleet", "metadata": {"name": name}, "spec": spec,
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_fleets_token_is_for_names_of_that_fleet() {
+    let mut request = by_token();
+    request.spec.groups.get_or_insert_default().push("system:bootstrappers:vk-cmd:f".to_owned());
+    let decide = |fleets: &[CmdFleet]| super::decide(&request, None, fleets);
+    let says = |fleets: &[CmdFleet], words: &str| match decide(fleets) {
+        Decision::Mend(why) => assert!(why.to_string().contains(words), "{why}"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fleets_to_look_at(&request), ["f"]);
+    assert_eq!(decide(&[fleet("f", Some(&["vk-b", "vk-?"]))]), approve());
+    assert_eq!(decide(&[fleet("f", Some(&["vk-*"]))]), approve());
+    says(&[], "no such CmdFleet");
+    says(&[fleet("g", Some(&["vk-*"]))], "the fleet f, and there is no such CmdFleet");
+    // Its own names are vk-f and vk-f-*.
+    says(&[fleet("f", None)], "has not the name vk-a (but vk-f, vk-f-*)");
+    says(&[fleet("f", Some(&["vk-a-*"])), fleet("g", Some(&["vk-*"]))], "(but vk-a-*)");
+    // What is wrong anyhow stays so, and a node that renews its certificate is not asked for its fleet.
+    let f = [fleet("f", Some(&["vk-*"]))];
+    assert_eq!(super::decide(&request, Some(&node("True")), &f), Decision::Later(Why::Taken(name())));
+    assert_eq!(super::decide(&client(), Some(&node("True")), &[]), approve());
+    request.spec.groups = Some(vec!["system:bootstrappers:vk-cmd:f".to_owned()]);
+    assert!(matches!(super::decide(&request, None, &f), Decision::Leave(Why::Requestor(_))));
 }

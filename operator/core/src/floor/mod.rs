@@ -23,6 +23,7 @@ use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::Reason;
 
 use self::queue::{Queue, Rank};
+use crate::fleet::Fleets;
 use crate::place::{Amounts, Demand, NodeSeen, Nodes, Sums, why};
 use crate::plan::Start;
 use crate::pods::{Change, Owner, Pods, is_open};
@@ -35,6 +36,7 @@ pub type Placed = Result<String, (Reason, Arc<str>)>;
 #[derive(Debug, Default)]
 pub struct Floor {
     nodes: Nodes,
+    fleets: Fleets,
     pods: Pods,
     /// Pods on vk-nodes that are not those of jobs, by UID: their nodes, and what they take there.
     strangers: HashMap<String, (String, Amounts)>,
@@ -74,6 +76,27 @@ impl Floor {
         &self.nodes
     }
 
+    /// The fleets.
+    pub fn fleets(&self) -> &Fleets {
+        &self.fleets
+    }
+
+    /// What is in use on a node, or kept for somebody.
+    pub fn used(&self, node: &str) -> &Amounts {
+        self.used.of(node)
+    }
+
+    /// What waits for room, of the demands that are meant: how many attempts of each.
+    pub fn waiting_for(&self, is_meant: impl Fn(&Demand) -> bool) -> Vec<(Arc<Demand>, usize)> {
+        let meant = self.queue.counts().filter(|(demand, _)| is_meant(demand));
+        meant.map(|(demand, count)| (Arc::clone(demand), count)).collect()
+    }
+
+    /// How many jobs wait for room, of the demands that are meant.
+    pub fn jobs_waiting_for(&self, is_meant: impl Fn(&Demand) -> bool) -> usize {
+        self.queue.jobs(is_meant)
+    }
+
     /// The pods of jobs.
     pub fn pods(&self) -> &Pods {
         &self.pods
@@ -82,20 +105,6 @@ impl Floor {
     /// How many jobs wait for room.
     pub fn waiting(&self) -> usize {
         self.queue.len()
-    }
-
-    /// What is in use on a node, or kept for somebody.
-    pub fn used(&self, node: &str) -> &Amounts {
-        self.used.of(node)
-    }
-
-    /// What waits for room, of the demands that are meant, and how many attempts of each.
-    pub fn waiting_for(&self, is_meant: impl Fn(&Demand) -> bool) -> Vec<(Arc<Demand>, usize)> {
-        self.queue
-            .counts()
-            .filter(|(demand, _)| is_meant(demand))
-            .map(|(demand, count)| (Arc::clone(demand), count))
-            .collect()
     }
 
     /// Nothing is given to anybody until these jobs have been looked at. Only the first call does anything.
@@ -191,7 +200,7 @@ impl Floor {
         let kept = self.kept.get(&owner.uid);
         let mut reasons = BTreeMap::<&Demand, (Reason, Arc<str>)>::new();
         let why = |demand| {
-            let (reason, text) = why(demand, &self.nodes, &self.used, now);
+            let (reason, text) = why(demand, &self.nodes, &self.fleets, &self.used, now);
             (reason, Arc::from(text))
         };
         let placed =
@@ -269,6 +278,10 @@ impl Floor {
 
     /// A node as it is now; none: it is gone. Whether that is news, and the jobs for which there is room now.
     pub fn put_node(&mut self, name: &str, node: Option<NodeSeen>, now: Timestamp) -> (bool, Vec<Owner>) {
+        let node = node.map(|mut node| {
+            self.fleets.settle(&mut node);
+            node
+        });
         let before = match node {
             Some(node) if self.nodes.get(name) == Some(&node) => return (false, Vec::new()),
             Some(node) => self.nodes.insert(name.to_owned(), node),
@@ -287,9 +300,24 @@ impl Floor {
     /// All nodes, anew. All jobs are to be looked at.
     pub fn replace_nodes(&mut self, nodes: Nodes) {
         self.nodes = nodes;
+        self.nodes.values_mut().for_each(|node| self.fleets.settle(node));
         self.whole = Amounts::default();
         self.nodes.values().for_each(|node| self.whole.add(&node.allocatable));
         self.queue.stir_all();
+    }
+
+    /// All fleets, as they are now. Names the jobs for which there is room now, and, if there is news, all that wait: what they are
+    /// told may be another.
+    pub fn put_fleets(&mut self, fleets: Fleets, now: Timestamp) -> Vec<Owner> {
+        if fleets == self.fleets {
+            return Vec::new();
+        }
+        self.fleets = fleets;
+        self.nodes.values_mut().for_each(|node| self.fleets.settle(node));
+        self.queue.stir_all();
+        let mut named = self.give(now);
+        named.extend(self.queue.owners());
+        named
     }
 
     /// What was heard of a pod of a job.

@@ -152,7 +152,15 @@ impl Queue {
 
     /// How many attempts stand in each line.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&Arc<Demand>, usize)> {
-        self.lines.iter().map(|(demand, line)| (demand, line.values().map(|waiting| waiting.starts.len()).sum()))
+        let count = |line: &Line| line.values().map(|waiting| waiting.starts.len()).sum();
+        self.lines.iter().map(move |(demand, line)| (demand, count(line)))
+    }
+
+    /// How many jobs stand in the lines that are meant.
+    pub(super) fn jobs(&self, is_meant: impl Fn(&Demand) -> bool) -> usize {
+        let lines = self.lines.iter().filter(|(demand, _)| is_meant(demand));
+        let owners = lines.flat_map(|(_, line)| line.values().map(|waiting| waiting.owner.uid.as_str()));
+        owners.collect::<BTreeSet<_>>().len()
     }
 
     /// How many jobs wait.

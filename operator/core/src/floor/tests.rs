@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::place::{Meant, NodeState};
+use crate::place::{About, Meant, NodeState};
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 
@@ -25,6 +25,8 @@ fn node(allocatable: &str) -> NodeSeen {
         ends: None,
         namespaces: vk_site::Rule::default(),
         released: false,
+        terms: None,
+        about: About::default(),
     }
 }
 

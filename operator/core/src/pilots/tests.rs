@@ -135,6 +135,8 @@ impl World {
             ends: Some(self.now() + SignedDuration::from_secs(3600)),
             namespaces: vk_site::Rule::default(),
             released: false,
+            terms: None,
+            about: crate::place::About::default(),
         };
         self.nodes.insert((number, index), (seen, used));
     }

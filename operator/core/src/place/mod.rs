@@ -16,7 +16,7 @@ use crate::work;
 
 pub use self::amounts::Sums;
 pub(crate) use self::by_target::ByTarget;
-pub use self::node::{NodeSeen, NodeState, Nodes};
+pub use self::node::{About, NodeSeen, NodeState, Nodes};
 pub use self::why::why;
 pub use vk_cmd_crds::amounts::Amounts;
 
@@ -57,8 +57,12 @@ pub enum Obstacle {
     Tainted(String),
     /// Its site takes no pods of the namespace.
     Namespace,
+    /// Its fleet, of this name, takes no pods of the namespace.
+    FleetNamespace(String),
     /// It ends before the attempt may.
     Ends(Timestamp),
+    /// It ends so soon after the attempt may that its fleet keeps it free from this time on.
+    Margin(Timestamp),
     /// It has less of this resource, in all.
     Lacks(String),
     /// It has less of this resource now: others use it.
@@ -126,9 +130,16 @@ impl Demand {
         if !node.namespaces.permits(&self.namespace) {
             return Err(Obstacle::Namespace);
         }
+        if let Some(terms) = node.terms.as_ref().filter(|terms| !terms.namespaces.permits(&self.namespace)) {
+            return Err(Obstacle::FleetNamespace(terms.fleet.clone()));
+        }
         let needed = self.walltime.unwrap_or(SignedDuration::ZERO);
-        if let Some(ends) = node.ends.filter(|ends| ends.duration_since(now) < needed) {
+        let is_short = |until: &Timestamp| until.duration_since(now) < needed;
+        if let Some(ends) = node.ends.filter(is_short) {
             return Err(Obstacle::Ends(ends));
+        }
+        if let Some(until) = node.until().filter(is_short) {
+            return Err(Obstacle::Margin(until));
         }
         let lacks = self.amounts.iter().find(|(name, asked)| node.allocatable.get(name) < *asked);
         if let Some((name, _)) = lacks {
@@ -146,7 +157,8 @@ impl Demand {
         let meant = self.target.among(nodes);
         // A moment after the last one at which there is time enough.
         let needed = self.walltime.unwrap_or(SignedDuration::ZERO).saturating_sub(SignedDuration::from_secs(1));
-        let last = meant.filter_map(|(_, node)| node.ends?.checked_sub(needed).ok());
+        let last = meant.flat_map(|(_, node)| [node.ends, node.until()]);
+        let last = last.filter_map(|end| end?.checked_sub(needed).ok());
         last.filter(|at| *at > now).min()
     }
 

@@ -1,6 +1,7 @@
 //! A node, reduced to what matters for placing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Taint};
@@ -8,6 +9,8 @@ use vk_cmd_crds::labels;
 use vk_site::Rule;
 
 use super::Amounts;
+use crate::cordon::Cordon;
+use crate::fleet::Terms;
 
 /// A vk-node, reduced to what matters for placing.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +27,21 @@ pub struct NodeSeen {
     pub namespaces: Rule,
     /// Whether it was cordoned to end its pilot.
     pub released: bool,
+    /// What its fleet says of it, if it belongs to a CmdFleet.
+    pub terms: Option<Arc<Terms>>,
+    /// What has no bearing on placing, and is told.
+    pub about: About,
+}
+
+/// What of a node is told, and has no bearing on placing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The version of vk-node.
+    pub version: String,
+    /// Whether it is cordoned, and why by us.
+    pub cordon: Cordon,
+    /// Its own label `vk-cmd.io/fleet`, or that it has none, where [`NodeSeen::labels`] has that of a CmdFleet instead.
+    pub fleet_label: Option<Option<String>>,
 }
 
 /// Whether a node takes pods.
@@ -48,6 +66,11 @@ pub enum NodeState {
 pub type Nodes = BTreeMap<String, NodeSeen>;
 
 impl NodeSeen {
+    /// Until when it takes what ends by then, if its end is known: a while before that, if its fleet says so.
+    pub fn until(&self) -> Option<Timestamp> {
+        self.ends.map(|ends| self.terms.as_ref().map_or(ends, |terms| terms.until(ends)))
+    }
+
     /// Reads a node.
     pub fn of(node: &Node) -> Self {
         let annotation = |name: &str| node.metadata.annotations.as_ref()?.get(name);
@@ -61,8 +84,15 @@ impl NodeSeen {
             // What cannot be read keeps nobody out: the node has the last word.
             namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
             released: annotation(labels::RELEASED).is_some(),
+            terms: None,
+            about: About { version: version(node), cordon: Cordon::of(node), fleet_label: None },
         }
     }
+}
+
+fn version(node: &Node) -> String {
+    let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
+    info.map(|info| info.kubelet_version.clone()).unwrap_or_default()
 }
 
 fn state(node: &Node) -> NodeState {

@@ -7,11 +7,12 @@ use vk_cmd_crds::Reason;
 
 use super::amounts::Worded;
 use super::{Demand, Meant, Nodes, Obstacle, Sums};
+use crate::fleet::Fleets;
 use crate::words;
 
 /// Why no node takes it now. What it says changes only with the nodes, and not from minute to minute: it is written into the
 /// status of every job that waits.
-pub fn why(demand: &Demand, nodes: &Nodes, used: &Sums, now: Timestamp) -> (Reason, String) {
+pub fn why(demand: &Demand, nodes: &Nodes, fleets: &Fleets, used: &Sums, now: Timestamp) -> (Reason, String) {
     let meant = demand.target.among(nodes);
     let obstacles: Vec<(&str, Obstacle)> = meant
         .map(|(name, node)| {
@@ -23,7 +24,7 @@ pub fn why(demand: &Demand, nodes: &Nodes, used: &Sums, now: Timestamp) -> (Reas
     match (obstacles.as_slice(), &demand.target) {
         ([], Meant::Each(node)) => (Reason::NodeMissing, format!("node {node}, on which the job is to run, is gone")),
         ([], Meant::Node(node)) => (Reason::NodeMissing, words::no_node(node)),
-        ([], Meant::Fleet(fleet)) => (Reason::NoNodes, words::no_fleet(fleet)),
+        ([], Meant::Fleet(fleet)) => (Reason::NoNodes, words::no_fleet(fleet, fleets.has(fleet))),
         ([], Meant::Labels(wanted)) => (Reason::NoNodes, words::no_labels(wanted)),
         ([(name, obstacle)], _) => one(demand, name, obstacle),
         (several, _) => of_several(demand, several),
@@ -48,25 +49,32 @@ fn one(demand: &Demand, node: &str, obstacle: &Obstacle) -> (Reason, String) {
         Obstacle::Busy(_) => {
             (Reason::NoRoom, format!("node {node} {}: the job waits for its turn", say(demand, obstacle, 1)))
         }
-        Obstacle::Tainted(_) | Obstacle::Namespace | Obstacle::Ends(_) | Obstacle::Lacks(_) => {
-            (Reason::NoNodeFits, format!("node {node} {}", say(demand, obstacle, 1)))
-        }
+        Obstacle::Tainted(_)
+        | Obstacle::Namespace
+        | Obstacle::FleetNamespace(_)
+        | Obstacle::Ends(_)
+        | Obstacle::Margin(_)
+        | Obstacle::Lacks(_) => (Reason::NoNodeFits, format!("node {node} {}", say(demand, obstacle, 1))),
     }
 }
 
 fn of_several(demand: &Demand, obstacles: &[(&str, Obstacle)]) -> (Reason, String) {
-    let ends =
-        obstacles.iter().filter_map(|(_, obstacle)| if let Obstacle::Ends(at) = obstacle { Some(*at) } else { None });
-    let latest = ends.max().unwrap_or(Timestamp::MAX);
+    let latest = |time: fn(&Obstacle) -> Option<Timestamp>| {
+        obstacles.iter().filter_map(|(_, obstacle)| time(obstacle)).max().unwrap_or(Timestamp::MAX)
+    };
+    let last_end = latest(|obstacle| if let Obstacle::Ends(at) = obstacle { Some(*at) } else { None });
+    let last_until = latest(|obstacle| if let Obstacle::Margin(at) = obstacle { Some(*at) } else { None });
     let mut groups = BTreeMap::<Obstacle, usize>::new();
     for (_, obstacle) in obstacles {
         // What each says of itself would make a group of each.
         let group = match obstacle {
             Obstacle::NotReady(_) => Obstacle::NotReady(None),
-            Obstacle::Ends(_) => Obstacle::Ends(latest),
+            Obstacle::Ends(_) => Obstacle::Ends(last_end),
+            Obstacle::Margin(_) => Obstacle::Margin(last_until),
             Obstacle::Cordoned
             | Obstacle::Tainted(_)
             | Obstacle::Namespace
+            | Obstacle::FleetNamespace(_)
             | Obstacle::Lacks(_)
             | Obstacle::Busy(_) => obstacle.clone(),
         };
@@ -95,6 +103,19 @@ fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
         Obstacle::Tainted(key) => format!("{has} the taint {key}, which keeps CmdJobs away"),
         Obstacle::Namespace => {
             format!("{} no pods of the namespace {}", verb("takes", "take"), demand.namespace)
+        }
+        Obstacle::FleetNamespace(fleet) => {
+            let belongs = verb("belongs", "belong");
+            format!("{belongs} to the fleet {fleet}, which takes no CmdJobs of the namespace {}", demand.namespace)
+        }
+        Obstacle::Margin(at) => {
+            let sooner = verb("", " or sooner");
+            format!(
+                "{} to be free from {at}{sooner} on, the margin of {} fleet before the end, before {}",
+                verb("is", "are"),
+                verb("its", "their"),
+                walltime(demand)
+            )
         }
         Obstacle::Ends(at) => {
             format!("{} at {at}{}, before {}", verb("ends", "end"), verb("", " or sooner"), walltime(demand))

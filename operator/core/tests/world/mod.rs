@@ -13,7 +13,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::floor::{Floor, Placed};
-use vk_operator_core::place::{Amounts, NodeSeen, NodeState, Nodes};
+use vk_operator_core::place::{About, Amounts, NodeSeen, NodeState, Nodes};
 use vk_operator_core::seen::Life;
 use vk_operator_core::status::{self, Outcome};
 use vk_operator_core::{Plan, PodSeen, Seen, Sight, Start, Step, patch, plan, pod, validate};
@@ -432,5 +432,7 @@ pub fn node_seen(state: NodeState) -> NodeSeen {
         ends: None,
         namespaces: vk_site::Rule::default(),
         released: false,
+        terms: None,
+        about: About::default(),
     }
 }

@@ -1,0 +1,95 @@
+//! `vk-node join`: this machine joins a fleet with a token. Decided in [`vk_node_core::join`].
+//!
+//! The token is read from a file, a variable or standard input: never from the command line, which everybody on the machine can read. It
+//! is not logged, and what is written of it nobody else can read.
+
+mod ask;
+mod read;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use jiff::Timestamp;
+use kube::config::{AuthInfo, Cluster, Context as KubeContext, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use vk_cmd_crds::NodeName;
+use vk_cmd_crds::join::JoinToken;
+use vk_node_core::join::{self, CONFIG, KUBECONFIG};
+
+use crate::credentials::{keep_private, pem_of};
+
+/// The one cluster, user and context in the kubeconfig.
+const NAME: &str = "vk-cmd";
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) struct Join {
+    /// The file with the token.
+    pub(crate) token_file: Option<PathBuf>,
+    /// The node's name, where it does not follow from the machine's.
+    pub(crate) node_name: Option<NodeName>,
+    /// The pipe's directory, below which the files are written.
+    pub(crate) hostpipe: PathBuf,
+    /// Whether the API server is not asked.
+    pub(crate) offline: bool,
+}
+
+/// What was written.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The fleet.
+    pub(crate) fleet: String,
+    /// The node's name.
+    pub(crate) name: NodeName,
+    /// The file for `vk-node run --config`.
+    pub(crate) config: PathBuf,
+}
+
+/// Joins: what is written is for `vk-node run`, which asks for the node's certificate.
+///
+/// # Errors
+/// Why not, and what to do about it.
+pub(crate) async fn join(join: Join) -> anyhow::Result<Joined> {
+    let token = read::token(join.token_file.as_deref())?;
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = join::name(join.node_name, &token, &host)?;
+    join::check(&token, &name, Timestamp::now())?;
+    if !join.offline {
+        ask::ask(&token).await?;
+    }
+    let directory = std::path::absolute(join.hostpipe.join("join").join(name.as_str()))
+        .context("cannot tell where the pipe's directory is")?;
+    let config = write(&directory, &token, &name)?;
+    Ok(Joined { fleet: token.fleet, name, config })
+}
+
+fn write(directory: &Path, token: &JoinToken, name: &NodeName) -> anyhow::Result<PathBuf> {
+    let kubeconfig = serde_json::to_vec_pretty(&kubeconfig(token)).context("cannot write a kubeconfig as JSON")?;
+    keep_private(directory, KUBECONFIG, &kubeconfig)?;
+    keep_private(directory, CONFIG, join::config(token, name).as_bytes())?;
+    Ok(directory.join(CONFIG))
+}
+
+fn kubeconfig(token: &JoinToken) -> Kubeconfig {
+    use base64::Engine;
+    let pem = pem_of(&token.authorities);
+    let cluster = Cluster {
+        server: Some(token.server.clone()),
+        certificate_authority_data: Some(base64::engine::general_purpose::STANDARD.encode(pem)),
+        ..Cluster::default()
+    };
+    let auth_info = AuthInfo { token: Some(token.token.bearer().into()), ..AuthInfo::default() };
+    let context = KubeContext { cluster: NAME.to_owned(), user: Some(NAME.to_owned()), ..KubeContext::default() };
+    Kubeconfig {
+        kind: Some("Config".to_owned()),
+        api_version: Some("v1".to_owned()),
+        clusters: vec![NamedCluster { name: NAME.to_owned(), cluster: Some(cluster), ..NamedCluster::default() }],
+        auth_infos: vec![NamedAuthInfo {
+            name: NAME.to_owned(),
+            auth_info: Some(auth_info),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext { name: NAME.to_owned(), context: Some(context), ..NamedContext::default() }],
+        current_context: Some(NAME.to_owned()),
+        ..Kubeconfig::default()
+    }
+}
