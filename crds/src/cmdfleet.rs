@@ -103,10 +103,10 @@ pub struct CmdFleetSpec {
 #[serde(rename_all = "camelCase")]
 pub struct NodeSelector {
     /// Labels, and the value that each has, e.g. {vk-cmd.io/site: nersc}.
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend("maxProperties" = 8))]
     #[x_kube(
         validation = ("size(self) > 0", "selector.matchLabels is empty, and would be all vk-cmd nodes: name at least one label, or leave selector out for vk-cmd.io/fleet=NAME"),
-        validation = ("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$') && self[key].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'))", "selector.matchLabels has a key or value that no label can have: letters, digits, -, _ and ., at most 63 of them, with a letter or digit at each end"),
+        validation = ("self.all(key, key.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'))", "selector.matchLabels has a key that no label can have: letters, digits, -, _ and ., with a letter or digit at each end, and a domain with a slash before it or not"),
     )]
     pub match_labels: BTreeMap<String, String>,
 }

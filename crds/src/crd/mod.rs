@@ -4,7 +4,7 @@ mod core;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{CmdFleet, CmdJob};
 
@@ -106,7 +106,13 @@ pub fn cmdjob() -> Result<CustomResourceDefinition, CrdError> {
 pub fn cmdfleet() -> Result<CustomResourceDefinition, CrdError> {
     let mut crd = serde_json::to_value(CmdFleet::crd())?;
     tidy(&mut crd);
-    schema_of(&mut crd, "spec")?;
+    let value = "/properties/selector/properties/matchLabels/additionalProperties";
+    let missing = || CrdError::Missing(format!("spec{value}"));
+    let spec = schema_of(&mut crd, "spec")?;
+    let value = spec.pointer_mut(value).and_then(Value::as_object_mut).ok_or_else(missing)?;
+    // As `validation.IsValidLabelValue`. What it costs is not counted, as that of a CEL rule is.
+    value.insert("maxLength".to_owned(), json!(63));
+    value.insert("pattern".to_owned(), json!("^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"));
     Ok(serde_json::from_value(crd)?)
 }
 
