@@ -32,7 +32,7 @@ pub struct Drainer {
 }
 
 impl Drainer {
-    /// Before the first round.
+    /// Before the first round. The client must not ask again by itself where a PodDisruptionBudget says no (429).
     pub fn new(client: Client) -> Self {
         Self { client, next: None, pause: FIRST }
     }

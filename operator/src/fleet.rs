@@ -148,7 +148,7 @@ impl Keeper {
         let known = self.drains.remove(&uid);
         let is_new = known.as_ref().is_none_or(|drain| drain.there != there);
         let mut drain = known.unwrap_or_else(|| Drain {
-            drainer: Drainer::new(self.context.client.clone()),
+            drainer: Drainer::new(self.context.once.clone()),
             there: BTreeMap::new(),
             drained: Drained::default(),
         });

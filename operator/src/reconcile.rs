@@ -24,6 +24,8 @@ use crate::metrics::{Metrics, Outcome as Measured};
 pub struct Context {
     /// The way to the API server.
     pub client: Client,
+    /// The same, for calls whose refusal is an answer: what is refused for now (429) is not asked again unasked.
+    pub once: Client,
     /// What the watches have seen.
     pub caches: Caches,
     /// What is remembered.

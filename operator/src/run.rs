@@ -72,6 +72,9 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(CONCURRENCY, leads.subscribe()).context("cannot set up what is measured")?);
     let client =
         vk_api_client::observed(&config, metrics.of_requests()).context("cannot set up the way to the API server")?;
+    let unrepeated = kube::Config { default_retry: false, ..config };
+    let once = vk_api_client::observed(&unrepeated, metrics.of_requests())
+        .context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
     let (caches, changes) = cache::watch(&client, Arc::clone(&memory));
     let mut election =
@@ -85,7 +88,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
     let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
-    let context = Arc::new(Context { client, caches: caches.clone(), memory: Arc::clone(&memory), metrics, events });
+    let context =
+        Arc::new(Context { client, once, caches: caches.clone(), memory: Arc::clone(&memory), metrics, events });
     let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
     let fleets = when_leading(leads.clone(), fleet::run(Arc::clone(&context)));
     let changes = of_leader(changes, leads, caches.clone());

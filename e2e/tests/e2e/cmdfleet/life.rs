@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use serde_json::json;
 use vk_cmd_crds::State;
 
@@ -91,7 +91,7 @@ async fn namespaces_and_the_margin_of_a_fleet_count_where_jobs_are_placed() {
     // Without a CmdFleet the label is enough, and what is missing is said.
     let job = room.job("by-label", json!({"target": {"fleet": FLEET}, "script": "true"})).await;
     job.until("to miss the fleet", waits("there is no CmdFleet of that name")).await;
-    let _site = room.nodes_of(FLEET, 1, &[]).await;
+    let _site = room.nodes_for(FLEET, 1, &[], &[("JIRIAF_WALLTIME", "3600")]).await;
     job.ended().await;
 
     let fleet = room.fleet(FLEET, json!({"namespaces": {"deny": ["cf-*"]}})).await;
@@ -108,10 +108,6 @@ async fn namespaces_and_the_margin_of_a_fleet_count_where_jobs_are_placed() {
     }
 
     // The node ends in an hour, and the fleet wants the last half of it.
-    let ends = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {"vk-cmd.io/ends-at": ends.to_string()}}}));
-    let nodes: Api<Node> = Api::all(room.client.clone());
-    nodes.patch("vk-cf-terms-0", &PatchParams::default(), &patch).await.unwrap();
     fleet.change(json!({"namespaces": null, "walltimeMarginSeconds": 1800})).await;
     let spec = |walltime: i64| json!({"target": {"fleet": FLEET}, "script": "true", "walltimeSeconds": walltime});
     room.job("short", spec(600)).await.ended().await;
@@ -120,6 +116,7 @@ async fn namespaces_and_the_margin_of_a_fleet_count_where_jobs_are_placed() {
     // And when it has begun, the node is cordoned, and uncordoned when its end is put off.
     fleet.change(json!({"walltimeMarginSeconds": 7200})).await;
     fleet.until("to have cordoned it", |status| status.cordoned_nodes == 1 && status.ending_nodes == 1).await;
+    let nodes: Api<Node> = Api::all(room.client.clone());
     let node = nodes.get("vk-cf-terms-0").await.unwrap();
     assert_eq!(node.metadata.annotations.unwrap()["vk-cmd.io/cordoned-by"], "margin");
     fleet.change(json!({"walltimeMarginSeconds": 60})).await;

@@ -1,9 +1,9 @@
 //! CmdFleets: the API server's checks, and what the operator makes of them.
 
-mod drain;
+// mod drain;
 mod life;
 mod rows;
-mod silence;
+// mod silence;
 
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
@@ -32,6 +32,17 @@ impl Room {
 
     /// So many nodes of a fleet in one process, named after it.
     pub(crate) async fn nodes_of(&self, fleet: &str, count: u32, flags: &[&str]) -> Site {
+        self.nodes_for(fleet, count, flags, &[]).await
+    }
+
+    /// The same, with these variables.
+    pub(crate) async fn nodes_for(
+        &self,
+        fleet: &str,
+        count: u32,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Site {
         let plane = self.ground.plane;
         let first = format!("vk-{fleet}-0");
         let mut settings = Settings::new(&first, plane.kubeconfig(), Some(plane.client_ca().into()));
@@ -40,6 +51,7 @@ impl Room {
         let names = format!("vk-{fleet}-={count}");
         let all = ["--nodes", &names, "--label", &label].into_iter().chain(flags.iter().copied());
         settings.node_flags = all.map(Into::into).collect();
+        settings.environment = environment.iter().map(|(name, value)| (name.into(), value.into())).collect();
         self.site_with(settings).await
     }
 }
