@@ -72,7 +72,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::new(CONCURRENCY, leads.subscribe()).context("cannot set up what is measured")?);
     let client =
         vk_api_client::observed(&config, metrics.of_requests()).context("cannot set up the way to the API server")?;
-    let unrepeated = kube::Config { default_retry: false, ..config };
+    let mut unrepeated = config;
+    unrepeated.default_retry = false;
     let once = vk_api_client::observed(&unrepeated, metrics.of_requests())
         .context("cannot set up the way to the API server")?;
     let memory = Arc::new(Memory::default());
