@@ -41,6 +41,7 @@ impl CallFailure for Stop {
 }
 
 /// What those who watch are told.
+#[allow(clippy::large_enum_variant, reason = "there are few at a time")]
 #[derive(Clone)]
 pub(crate) enum Change {
     Job(Arc<CmdJob>),

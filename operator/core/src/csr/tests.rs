@@ -289,7 +289,9 @@ fn a_fleets_token_is_for_names_of_that_fleet() {
     let decide = |fleets: &[CmdFleet]| super::decide(&request, None, fleets);
     let says = |fleets: &[CmdFleet], words: &str| match decide(fleets) {
         Decision::Mend(why) => assert!(why.to_string().contains(words), "{why}"),
-        other => panic!("{other:?}"),
+        other @ (Decision::Nothing | Decision::Approve(_) | Decision::Later(_) | Decision::Leave(_)) => {
+            panic!("{other:?}")
+        }
     };
     assert_eq!(fleets_to_look_at(&request), ["f"]);
     assert_eq!(decide(&[fleet("f", Some(&["vk-b", "vk-?"]))]), approve());

@@ -12,7 +12,7 @@ pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<String, String> {
 
 fn quantity(name: &str, amount: u64) -> String {
     match name {
-        CPU if amount % 1000 == 0 => (amount / 1000).to_string(),
+        CPU if amount.is_multiple_of(1000) => (amount / 1000).to_string(),
         CPU => format!("{amount}m"),
         "memory" | "ephemeral-storage" => binary_text(amount),
         other if other.starts_with("hugepages-") => binary_text(amount),

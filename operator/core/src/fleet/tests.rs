@@ -158,7 +158,7 @@ fn the_word_of_a_fleet_follows_from_what_it_wants_and_has() {
     let none = Drained::default();
     let of = |spec: Value, nodes: &[&Node], drained: Option<&Drained>| {
         let f = fleet("f", &spec);
-        let nodes: Vec<Node> = nodes.iter().map(|node| Node::clone(node)).collect();
+        let nodes: Vec<Node> = nodes.iter().copied().cloned().collect();
         said(&status(&f, &floor(std::slice::from_ref(&f), &nodes), drained))
     };
     let active = "it takes CmdJobs again with spec.scheduling: Active";
