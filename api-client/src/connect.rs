@@ -1,5 +1,6 @@
 //! TCP, proxies and TLS.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,18 +18,19 @@ use kube::client::ConfigExt;
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, ServiceExt};
+use tower::{BoxError, Service, ServiceExt};
 
+use crate::transport::Transport;
 use crate::{Limits, Unusable};
 
 /// The kernel asks after a peer that is silent for so long: as Go's dialer.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
-/// What leads to the server's port, through a proxy if there is one.
-pub(crate) type Dial = BoxCloneSyncService<Uri, TokioIo<TcpStream>, BoxError>;
+/// What leads to the server's port, through a proxy or a socket that is forwarded if there is one.
+pub(crate) type Dial = BoxCloneSyncService<Uri, TokioIo<Transport>, BoxError>;
 
 /// A connection that says which protocol was agreed on.
-pub(crate) type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+pub(crate) type Io = MaybeHttpsStream<TokioIo<Transport>>;
 
 /// Connects to the server of a kubeconfig, and makes sure that it is that one.
 #[derive(Clone)]
@@ -40,7 +42,7 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    pub(crate) fn new(config: &Config) -> Result<Self, Unusable> {
+    pub(crate) fn new(config: &Config, socket: Option<&Path>) -> Result<Self, Unusable> {
         let mut tls = config.rustls_client_config().map_err(|error| Unusable::Credentials(Box::new(error)))?;
         let resolver: Arc<dyn ResolveServerName + Send + Sync> = match &config.tls_server_name {
             Some(name) => {
@@ -49,11 +51,32 @@ impl Connector {
             }
             None => Arc::new(DefaultServerNameResolver::default()),
         };
-        let dial = dial(config)?;
+        let dial = match socket {
+            Some(socket) => by_socket(socket, Limits::of(config)),
+            None => dial(config)?,
+        };
         let http1 = HttpsConnector::new(dial.clone(), tls.clone(), false, resolver.clone());
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { either: HttpsConnector::new(dial, tls, false, resolver), http1 })
     }
+}
+
+/// By a socket that somebody forwards to the server. A proxy has no part in that.
+fn by_socket(socket: &Path, limits: Limits) -> Dial {
+    let socket: Arc<Path> = socket.into();
+    BoxCloneSyncService::new(tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { Ok(TokioIo::new(Transport::by_socket(&socket, limits.connect).await?)) }
+    }))
+}
+
+/// What leads to the server by TCP.
+fn by_tcp<S>(service: S) -> Dial
+where
+    S: Service<Uri, Response = TokioIo<TcpStream>, Error: Into<BoxError>, Future: Send> + Clone + Send + Sync + 'static,
+{
+    let transport = |io: TokioIo<TcpStream>| TokioIo::new(Transport::Tcp(io.into_inner()));
+    BoxCloneSyncService::new(service.map_err(Into::into).map_response(transport))
 }
 
 /// As the kubeconfig wants it: straight, or through a proxy.
@@ -65,7 +88,7 @@ fn dial(config: &Config) -> Result<Dial, Unusable> {
     http.set_keepalive(Some(KEEP_ALIVE));
     http.set_connect_timeout(Some(Limits::of(config).connect));
     let Some(proxy) = &config.proxy_url else {
-        return Ok(BoxCloneSyncService::new(http.map_err(BoxError::from)));
+        return Ok(by_tcp(http));
     };
     let unusable = || Unusable::Proxy(redacted(proxy));
     if proxy.host().is_none() {
@@ -80,7 +103,7 @@ fn dial(config: &Config) -> Result<Dial, Unusable> {
                 let value = HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| unusable())?;
                 tunnel = tunnel.with_auth(value);
             }
-            Ok(BoxCloneSyncService::new(tunnel.map_err(BoxError::from)))
+            Ok(by_tcp(tunnel))
         }
         Some("socks5") => {
             let mut socks = SocksV5::new(proxy.clone(), http);
@@ -88,7 +111,7 @@ fn dial(config: &Config) -> Result<Dial, Unusable> {
                 let plain = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
                 socks = socks.with_auth(plain(user), plain(password));
             }
-            Ok(BoxCloneSyncService::new(socks.map_err(BoxError::from)))
+            Ok(by_tcp(socks))
         }
         _ => Err(unusable()),
     }

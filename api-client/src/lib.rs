@@ -22,8 +22,10 @@ mod observed;
 mod pool;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod wire;
 
+use std::path::Path;
 use std::time::Duration;
 
 use kube::client::{ClientBuilder, ConfigExt, retry::RetryPolicy};
@@ -104,16 +106,31 @@ pub fn client(config: &Config) -> Result<Client, Unusable> {
 /// # Errors
 /// As [`client`].
 pub fn observed(config: &Config, observer: Observer) -> Result<Client, Unusable> {
-    build(config, Limits::of(config), Some(observer))
+    build(config, Limits::of(config), None, Some(observer))
+}
+
+/// As [`client`], by a Unix socket that somebody forwards to the server, as `ssh -L socket:host:port` does. Where it is not there, it
+/// is waited for as long as a connection may take. The server is the one of `config` all the same: its certificate must be for
+/// that name. A proxy of `config` has no part in it.
+///
+/// # Errors
+/// As [`client`].
+pub fn client_by_socket(config: &Config, socket: &Path) -> Result<Client, Unusable> {
+    build(config, Limits::of(config), Some(socket), None)
 }
 
 fn limited(config: &Config, limits: Limits) -> Result<Client, Unusable> {
-    build(config, limits, None)
+    build(config, limits, None, None)
 }
 
-fn build(config: &Config, limits: Limits, observer: Option<Observer>) -> Result<Client, Unusable> {
+fn build(
+    config: &Config,
+    limits: Limits,
+    socket: Option<&Path>,
+    observer: Option<Observer>,
+) -> Result<Client, Unusable> {
     let unusable = |error| Unusable::Credentials(Box::new(error));
-    let wire = Wire::new(&config.cluster_url, Connector::new(config)?, limits);
+    let wire = Wire::new(&config.cluster_url, Connector::new(config, socket)?, limits);
     let retries = config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry()));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())

@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 use kube::{Client, Config};
 
-use crate::{Ended, Limits, Unusable, limited, observed};
+use crate::{Ended, Limits, Unusable, client_by_socket, limited, observed};
 use server::{Order, Server, Setup};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -238,6 +238,36 @@ async fn who_asks_is_told_how_requests_end() {
         let never = client.request_text(get("/never"));
         tokio::time::timeout(Duration::from_millis(10), never).await.unwrap_err();
     }
+}
+
+#[tokio::test]
+async fn a_socket_that_is_forwarded_is_waited_for_and_leads_to_the_server_of_the_kubeconfig() {
+    let server = Server::start(Setup::default()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("api.sock");
+    let config = server.config();
+    let client = client_by_socket(&config, &socket).unwrap();
+    let forwarded = async {
+        // As after a cut, it comes when the request is already waiting.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        server::forward(&socket, server.address());
+    };
+    let (answer, ()) = tokio::join!(client.request_text(get("/say")), forwarded);
+    assert_eq!(answer.unwrap(), "HTTP/2.0");
+    // Whoever is at its other end must be that server.
+    let mut other = Server::start(Setup::default()).await.config();
+    other.cluster_url = config.cluster_url;
+    client_by_socket(&other, &socket).unwrap().request_text(get("/say")).await.unwrap_err();
+}
+
+#[tokio::test]
+async fn a_socket_that_nobody_forwards_is_told() {
+    let server = Server::start(Setup::default()).await;
+    let mut config = server.config();
+    config.connect_timeout = Some(Duration::from_millis(200));
+    let client = client_by_socket(&config, std::path::Path::new("/no/such.sock")).unwrap();
+    let error = client.request_text(get("/say")).await.unwrap_err();
+    assert!(format!("{error:?}").contains("/no/such.sock"), "{error:?}");
 }
 
 #[tokio::test]

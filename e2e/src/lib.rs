@@ -13,7 +13,7 @@
 //! - [`history`] finds what a watch of pods has seen that goes backwards
 //! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`loopback`] asks a server of this machine
-//! - [`proxy`] is a way to a server that can be closed
+//! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod audit;
@@ -38,5 +38,6 @@ pub mod runtimes;
 pub mod scratch;
 pub mod site;
 pub mod slurm;
+pub mod sshd;
 pub mod tools;
 pub mod wait;

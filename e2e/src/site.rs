@@ -37,6 +37,8 @@ pub struct Settings {
     pub client_ca: Option<PathBuf>,
     /// The address at which the API server reaches the node; none lets the node find out.
     pub address: Option<IpAddr>,
+    /// The port of its kubelet's API; 0 is any.
+    pub kubelet_port: u16,
     /// Run `vk-node pipe` as a process of its own, as on the host of a node that sits in a container.
     pub separate_pipe: bool,
     /// Further flags for `vk-node run`.
@@ -80,6 +82,7 @@ impl Settings {
             bootstrap: false,
             client_ca,
             address: None,
+            kubelet_port: 0,
             separate_pipe: false,
             node_flags: Vec::new(),
             environment: Vec::new(),
@@ -271,7 +274,8 @@ impl Site {
         if let Some(authority) = &settings.client_ca {
             command.arg("--client-ca-file").arg(if in_docker { Path::new(AUTHORITY_IN_DOCKER) } else { authority });
         }
-        command.args(["--pipe", if settings.separate_pipe { "external" } else { "node" }, "--kubelet-port", "0"]);
+        command.args(["--pipe", if settings.separate_pipe { "external" } else { "node" }]);
+        command.arg("--kubelet-port").arg(settings.kubelet_port.to_string());
         if let Some(address) = settings.address {
             command.arg("--address").arg(address.to_string());
         }

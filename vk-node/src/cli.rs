@@ -23,8 +23,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{
-    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings, home_pipe,
+    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings,
+    TunnelSettings, home_pipe,
 };
+use vk_node_core::tunnel::{Bind, Destination};
 use vk_task::CgroupChoice;
 
 use crate::{join, node};
@@ -107,6 +109,8 @@ struct Run {
     client_ca_file: Option<PathBuf>,
     #[command(flatten)]
     certificates: Certificates,
+    #[command(flatten)]
+    tunnel: TunnelFlags,
     /// How many pods this node takes [default: 250].
     #[arg(long, value_name = "N")]
     max_pods: Option<u32>,
@@ -139,6 +143,20 @@ struct Join {
     /// What `vk-node run` is started with besides, after `--`.
     #[arg(last = true, requires = "run", value_name = "FLAGS")]
     flags: Vec<OsString>,
+}
+
+/// A tunnel by ssh, for a site that nobody can connect to: docs/tunnel.md.
+#[derive(Debug, Args)]
+struct TunnelFlags {
+    /// Reach the API server, and be reached, through a connection of this machine's ssh: ssh:USER@HOST or ssh:NAME.
+    #[arg(long, env = "VK_NODE_TUNNEL", value_name = "ssh:USER@HOST", value_parser = |text: &str| text.parse::<Destination>())]
+    tunnel: Option<Destination>,
+    /// What its far end listens on for this node, an address or * [default: the node's address, which is 127.0.0.1 then].
+    #[arg(long, value_name = "IP", value_parser = |text: &str| text.parse::<Bind>())]
+    tunnel_bind: Option<Bind>,
+    /// The config that ssh reads instead of ~/.ssh/config.
+    #[arg(long, value_name = "FILE")]
+    tunnel_ssh_config: Option<PathBuf>,
 }
 
 /// The node's own certificates: docs/identity.md.
@@ -296,6 +314,12 @@ fn given(run: Run) -> Settings {
             labels: run.labels.into_iter().collect(),
             capacity: Resources(run.resources.into_iter().collect()),
             ..MemberSettings::default()
+        },
+        tunnel: TunnelSettings {
+            to: run.tunnel.tunnel,
+            bind: run.tunnel.tunnel_bind,
+            config_file: run.tunnel.tunnel_ssh_config,
+            ..TunnelSettings::default()
         },
         client_ca_file: run.client_ca_file,
         certificates: CertificateSettings {

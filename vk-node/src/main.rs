@@ -13,15 +13,19 @@ mod node;
 mod pods;
 mod probes;
 mod tasks;
+mod tunnel;
 mod way;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
-    // The shim is told apart before anything else is set up: there is one for each task, and it must stay small.
-    if args.nth(1).is_some_and(|part| part == "shim") {
-        return vk_shim::main(args);
+    // The shim is told apart before anything else is set up: there is one for each task, and it must stay small. So is the
+    // leash, which becomes another program.
+    match args.nth(1) {
+        Some(part) if part == "shim" => return vk_shim::main(args),
+        Some(part) if part == "leash" => return tunnel::leash(args),
+        Some(_) | None => {}
     }
     cli::main()
 }

@@ -228,3 +228,16 @@ pub(super) async fn proxy() -> (SocketAddr, impl Future<Output = Result<String, 
     tokio::spawn(relayed.boxed());
     (address, told)
 }
+
+/// Forwards a socket to a server, as ssh does, until the test ends.
+pub(super) fn forward(socket: &std::path::Path, to: SocketAddr) {
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut here, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut there = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
+            });
+        }
+    });
+}

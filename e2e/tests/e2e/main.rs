@@ -56,4 +56,5 @@ mod slurm;
 mod steady;
 mod top;
 mod trace;
+mod tunnel;
 mod volumes;

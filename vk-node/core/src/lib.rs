@@ -40,3 +40,4 @@ pub mod stats;
 mod status;
 pub mod tokens;
 pub mod trouble;
+pub mod tunnel;

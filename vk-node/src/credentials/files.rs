@@ -8,6 +8,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::client::Switch;
+use super::dial::Dial;
 
 /// How often they are looked at, as often as the files of tokens are.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -15,6 +16,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// A client certificate in files. A token in a file needs no care of ours: the client reads it again by itself.
 pub(crate) struct Files {
     config: Config,
+    dial: Dial,
     paths: Vec<PathBuf>,
     read: Vec<Vec<u8>>,
     switch: Option<Switch>,
@@ -22,7 +24,7 @@ pub(crate) struct Files {
 
 impl Files {
     /// The files that a kubeconfig leads to, if it does.
-    pub(super) fn of(config: &Config) -> Option<Self> {
+    pub(super) fn of(config: &Config, dial: Dial) -> Option<Self> {
         let login = &config.auth_info;
         let paths: Vec<PathBuf> = [
             (&login.client_certificate, login.client_certificate_data.is_some()),
@@ -33,7 +35,7 @@ impl Files {
         .filter_map(|(path, _)| path.as_ref().map(PathBuf::from))
         .collect();
         let read = contents(&paths)?;
-        (!paths.is_empty()).then(|| Self { config: config.clone(), paths, read, switch: None })
+        (!paths.is_empty()).then(|| Self { config: config.clone(), dial, paths, read, switch: None })
     }
 
     /// A client that goes with the files.
@@ -62,7 +64,7 @@ impl Files {
         if now == self.read {
             return None;
         }
-        match vk_api_client::client(&self.config) {
+        match self.dial.client(&self.config) {
             Ok(client) => {
                 self.read = now;
                 Some(client)
@@ -100,10 +102,11 @@ mod tests {
         put();
         let mut config = Config::new("https://127.0.0.1:1".parse().unwrap());
         config.root_cert = Some(Vec::new());
-        assert!(Files::of(&config).is_none(), "there are no files");
+        let dial = Dial::new(None);
+        assert!(Files::of(&config, dial.clone()).is_none(), "there are no files");
         config.auth_info.client_certificate = Some(path("crt").display().to_string());
         config.auth_info.client_key = Some(path("key").display().to_string());
-        let mut files = Files::of(&config).unwrap();
+        let mut files = Files::of(&config, dial).unwrap();
         assert!(files.changed().is_none());
         put();
         assert!(files.changed().is_some());

@@ -12,6 +12,7 @@ use vk_node_core::certificates::{self, Seen, Wanted};
 use vk_node_core::config::CertificateConfig;
 
 use super::client::Switch;
+use super::dial::Dial;
 use super::pair::Pair;
 use super::store::Store;
 use super::{Established, Keeper, Terms, kubeconfig, signing, wait_until};
@@ -22,6 +23,7 @@ pub(crate) struct Managed {
     store: Store,
     wanted: Wanted,
     config: Config,
+    dial: Dial,
     bootstrap: Option<Client>,
     switch: Switch,
     seen: Seen,
@@ -34,6 +36,7 @@ pub(super) async fn establish(
     bootstrap: Option<&Path>,
     certificates: &CertificateConfig,
     node: &NodeName,
+    dial: Dial,
 ) -> anyhow::Result<Established> {
     let terms = Terms::of(certificates, node);
     let store = Store::open(&terms.directory, Purpose::Client)?;
@@ -43,7 +46,7 @@ pub(super) async fn establish(
     let (config, bootstrap) = match (bootstrap, before.clone()) {
         (Some(file), _) => {
             let config = kubeconfig::read(Some(file)).await?;
-            let client = vk_api_client::client(&config).context("the bootstrap kubeconfig cannot be used")?;
+            let client = dial.client(&config).context("the bootstrap kubeconfig cannot be used")?;
             (config, Some(client))
         }
         (None, Some(config)) => (config, None),
@@ -69,16 +72,16 @@ pub(super) async fn establish(
         ),
     };
     kubeconfig::write(store.directory(), &config, &store.current_path())?;
-    let (switch, client) = Switch::new(client_of(&config, &pair)?);
+    let (switch, client) = Switch::new(client_of(&dial, &config, &pair)?);
     info!(directory = %store.directory().display(), until = %seen.not_after, "the node has a certificate of its own");
     let public = kubeconfig::with_pair(&config, &pair);
     let since = Timestamp::now();
-    let managed = Managed { terms, store, wanted, config, bootstrap, switch, seen, since };
+    let managed = Managed { terms, store, wanted, config, dial, bootstrap, switch, seen, since };
     Ok(Established { client, config: public, keeper: Keeper::Managed(Box::new(managed)) })
 }
 
-fn client_of(config: &Config, pair: &Pair) -> anyhow::Result<Client> {
-    vk_api_client::client(&kubeconfig::with_pair(config, pair)).context("the client certificate cannot be used")
+fn client_of(dial: &Dial, config: &Config, pair: &Pair) -> anyhow::Result<Client> {
+    dial.client(&kubeconfig::with_pair(config, pair)).context("the client certificate cannot be used")
 }
 
 impl Managed {
@@ -88,7 +91,7 @@ impl Managed {
             let at = certificates::rotate_at(&self.seen, self.terms.rotation(), self.since);
             wait_until(at).await;
             let (pair, seen) = signing::obtain(|| self.asker(), &self.wanted, &self.store, self.terms.lifetime).await;
-            match client_of(&self.config, &pair) {
+            match client_of(&self.dial, &self.config, &pair) {
                 Ok(client) => self.switch.set(client),
                 Err(error) => warn!("{error:#}; going on with the one before"),
             }

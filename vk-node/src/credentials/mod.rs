@@ -13,6 +13,7 @@
 //! as they are: a watch goes on, and so does whoever follows a log.
 
 mod client;
+mod dial;
 mod files;
 mod kubeconfig;
 mod managed;
@@ -29,6 +30,10 @@ use vk_cmd_crds::NodeName;
 use vk_node_core::certificates::Rotation;
 use vk_node_core::config::CertificateConfig;
 
+use self::dial::Dial;
+use crate::tunnel::Tunnel;
+
+pub(crate) use dial::endpoint;
 pub(crate) use kubeconfig::pem_of;
 pub(crate) use serving::{Serving, Shown};
 pub(crate) use store::keep_private;
@@ -56,7 +61,7 @@ pub(crate) enum Keeper {
     Managed(Box<managed::Managed>),
 }
 
-/// Finds a node's way to the API server, waiting for its first certificate as long as it takes.
+/// Finds a node's way to the API server, by the tunnel if there is one, waiting for its first certificate as long as it takes.
 ///
 /// # Errors
 /// When what is given leads nowhere.
@@ -64,13 +69,15 @@ pub(crate) async fn establish(
     kubeconfig: Option<&Path>,
     certificates: &CertificateConfig,
     node: &NodeName,
+    tunnel: Option<Tunnel>,
 ) -> anyhow::Result<Established> {
+    let dial = Dial::new(tunnel);
     if is_managed(kubeconfig, certificates, node) {
-        return managed::establish(bootstrap(certificates, node), certificates, node).await;
+        return managed::establish(bootstrap(certificates, node), certificates, node, dial).await;
     }
     let config = kubeconfig::read(kubeconfig).await?;
-    let client = vk_api_client::client(&config)?;
-    Ok(match files::Files::of(&config) {
+    let client = dial.client(&config)?;
+    Ok(match files::Files::of(&config, dial) {
         Some(files) => {
             let (client, files) = files.watched(client);
             Established { client, config, keeper: Keeper::Files(Box::new(files)) }

@@ -15,6 +15,7 @@ use super::requests::Requests;
 use crate::credentials::{self, Established};
 use crate::given::Watches;
 use crate::kubelet::ClientCa;
+use crate::tunnel::Tunnel;
 
 /// The longest that a connection to the API server may take to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -47,16 +48,19 @@ impl Drop for AbortOnDrop {
 }
 
 /// Finds the way to the API server for one node, waiting for its first certificate if it has none.
-pub(super) async fn connect(config: &NodeConfig, member: &MemberConfig) -> anyhow::Result<ApiServer> {
+pub(super) async fn connect(
+    config: &NodeConfig,
+    member: &MemberConfig,
+    tunnel: Option<Tunnel>,
+) -> anyhow::Result<ApiServer> {
     let kubeconfig = member.kubeconfig.as_deref();
     let Established { client, config: found, keeper } =
-        credentials::establish(kubeconfig, &config.certificates, &member.name).await?;
+        credentials::establish(kubeconfig, &config.certificates, &member.name, tunnel).await?;
     let client_ca = match &config.client_ca_file {
         Some(file) => ClientCa::of_file(file)?,
         None => ClientCa::fixed(found.root_cert.as_deref().map(|all| credentials::pem_of(all).into_bytes())),
     };
-    let host = found.cluster_url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    let port = found.cluster_url.port_u16().unwrap_or(443);
+    let Endpoint { host, port } = credentials::endpoint(&found);
     let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
     let requests = Requests::new(&at);
     let client = requests.counted(client);

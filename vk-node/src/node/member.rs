@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{error, info};
 use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
@@ -25,6 +26,9 @@ use crate::way::Way;
 
 /// The pause of one of many nodes that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the registration waits for the far end of a tunnel to say where the node is reached.
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the process is to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +173,17 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         Some(address) => address,
         None => server.local_address().await?,
     };
-    let listener = kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?;
-    let way = Way::by_port(listener, address)?;
+    let way = match shared.tunnel() {
+        None => Way::by_port(kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?, address)?,
+        // The port that is wanted is one of the far end.
+        Some(tunnel) => {
+            let listener = kubelet::bind(config.listen_address.unwrap_or(address), 0).await?;
+            let mut way = Way::by_tunnel(listener, tunnel, &config.name, (address, config.port))?;
+            // Mostly it is there with the way to the API server. Without it the node has all but logs and the like.
+            let _ = timeout(TUNNEL_PATIENCE, way.reach.wait_for(Option::is_some)).await;
+            way
+        }
+    };
     let reach = *way.reach.borrow();
     let profile = NodeProfile {
         name: config.name.clone(),

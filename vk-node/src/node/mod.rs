@@ -58,6 +58,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         }
         host = shared.host() => host?,
     };
+    let tunnel = shared.begin_tunnel()?;
     let (course, told) = watch::channel(Course::On);
     let mut members = std::pin::pin!(all(&shared, &host, &told));
     // Cancel-safe: the first two are only awaited; what the others have not done is done by the next start.
@@ -70,7 +71,12 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = clock::keep(host.clock()) => {}
     }
     let _ = course.send(Course::Ending);
-    members.await
+    let ended = members.await;
+    // The good-byes have gone by it.
+    if let Some(tunnel) = tunnel {
+        tunnel.end().await;
+    }
+    ended
 }
 
 /// Runs all members to their end. Where there is only one, its failure is the process's.

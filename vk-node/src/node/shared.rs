@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::{Mutex, Semaphore};
 use tracing::info;
@@ -19,6 +19,7 @@ use super::only_one::{self, OnlyOne};
 use super::own_pipe;
 use crate::credentials;
 use crate::tasks::Mirror;
+use crate::tunnel::{Keeper, Tunnel};
 
 /// How many nodes register at a time: an API server is not to be met by a thousand at once.
 const REGISTER_AT_ONCE: usize = 16;
@@ -30,6 +31,8 @@ pub(super) struct Shared {
     pub(super) mirror: Arc<Mirror>,
     /// What images stand for.
     pub(super) images: ImageMap,
+    /// By what API servers and nodes reach each other, where they do not straight. None before the pipe's directory is ours.
+    tunnel: OnceLock<Tunnel>,
     /// Whose turn it is to register.
     pub(super) registering: Semaphore,
     servers: Mutex<HashMap<Option<PathBuf>, Arc<ApiServer>>>,
@@ -41,6 +44,7 @@ impl Shared {
             pipe: PipeClient::new(&config.pipe.directory),
             mirror: Arc::new(Mirror::new()),
             images: ImageMap::new(config.images.clone()),
+            tunnel: OnceLock::new(),
             registering: Semaphore::new(REGISTER_AT_ONCE),
             servers: Mutex::default(),
             config: Arc::new(config),
@@ -58,17 +62,31 @@ impl Shared {
         Ok((Arc::new(Host::new(self.pipe.clone(), info, &self.config, clock).await), only))
     }
 
+    /// Begins the tunnel, if there is to be one. The pipe's directory must be ours: the tunnel's sockets go with it.
+    pub(super) fn begin_tunnel(&self) -> anyhow::Result<Option<Keeper>> {
+        let Some(tunnel) = Tunnel::of(&self.config)? else { return Ok(None) };
+        let keeper = Keeper::start(tunnel.clone());
+        // It is begun once.
+        let _ = self.tunnel.set(tunnel);
+        Ok(Some(keeper))
+    }
+
+    /// The tunnel, if there is one.
+    pub(super) fn tunnel(&self) -> Option<&Tunnel> {
+        self.tunnel.get()
+    }
+
     /// A node's way to the API server. Nodes with one kubeconfig share it, but those whose certificates are their own.
     pub(super) async fn server(&self, member: &MemberConfig) -> anyhow::Result<Arc<ApiServer>> {
         let key = member.kubeconfig.clone();
         if credentials::is_managed(key.as_deref(), &self.config.certificates, &member.name) {
-            return Ok(Arc::new(api_server::connect(&self.config, member).await?));
+            return Ok(Arc::new(api_server::connect(&self.config, member, self.tunnel().cloned()).await?));
         }
         let mut servers = self.servers.lock().await;
         if let Some(server) = servers.get(&key) {
             return Ok(server.clone());
         }
-        let server = Arc::new(api_server::connect(&self.config, member).await?);
+        let server = Arc::new(api_server::connect(&self.config, member, self.tunnel().cloned()).await?);
         servers.insert(key, server.clone());
         Ok(server)
     }

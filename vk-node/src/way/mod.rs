@@ -1,7 +1,7 @@
 //! The way in: where the API server reaches a node, and by what its connections come to the kubelet API.
 //!
 //! ```text
-//!   a port of this host ──▶ Entrance ──▶ kubelet API
+//!   a port of this host, to which a tunnel may lead ──▶ Entrance ──▶ kubelet API
 //!
 //!   reach (told, may change at run time) ─┬▶ Node's status (registration)
 //!                                         └▶ names of the serving certificate
@@ -11,12 +11,15 @@
 //! and its Node names no address meanwhile.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use anyhow::Context;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use vk_cmd_crds::NodeName;
 use vk_node_core::node::{Reach, Through};
+
+use crate::tunnel::Tunnel;
 
 /// Where the API server reaches a node, now and later; none while that is not known.
 pub(crate) type Reached = watch::Receiver<Option<Reach>>;
@@ -61,6 +64,26 @@ impl Way {
         let port = listener.local_addr().context("the kubelet's port has no address")?.port();
         let reach = Reach { at: SocketAddr::new(address, port), through: Through::Itself };
         let (_, reach) = watch::channel(Some(reach));
+        Ok(Self { entrance: Entrance::Port(listener), reach })
+    }
+
+    /// The way by a tunnel, whose far end listens at `far`, an address and a port or 0 for any, and leads to a port of this host.
+    ///
+    /// # Errors
+    /// When the port is not one.
+    pub(crate) fn by_tunnel(
+        listener: TcpListener,
+        tunnel: &Tunnel,
+        node: &NodeName,
+        far: (IpAddr, u16),
+    ) -> anyhow::Result<Self> {
+        let listens = listener.local_addr().context("the kubelet's port has no address")?;
+        let here = match listens.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+        };
+        let reach = tunnel.way_in(node, far, SocketAddr::new(here, listens.port()));
         Ok(Self { entrance: Entrance::Port(listener), reach })
     }
 }

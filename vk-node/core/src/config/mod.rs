@@ -18,6 +18,7 @@ mod resources;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -37,12 +38,15 @@ pub use label::{label_problem, value_problem};
 pub use read::read;
 pub use resources::{Resources, resource_name_problem};
 pub use settings::{ConfigError, MemberSettings, NO_HOME, Names, Settings, home_pipe};
+pub use tunnel::{TunnelConfig, TunnelSettings};
 
 /// What a process of `vk-node run` works with. There is at least one member.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeConfig {
     /// The nodes that it makes, in the order of their ports.
     pub members: Vec<MemberConfig>,
+    /// By what the API servers are reached and reach the nodes, where they do not straight.
+    pub tunnel: Option<TunnelConfig>,
     /// The certificate authority whose clients may ask the kubelet's API; `None`: that of the kubeconfig.
     pub client_ca_file: Option<PathBuf>,
     /// How the nodes come to their own certificates.
@@ -74,7 +78,7 @@ pub struct MemberConfig {
     pub address: Option<IpAddr>,
     /// The address that it listens on; `None`: the address itself.
     pub listen_address: Option<IpAddr>,
-    /// The port of its kubelet API; 0: any that is free.
+    /// The port of its kubelet API, of the far end's where it is behind a tunnel; 0: any that is free.
     pub port: u16,
     /// How many pods it takes.
     pub max_pods: u32,

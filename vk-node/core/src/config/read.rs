@@ -38,9 +38,10 @@ const MEMBER_KEYS: [&str; 13] = [
     "walltimeSeconds",
 ];
 /// The keys that may stand at the top only.
-const TOP_KEYS: [&str; 13] = [
+const TOP_KEYS: [&str; 14] = [
     "nodeName",
     "nodes",
+    "tunnel",
     "clientCAFile",
     "bootstrapKubeconfig",
     "certDirectory",
@@ -77,6 +78,7 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         member: member(reader, map, directory),
         ..Settings::default()
     };
+    settings.tunnel = map.get("tunnel").map(|node| super::tunnel::read(reader, &node, directory)).unwrap_or_default();
     settings.client_ca_file = map.get("clientCAFile").and_then(|node| path(reader, &node, directory));
     let certificates = &mut settings.certificates;
     certificates.bootstrap_kubeconfig = map.get("bootstrapKubeconfig").and_then(|node| path(reader, &node, directory));
@@ -213,12 +215,16 @@ fn name(reader: &mut Reader, node: &Node<'_>) -> Option<NodeName> {
     parsed(reader, node, |text| NodeName::parse(text).map_err(|error| error.to_string()))
 }
 
-fn parsed<T>(reader: &mut Reader, node: &Node<'_>, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+pub(super) fn parsed<T>(
+    reader: &mut Reader,
+    node: &Node<'_>,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
     let text = reader.text(node)?;
     parse(&text).map_err(|problem| reader.at(node, problem)).ok()
 }
 
-fn path(reader: &mut Reader, node: &Node<'_>, directory: &Path) -> Option<PathBuf> {
+pub(super) fn path(reader: &mut Reader, node: &Node<'_>, directory: &Path) -> Option<PathBuf> {
     let text = reader.text(node)?;
     if text.is_empty() {
         reader.at(node, "it is empty, and a path is wanted".to_owned());

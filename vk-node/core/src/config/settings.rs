@@ -13,7 +13,7 @@ use crate::images::ImageRule;
 
 use super::{
     CertificateSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure,
-    Resources,
+    Resources, TunnelConfig, TunnelSettings,
 };
 
 /// The kubelet's port.
@@ -41,6 +41,8 @@ pub struct Settings {
     pub names: Option<Names>,
     /// What each of them has that says nothing else of itself.
     pub member: MemberSettings,
+    /// See [`NodeConfig::tunnel`].
+    pub tunnel: TunnelSettings,
     /// See [`NodeConfig::client_ca_file`].
     pub client_ca_file: Option<PathBuf>,
     /// See [`NodeConfig::certificates`].
@@ -189,6 +191,7 @@ impl Settings {
         Self {
             names: self.names.or(lower.names),
             member: self.member.over(lower.member),
+            tunnel: self.tunnel.over(lower.tunnel),
             client_ca_file: self.client_ca_file.or(lower.client_ca_file),
             certificates: self.certificates.over(lower.certificates),
             pipe_owner: self.pipe_owner.or(lower.pipe_owner),
@@ -217,13 +220,15 @@ impl Settings {
             problems
                 .push("there is no home directory for the pipe: set $HOME, or name a directory with --hostpipe".into());
         }
-        let members = members(self.names, &self.member, &mut problems);
+        let tunnel = self.tunnel.finish(&mut problems);
+        let members = members(self.names, &self.member, tunnel.as_ref(), &mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
         let directory = directory.unwrap_or_default();
         Ok(NodeConfig {
             members,
+            tunnel,
             client_ca_file: self.client_ca_file,
             certificates: self.certificates.finish(&directory),
             pipe: PipeConfig {
@@ -245,7 +250,12 @@ impl Settings {
     }
 }
 
-fn members(names: Option<Names>, common: &MemberSettings, problems: &mut Vec<String>) -> Vec<MemberConfig> {
+fn members(
+    names: Option<Names>,
+    common: &MemberSettings,
+    tunnel: Option<&TunnelConfig>,
+    problems: &mut Vec<String>,
+) -> Vec<MemberConfig> {
     let all: Vec<(NodeName, MemberSettings)> = match names {
         None => {
             problems.push(
@@ -282,7 +292,12 @@ fn members(names: Option<Names>, common: &MemberSettings, problems: &mut Vec<Str
     for (name, own) in all {
         let number = if own.port.is_some() { 0 } else { in_a_row };
         in_a_row += usize::from(own.port.is_none());
-        made.push(own.over(common.clone()).finish(name, number, problems));
+        let settings = own.over(common.clone());
+        let settings = match tunnel {
+            Some(tunnel) => tunnel.defaults(settings, problems),
+            None => settings,
+        };
+        made.push(settings.finish(name, number, problems));
     }
     made
 }

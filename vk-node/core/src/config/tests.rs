@@ -212,6 +212,52 @@ fn what_does_not_fit_together_is_told() {
 }
 
 #[test]
+fn behind_a_tunnel_a_node_is_at_the_far_end() {
+    let config = finish(layer("version: 1\nnodes: {prefix: vk-, count: 2}\ntunnel: ssh:me@there\n"));
+    let tunnel = config.tunnel.unwrap();
+    assert_eq!((tunnel.to.to_string().as_str(), tunnel.program.to_str()), ("ssh:me@there", Some("ssh")));
+    let loopback: std::net::IpAddr = "127.0.0.1".parse().unwrap();
+    for member in &config.members {
+        assert_eq!((member.address, member.listen_address, member.port), (Some(loopback), Some(loopback), 0));
+    }
+    // What is said of a node stands.
+    let config = finish(layer(
+        "version: 1\nnodeName: vk-a\nport: 10250\naddress: 10.0.0.7\ntunnel: {to: ssh:there, bind: '*'}\n",
+    ));
+    let (member, far) = (&config.members[0], "10.0.0.7".parse().unwrap());
+    assert_eq!((member.address, member.listen_address, member.port), (Some(far), Some(loopback), 10250));
+    assert_eq!(config.tunnel.unwrap().bind_for(far), crate::tunnel::Bind::Every);
+    let wrong = |text: &str| layer(text).finish(Some("/home/u".into())).unwrap_err().to_string();
+    assert!(wrong("version: 1\nnodeName: vk-a\ntunnel: {to: ssh:there, bind: '*'}\n").contains("--address"));
+    let flag = TunnelSettings { bind: Some(crate::tunnel::Bind::Every), ..TunnelSettings::default() };
+    let nowhere = Settings { tunnel: flag, ..layer("version: 1\nnodeName: vk-a\n") };
+    assert!(nowhere.finish(Some("/home/u".into())).unwrap_err().to_string().contains("leads nowhere"));
+    let found = problems(
+        "version: 1\ntunnel: {bind: here, apiServer: there, options: [ProxyJump, '-v'], configFile: '', port: 1}\n",
+    );
+    for word in [
+        "it needs `to`",
+        "\"here\" is nothing to listen on",
+        "\"there\" is no server",
+        "\"ProxyJump\" is no option",
+        "\"-v\" is no option",
+        "it is empty",
+        "has no key \"port\"",
+    ] {
+        assert!(found.iter().any(|text| text.contains(word)), "{word}: {found:#?}");
+    }
+    assert!(problems("version: 1\ntunnel: me@there\n")[0].contains("ssh:USER@HOST"));
+}
+
+#[test]
+fn the_documented_tunnel_is_right() {
+    let text = include_str!("../../../../docs/tunnel.md");
+    let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let config = finish(layer(yaml));
+    assert_eq!(config.tunnel.unwrap().options, ["ProxyJump=login.example.org", "Compression=yes"]);
+}
+
+#[test]
 fn configz_speaks_as_a_kubelet_does() {
     let config = finish(layer("version: 1\nnodeName: vk-a\nmaxPods: 7\nsystemReserved: {cpu: 500m, memory: 1Gi}\n"));
     let value = configz(&config, &config.members[0]);
