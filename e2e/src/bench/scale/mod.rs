@@ -5,7 +5,7 @@
 //!            with everything at its defaults, and with the rate limits of controller-manager and scheduler lifted
 //!   growth   a few more, one at a time and at once: beside none, beside so many that wait, beside a tenth of all and beside all
 //!   load     all of the one-pod jobs, and the Indexed ones, until each is Complete with the right counts
-//!   deletion all of it
+//!   deletion all of it, if that is not too much
 //! ```
 //!
 //! The operator's requests that read are counted in the audit log: lists and watches are not to grow.
