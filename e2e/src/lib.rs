@@ -14,6 +14,7 @@
 //! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`loopback`] asks a server of this machine
 //! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login
+//! - [`network`] is a site behind a firewall, at the end of a bad wire
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod audit;
@@ -29,6 +30,7 @@ pub mod janitor;
 mod kubeconfig;
 pub mod kubelet;
 pub mod loopback;
+pub mod network;
 pub mod node_certificate;
 pub mod operator;
 mod packages;

@@ -19,7 +19,12 @@ pub struct Proxy {
 impl Proxy {
     /// An open way to the server at `port`.
     pub async fn to(port: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("cannot listen for the proxy")?;
+        Self::between(Ipv4Addr::LOCALHOST, port).await
+    }
+
+    /// The same, that begins at another address of this host.
+    pub async fn between(address: Ipv4Addr, port: u16) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).await.context("cannot listen for the proxy")?;
         let own = listener.local_addr().context("the proxy has no address")?.port();
         let is_open = watch::Sender::new(true);
         let opened = is_open.subscribe();

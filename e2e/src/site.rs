@@ -47,6 +47,8 @@ pub struct Settings {
     pub environment: Vec<(OsString, OsString)>,
     /// Where the node runs. The pipe is on the host always.
     pub node_in: NodeIn,
+    /// What goes before the node's program on its command line, on the host: `nsenter …`, say.
+    pub before_the_program: Vec<OsString>,
     /// Another vk-node than the one that is built for all.
     pub program: Option<PathBuf>,
     /// The text of the site's file; none leaves it to the defaults.
@@ -87,6 +89,7 @@ impl Settings {
             node_flags: Vec::new(),
             environment: Vec::new(),
             node_in: NodeIn::Host,
+            before_the_program: Vec::new(),
             program: None,
             site_file: None,
         }
@@ -290,7 +293,14 @@ impl Site {
     fn node_program(&self) -> Command {
         let settings = &self.settings;
         match &settings.node_in {
-            NodeIn::Host => self.part(&self.program, &["run"]),
+            NodeIn::Host => match settings.before_the_program.split_first() {
+                None => self.part(&self.program, &["run"]),
+                Some((first, rest)) => {
+                    let mut command = self.part(Path::new(first), &[]);
+                    command.args(rest).arg(&self.program).arg("run");
+                    command
+                }
+            },
             NodeIn::Docker { client, image } => {
                 let bind = |source: &Path, target: &str| format!("{}:{target}", source.display());
                 let mut command = self.part(client, &["run", "--rm", "--name", &self.node_container()]);

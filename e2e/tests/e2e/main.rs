@@ -44,6 +44,7 @@ mod operator;
 mod operator_alone;
 mod operators;
 mod output;
+mod partition;
 mod plain_pods;
 mod port_forward;
 mod probes;
