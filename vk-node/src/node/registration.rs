@@ -233,7 +233,14 @@ impl Registration {
                 info!(node = %self.profile.name, "somebody removed the Node object: making it again");
                 return self.make(trouble).await;
             }
-            OwnNode::There { labels, annotations } => self.mark(&labels, &annotations).await?,
+            OwnNode::There { labels, annotations, said } => {
+                self.mark(&labels, &annotations).await?;
+                let is_overwritten = lock(&self.told).as_ref().is_some_and(|told| node::is_overwritten(told, &said));
+                if is_overwritten {
+                    info!(node = %self.profile.name, "the cluster has taken the node for lost: its status is told again");
+                    *lock(&self.told) = None;
+                }
+            }
             OwnNode::Unknown => {}
         }
         let before = lock(&self.told).as_ref().map(|told| told.status.clone());
@@ -257,8 +264,9 @@ impl Registration {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
         let patch = Patch::Strategic(node::patch(before, &status));
-        call("write the Node's status", nodes.patch_status(name, &parameters, &patch)).await?;
-        *lock(&self.told) = Some(Told { status, at: self.started.elapsed() });
+        let written = call("write the Node's status", nodes.patch_status(name, &parameters, &patch)).await?;
+        let version = node::version(&written);
+        *lock(&self.told) = Some(Told { status, at: self.started.elapsed(), version });
         Ok(())
     }
 

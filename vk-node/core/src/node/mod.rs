@@ -28,7 +28,7 @@ pub use self::conditions::{Trouble, changes};
 pub use self::marks::Marks;
 pub use self::reach::{Reach, Through};
 pub use self::shortage::Shortages;
-pub use self::status::{Told, View, allocatable, in_force, is_due, patch, status};
+pub use self::status::{Said, Told, View, allocatable, in_force, is_due, is_overwritten, patch, status, version};
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

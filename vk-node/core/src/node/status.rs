@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerImage, DaemonEndpoint, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo};
+use k8s_openapi::api::core::v1::{
+    ContainerImage, DaemonEndpoint, Node, NodeCondition, NodeDaemonEndpoints, NodeStatus, NodeSystemInfo,
+};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces, RecordsPlace, SiteInfo};
@@ -43,6 +45,45 @@ pub struct Told {
     pub status: NodeStatus,
     /// When.
     pub at: Duration,
+    /// The version of the Node that has it.
+    pub version: u64,
+}
+
+/// What a Node says, as the API server has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// The version of the Node.
+    pub version: u64,
+    /// Type and status of each of its conditions.
+    pub conditions: Vec<(String, String)>,
+}
+
+impl Said {
+    /// What a Node says.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        Self {
+            version: version(node),
+            conditions: conditions.map(|condition| (condition.type_.clone(), condition.status.clone())).collect(),
+        }
+    }
+}
+
+/// The version of a Node. They are numbers, the later the larger (KEP-5504).
+#[must_use]
+pub fn version(node: &Node) -> u64 {
+    node.metadata.resource_version.as_deref().and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+/// Whether somebody has written over what was told. The cluster's node controller does: all conditions of a node that it has not
+/// heard from become `Unknown`, and stay so until the node says otherwise.
+#[must_use]
+pub fn is_overwritten(told: &Told, said: &Said) -> bool {
+    let is_said = |ours: &NodeCondition| {
+        said.conditions.iter().any(|(kind, status)| (kind, status) == (&ours.type_, &ours.status))
+    };
+    said.version > told.version && !told.status.conditions.iter().flatten().all(is_said)
 }
 
 /// Whether `status` is to be written: it says something new, or it is time to say again that nothing is new.

@@ -163,13 +163,30 @@ fn a_file_system_without_a_limit_of_files_is_not_short_of_them() {
 fn a_status_is_written_when_it_says_something_new_or_when_it_is_time() {
     let (usage, every) = (plenty(), seconds(300));
     let first = said(Some(&usage), None, None, 1);
-    let told = Told { status: first.clone(), at: seconds(100) };
+    let told = Told { status: first.clone(), at: seconds(100), version: 1 };
     let same = said(Some(&usage), None, Some(&first), 2000);
     assert!(is_due(None, &first, seconds(0), every));
     assert!(!is_due(Some(&told), &same, seconds(399), every), "a heartbeat alone is no news");
     assert!(is_due(Some(&told), &same, seconds(400), every));
     let lost = said(Some(&usage), Some(&Trouble::PipeUnreachable), Some(&first), 2);
     assert!(is_due(Some(&told), &lost, seconds(101), every));
+}
+
+#[test]
+fn a_status_is_told_again_when_the_cluster_has_taken_the_node_for_lost() {
+    let node = |version: u64, unknown: bool| {
+        let mut status = said(Some(&plenty()), None, None, 1);
+        if unknown {
+            status.conditions.iter_mut().flatten().for_each(|condition| condition.status = "Unknown".to_owned());
+        }
+        let metadata = ObjectMeta { resource_version: Some(version.to_string()), ..ObjectMeta::default() };
+        Said::of(&Node { metadata, status: Some(status), ..Node::default() })
+    };
+    let told = Told { status: said(Some(&plenty()), None, None, 1), at: seconds(100), version: 7 };
+    assert!(is_overwritten(&told, &node(8, true)));
+    assert!(!is_overwritten(&told, &node(8, false)), "labels alone");
+    assert!(!is_overwritten(&told, &node(6, true)), "that was before");
+    assert!(!is_overwritten(&told, &node(7, false)));
 }
 
 #[test]
