@@ -17,7 +17,7 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use serde::Serialize;
 use serde_json::json;
-use vk_cmd_crds::{CmdJob, labels};
+use vk_cmd_crds::{CmdFleet, CmdJob, labels};
 
 use super::contestant::{self, typed};
 use super::fleet::{self, Audit, number};
@@ -86,6 +86,12 @@ async fn one(plan: &Plan, nodes: usize) -> Result<Sites> {
     let rights = plane.service_account_kubeconfig(&chart.namespace, &chart.service_account).await?;
     let mut operator = Operator::start_with(&rights, &[]).await?;
     let kubeconfig = fleet::credentials(&plane, &client).await?;
+
+    let fleets: Api<CmdFleet> = Api::all(client.clone());
+    for number in 0..plan.fleets {
+        let fleet = typed(json!({"metadata": {"name": fleet_name(number)}, "spec": {}}))?;
+        fleets.create(&PostParams::default(), &fleet).await.context("cannot make a fleet")?;
+    }
 
     let began = Instant::now();
     let mut sites = Vec::new();
