@@ -22,7 +22,7 @@ use crate::api::{CallError, call, post_params};
 /// How soon a request is looked at again that may become right: its Node is being made, or is going away.
 const LATER: Duration = Duration::from_secs(5);
 /// How soon a request is looked at again that may become right when somebody changes a fleet.
-const NOW_AND_THEN: Duration = Duration::from_secs(60);
+const NOW_AND_THEN: Duration = Duration::from_secs(20);
 /// The wait after an error.
 const PAUSE: Duration = Duration::from_secs(5);
 

@@ -14,8 +14,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -264,11 +265,11 @@ fn start(part: Part) -> anyhow::Result<()> {
                 );
                 return Ok(());
             }
-            let words = [OsStr::new("vk-node")].into_iter().chain(started).map(OsStr::to_owned).chain(flags);
-            let Part::Run(run) = Cli::try_parse_from(words)?.part else {
-                anyhow::bail!("after -- are flags of vk-node run")
-            };
-            runtime.block_on(node::run(settings(*run)?.finish(std::env::home_dir())?))
+            // In place of this process, so that its environment, in which the token may be, is nobody's any more: tasks inherit it.
+            drop(runtime);
+            let program = std::env::current_exe().context("cannot tell where this program is")?;
+            let failed = Command::new(program).args(started).args(flags).env_remove(join::VARIABLE).exec();
+            Err(failed).context("cannot start vk-node run")
         }
         Part::Pipe(pipe) => {
             let hostpipe = pipe.hostpipe.or_else(|| home_pipe(std::env::home_dir()));

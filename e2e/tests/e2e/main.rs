@@ -31,6 +31,7 @@ mod identity;
 mod job_ends;
 mod job_events;
 mod job_volumes;
+mod join;
 mod kubelet_access;
 mod kubelet_api;
 mod last_words;

@@ -20,6 +20,9 @@ use crate::credentials::{keep_private, pem_of};
 /// The one cluster, user and context in the kubeconfig.
 const NAME: &str = "vk-cmd";
 
+/// The variable with a token.
+pub(crate) const VARIABLE: &str = "VK_NODE_JOIN";
+
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) struct Join {

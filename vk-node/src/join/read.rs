@@ -8,8 +8,8 @@ use anyhow::Context;
 use tracing::warn;
 use vk_cmd_crds::join::{JoinToken, JoinTokenError};
 
-/// The variable with a token.
-const VARIABLE: &str = "VK_NODE_JOIN";
+use super::VARIABLE;
+
 /// No token is longer.
 const LENGTH_MAX: u64 = 64 * 1024 + 1;
 

@@ -108,7 +108,7 @@ async fn a_whole_fleet_is_cordoned_drained_and_uncordoned_and_only_what_was_cord
     );
     assert!(said.contains("cf-drain/lone has no controller that would make it again: delete it yourself"), "{said}");
     let evicted = plain.ended().await;
-    assert_eq!(evicted.attempt().reason.as_deref(), Some("PodDeleted"), "{evicted:?}");
+    assert_eq!(evicted.attempt().signal.as_deref(), Some("SIGTERM"), "{evicted:?}");
     assert_eq!(kept.running().await.failed, 0);
 
     // What holds it goes, and it goes on by itself.

@@ -1,9 +1,9 @@
 //! CmdFleets: the API server's checks, and what the operator makes of them.
 
-// mod drain;
+mod drain;
 mod life;
 mod rows;
-// mod silence;
+mod silence;
 
 use kube::Api;
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
