@@ -85,7 +85,8 @@ async fn ready(room: &Room, name: &str, node: &mut Process) -> Node {
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
         conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
     };
-    let ready = wait::until(&format!("{name} to be ready"), LONG, GLANCE, async || {
+    let what = format!("{name} to be ready");
+    let ready = wait::until(&what, LONG, GLANCE, async || {
         node.must_be_running()?;
         Ok(match nodes.get_opt(name).await? {
             Some(node) if is_ready(&node) => Probe::Ready(node),
