@@ -1,6 +1,7 @@
 //! Asks the API server whether it takes the token, over a connection that only the authorities in the token vouch for.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -47,10 +48,13 @@ fn is_untrusted(error: &(dyn Error + 'static)) -> bool {
         if matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        // The source of an error of input or output is that of what is in it, and not what is in it.
-        next = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
+        // The source of an error around another may be that of the other, and not the other.
+        let shared = error.downcast_ref::<Arc<dyn Error + Send + Sync>>();
+        let of_io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match (shared, of_io) {
+            (Some(shared), _) => Some(&**shared),
+            (None, Some(inner)) => Some(inner),
+            (None, None) => error.source(),
         };
     }
     false
