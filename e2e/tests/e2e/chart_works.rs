@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use vk_cmd_e2e::{chart, exec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use vk_cmd_e2e::{binaries, chart, exec};
 
 use crate::fixture::{SOON, chart, control_plane, namespace};
 
@@ -48,6 +50,28 @@ async fn made(settings: &[&str]) -> Result<String, String> {
     let output = exec::output(helm, SOON).await.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+}
+
+/// With these values, what the operator's container is started with. It gets as far as the kubeconfig.
+#[tokio::test]
+async fn the_operator_takes_the_arguments_that_the_chart_gives_it() {
+    let everything = ["bootstrap.enabled=true", "leaderElection.leaseDuration=30s", "healthPort=9999"];
+    for settings in [&[][..], &everything] {
+        let made = made(settings).await.unwrap();
+        let documents = serde_yaml_ng::Deserializer::from_str(&made).map(|one| Value::deserialize(one).unwrap());
+        let operator = documents.into_iter().find(|object| {
+            let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+            object["kind"] == "Deployment" && name.ends_with("-operator")
+        });
+        let container = &operator.unwrap()["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["command"], json!(["/vk-operator"]));
+        let mut command = Command::new(&binaries::built().await.unwrap().operator);
+        command.args(container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()));
+        command.args(["--kubeconfig", "/no/such/file"]);
+        let output = exec::output(command, SOON).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("cannot read /no/such/file"), "{said}");
+    }
 }
 
 #[tokio::test]
