@@ -10,6 +10,7 @@
 
 mod by_hand;
 mod cuts;
+mod own_config;
 mod refusals;
 mod shared;
 mod works;

@@ -126,7 +126,8 @@ pub enum Refused {
 #[error(
     "on the ssh server's host nothing answers at {at}, where the API server is to reach the node, though the forward was granted: sshd listens \
      on its loopback address only, whatever it is asked for, where its sshd_config has no `GatewayPorts clientspecified`. `kubectl \
-     logs` and `exec` do not work until it has, or until the node's address is 127.0.0.1"
+     logs` and `exec` do not work until it has, or until the node's address is 127.0.0.1; unless that address is one of a NAT before \
+     that host, by which it does not reach itself"
 )]
 pub struct Elsewhere {
     /// Where the Node says that it is.
