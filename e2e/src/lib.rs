@@ -4,7 +4,7 @@
 //! - [`tools`] finds kube-apiserver and friends, or builds them once from Go modules
 //! - [`control_plane`] runs them
 //! - [`binaries`] builds and finds `vk-operator` and `vk-node`
-//! - [`site`] and [`operator`] run those, and can kill and restart them
+//! - [`site`], [`operator`] and [`relay`] run those, and can kill and restart them
 //! - [`slurm`] is a real batch system
 //! - [`audit`] tells who has asked the API server for what
 //! - [`cluster`] is what tests do with any cluster: kubectl, helm, a client, credentials
@@ -36,6 +36,7 @@ pub mod operator;
 mod packages;
 pub mod process;
 pub mod proxy;
+pub mod relay;
 pub mod runtimes;
 pub mod scratch;
 pub mod site;

@@ -13,6 +13,7 @@ use vk_operator_core::lease::Times;
 use crate::approver::Approvals;
 use crate::join::JoinTokenArgs;
 use crate::log;
+use crate::relay::{self, RelayArgs};
 use crate::run::{self, Options};
 
 /// Turns CmdJobs into pods on vk-cmd nodes, and reports what becomes of them.
@@ -29,6 +30,8 @@ enum Command {
     Run(Box<RunArgs>),
     /// Make a token by which machines join a fleet, and print the line for it; or list or revoke such tokens.
     JoinToken(Box<JoinTokenArgs>),
+    /// Run a relay, which nodes dial that nobody can dial, until SIGTERM or SIGINT.
+    Relay(Box<RelayArgs>),
 }
 
 /// The arguments of `vk-operator run`.
@@ -114,7 +117,7 @@ impl std::str::FromStr for HealthAddress {
 }
 
 /// A length of time as in Go and in jiff's friendly form: 15s, 1m30s, 500ms.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = |error: &dyn std::fmt::Display| format!("not a length of time such as 15s or 500ms: {error}");
     let parsed: SignedDuration = text.parse().map_err(|error| wrong(&error))?;
     Duration::try_from(parsed).map_err(|error| wrong(&error))
@@ -138,6 +141,7 @@ impl Cli {
         let args = match self.command {
             Command::Run(args) => args,
             Command::JoinToken(args) => return args.run().await,
+            Command::Relay(args) => return relay::run(*args).await,
         };
         let times = args.times()?;
         let log = log::begin(&args.log_level, args.log_filter_file).context("cannot begin to log")?;

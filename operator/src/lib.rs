@@ -3,6 +3,7 @@
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
 //! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, and [`drain`] empties their nodes; [`join`] makes the tokens by which nodes come to them; [`election`] sees to it that one of several operators acts.
+//! Beside all that, [`relay`] is a program of its own.
 
 pub mod api;
 pub mod apply;
@@ -19,5 +20,6 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod reconcile;
+pub mod relay;
 pub mod run;
 pub mod strays;

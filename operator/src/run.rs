@@ -168,7 +168,7 @@ fn of_leader(
 }
 
 /// Ends when the operator shall.
-fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
+pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
     let mut term = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut int = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
     Ok(async move {

@@ -24,8 +24,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{
-    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, Resources, Settings,
-    TunnelSettings, home_pipe,
+    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, RelayAddress, RelaySettings,
+    Resources, Settings, TunnelSettings, home_pipe,
 };
 use vk_node_core::tunnel::{Bind, Destination};
 use vk_task::CgroupChoice;
@@ -112,6 +112,8 @@ struct Run {
     certificates: Certificates,
     #[command(flatten)]
     tunnel: TunnelFlags,
+    #[command(flatten)]
+    relay: Relay,
     /// How many pods this node takes [default: 250].
     #[arg(long, value_name = "N")]
     max_pods: Option<u32>,
@@ -158,6 +160,17 @@ struct TunnelFlags {
     /// The config that ssh reads instead of ~/.ssh/config.
     #[arg(long, value_name = "FILE")]
     tunnel_ssh_config: Option<PathBuf>,
+}
+
+/// The relay that the node dials where nobody can dial it: docs/relay.md.
+#[derive(Debug, Args)]
+struct Relay {
+    /// The relay by which the API server reaches this node. The node listens on no port then.
+    #[arg(long, env = "VK_NODE_RELAY", value_name = "HOST:PORT", value_parser = |text: &str| text.parse::<RelayAddress>())]
+    relay: Option<RelayAddress>,
+    /// The certificate authority that the relay's certificate is of.
+    #[arg(long, env = "VK_NODE_RELAY_CA_FILE", value_name = "FILE")]
+    relay_ca_file: Option<PathBuf>,
 }
 
 /// The node's own certificates: docs/identity.md.
@@ -322,6 +335,7 @@ fn given(run: Run) -> Settings {
             config_file: run.tunnel.tunnel_ssh_config,
             ..TunnelSettings::default()
         },
+        relay: RelaySettings { address: run.relay.relay, ca_file: run.relay.relay_ca_file },
         client_ca_file: run.client_ca_file,
         certificates: CertificateSettings {
             bootstrap_kubeconfig: run.certificates.bootstrap_kubeconfig,

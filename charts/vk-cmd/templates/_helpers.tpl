@@ -27,6 +27,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{- define "vk-cmd.relay.name" -}}
+{{- printf "%s-relay" (include "vk-cmd.fullname" . | trunc 50 | trimSuffix "-") }}
+{{- end }}
+
+{{- define "vk-cmd.relay.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "vk-cmd.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: relay
+{{- end }}
+
+{{- define "vk-cmd.relay.labels" -}}
+{{ include "vk-cmd.relay.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
 {{- define "vk-cmd.labels" -}}
 {{ include "vk-cmd.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use vk_cmd_e2e::relay::{Relay, Settings};
 use vk_cmd_e2e::{binaries, chart, exec};
 
 use crate::fixture::{SOON, chart, control_plane, namespace};
@@ -95,6 +96,84 @@ async fn admission_policies_are_as_the_values_say() {
         let said = made(&[wrong]).await.unwrap_err();
         assert!(said.contains("admissionPolicy"), "{wrong}: {said}");
     }
+}
+
+#[tokio::test]
+async fn relay_is_as_the_values_say() {
+    assert!(!made(&[]).await.unwrap().contains("relay"), "it is off");
+    let usual = made(&["relay.enabled=true"]).await.unwrap();
+    for part in [
+        "name: release-vk-cmd-relay-tls",
+        "name: release-vk-cmd-relay-ca",
+        "name: extension-apiserver-authentication-reader",
+        "--node-ports=20000-29999",
+        "--max-nodes=2000",
+        "fieldPath: status.podIP",
+        "type: ClusterIP",
+    ] {
+        assert!(usual.contains(part), "{part}");
+    }
+    let own = [
+        "relay.enabled=true",
+        "relay.tls.secretName=mine",
+        "relay.service.type=NodePort",
+        "relay.service.nodePort=30443",
+    ];
+    let own = made(&own).await.unwrap();
+    assert!(own.contains("secretName: mine") && own.contains("nodePort: 30443") && !own.contains("relay-ca"));
+    for wrong in
+        ["relay.service.type=Other", "relay.nodePorts=1", "relay.maxNodes=0", "relay.names={it's}", "relay.on=true"]
+    {
+        let said = made(&["relay.enabled=true", wrong]).await.unwrap_err();
+        assert!(said.contains("relay"), "{wrong}: {said}");
+    }
+}
+
+/// What nodes know the relay by stays through upgrades; its certificate follows its names.
+#[tokio::test]
+async fn certificates_of_the_relay_are_kept() {
+    const PLACE: &str = "chart-relay";
+    chart().await;
+    let plane = control_plane().await;
+    namespace(plane, PLACE).await;
+    let run = async |mut command: Command, arguments: &[&str]| {
+        command.args(["--namespace", PLACE]).args(arguments);
+        exec::text(command, SOON).await.unwrap()
+    };
+    let upgrade = async |name: &str| {
+        let chart = chart::directory();
+        let names = format!("relay.names={{{name}}}");
+        let off = "crds.install=false,admissionPolicy.enabled=false,rbac.create=false,rbac.aggregate=false,relay.enabled=true";
+        let arguments = ["upgrade", "--install", "r", chart.to_str().unwrap(), "--set", off, "--set", &names];
+        run(plane.helm(), &arguments).await;
+        let mut secrets = Vec::new();
+        for (secret, key) in [("ca", "crt"), ("ca", "key"), ("tls", "crt"), ("tls", "key")] {
+            let (secret, key) = (format!("r-vk-cmd-relay-{secret}"), format!("-o=jsonpath={{.data.tls\\.{key}}}"));
+            secrets.push(run(plane.kubectl(), &["get", "secret", &secret, &key]).await);
+        }
+        assert!(secrets.iter().all(|secret| !secret.is_empty()));
+        secrets
+    };
+    let first = upgrade("relay.example.org").await;
+    assert_eq!(upgrade("relay.example.org").await, first);
+    let other = upgrade("other.example.org").await;
+    assert_eq!(other[..2], first[..2], "the authority is the same");
+    assert!(other[2] != first[2] && other[3] != first[3]);
+    // The least of rights, and enough: see `relay`, which reads the authority of nodes so.
+    let account = format!("--as=system:serviceaccount:{PLACE}:r-vk-cmd-relay");
+    let may = async |what: &str, namespace: &str| {
+        let mut kubectl = plane.kubectl();
+        kubectl.args(["auth", "can-i", "get", what, "--namespace", namespace, &account]);
+        exec::output(kubectl, SOON).await.unwrap().status.success()
+    };
+    assert!(may("configmaps/extension-apiserver-authentication", "kube-system").await);
+    assert!(
+        !may("configmaps/other", "kube-system").await && !may("secrets", PLACE).await && !may("nodes", PLACE).await
+    );
+    let kubeconfig = plane.service_account_kubeconfig(PLACE, "r-vk-cmd-relay").await.unwrap();
+    // It is ready once it has read that.
+    Relay::start(plane, Settings { kubeconfig: Some(kubeconfig), ..Settings::default() }).await.unwrap();
+    run(plane.helm(), &["uninstall", "r", "--timeout=55s"]).await;
 }
 
 #[tokio::test]

@@ -50,6 +50,7 @@ mod plain_pods;
 mod port_forward;
 mod probes;
 mod queue;
+mod relay;
 mod rough;
 mod same_name;
 mod site_rules;

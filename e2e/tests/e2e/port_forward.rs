@@ -51,7 +51,7 @@ fn server() {
 }
 
 /// A pod with that server; its port.
-async fn serving(room: &Room, site: &Site, name: &str) -> u16 {
+pub(crate) async fn serving(room: &Room, site: &Site, name: &str) -> u16 {
     let file = site.home().join("port");
     let program = std::env::current_exe().unwrap();
     let command = [program.to_str().unwrap(), "--exact", "port_forward::server", "--ignored", "--nocapture"];
@@ -67,7 +67,7 @@ async fn serving(room: &Room, site: &Site, name: &str) -> u16 {
 }
 
 /// A kubectl that forwards to this port of a pod, and its own port.
-async fn forwarding(room: &Room, by: [(&str, &str); 2], pod: &str, port: u16) -> (Child, u16) {
+pub(crate) async fn forwarding(room: &Room, by: [(&str, &str); 2], pod: &str, port: u16) -> (Child, u16) {
     let mut kubectl = Command::from(room.kubectl(&["port-forward", "--address=127.0.0.1", pod, &format!(":{port}")]));
     kubectl.envs(by).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     let mut child = kubectl.spawn().unwrap();
@@ -81,7 +81,7 @@ async fn forwarding(room: &Room, by: [(&str, &str); 2], pod: &str, port: u16) ->
 }
 
 /// Sends so many bytes, says that it was all, and reads what comes back to its end.
-async fn exchange(port: u16, seed: u64, bytes: usize) {
+pub(crate) async fn exchange(port: u16, seed: u64, bytes: usize) {
     let mut connection = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let mut sent = Sha256::new();
     for piece in pieces(seed, bytes) {

@@ -118,6 +118,8 @@ fn figure(text: &str, unit: &str) -> u64 {
 async fn kubectl_top_shows_what_is_used() {
     let room = room("top").await;
     let _site = room.site("vk-top").await;
+    let relay = room.relay().await;
+    let _behind = room.behind(&relay, "vk-top-relayed").await;
     // 40 MiB that it holds, and a processor that it keeps busy.
     let script = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); while :; do :; done; echo $x";
     let spec = json!({
@@ -137,6 +139,7 @@ async fn kubectl_top_shows_what_is_used() {
     let (server, port) = metrics_server(&room).await;
     room.apply_everywhere(&[api_service(port)]).await;
     let node = top(&room, &["node", "vk-top"]).await;
+    let relayed = top(&room, &["node", "vk-top-relayed"]).await;
     let containers = top(&room, &["pod", "uses", "--containers"]).await;
     let pod = top(&room, &["pod", "uses"]).await;
     // An API that nobody serves any more would keep namespaces from going.
@@ -144,9 +147,11 @@ async fn kubectl_top_shows_what_is_used() {
     room.says(&gone).await;
     drop(server);
 
-    let (node, containers, pod) = (node.unwrap(), containers.unwrap(), pod.unwrap());
-    assert_eq!(node[0][0], "vk-top");
-    assert!(figure(&node[0][1], "m") > 0 && figure(&node[0][3], "Mi") > 0, "{node:?}");
+    let (containers, pod) = (containers.unwrap(), pod.unwrap());
+    for (name, node) in [("vk-top", node.unwrap()), ("vk-top-relayed", relayed.unwrap())] {
+        assert_eq!(node[0][0], name);
+        assert!(figure(&node[0][1], "m") > 0 && figure(&node[0][3], "Mi") > 0, "{node:?}");
+    }
     let of = |name: &str| containers.iter().find(|line| line[1] == name).unwrap();
     assert!(figure(&of("busy")[2], "m") > 0 && figure(&of("busy")[3], "Mi") >= 38, "{containers:?}");
     assert!(figure(&of("idle")[3], "Mi") < 38, "{containers:?}");

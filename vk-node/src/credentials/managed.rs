@@ -15,7 +15,7 @@ use super::client::Switch;
 use super::dial::Dial;
 use super::pair::Pair;
 use super::store::Store;
-use super::{Established, Keeper, Terms, kubeconfig, signing, wait_until};
+use super::{Established, Identity, Keeper, Terms, kubeconfig, signing, wait_until};
 
 /// What keeps the certificate good.
 pub(crate) struct Managed {
@@ -76,8 +76,9 @@ pub(super) async fn establish(
     info!(directory = %store.directory().display(), until = %seen.not_after, "the node has a certificate of its own");
     let public = kubeconfig::with_pair(&config, &pair);
     let since = Timestamp::now();
+    let identity = Identity::File(store.current_path());
     let managed = Managed { terms, store, wanted, config, dial, bootstrap, switch, seen, since };
-    Ok(Established { client, config: public, keeper: Keeper::Managed(Box::new(managed)) })
+    Ok(Established { client, config: public, identity, keeper: Keeper::Managed(Box::new(managed)) })
 }
 
 fn client_of(dial: &Dial, config: &Config, pair: &Pair) -> anyhow::Result<Client> {

@@ -15,6 +15,7 @@
 mod client;
 mod dial;
 mod files;
+mod identity;
 mod kubeconfig;
 mod managed;
 mod pair;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, Config};
 use vk_cmd_crds::NodeName;
+use vk_cmd_crds::certificates::Purpose;
 use vk_node_core::certificates::Rotation;
 use vk_node_core::config::CertificateConfig;
 
@@ -34,6 +36,7 @@ use self::dial::Dial;
 use crate::tunnel::Tunnel;
 
 pub(crate) use dial::endpoint;
+pub(crate) use identity::{ClientPair, Identity};
 pub(crate) use kubeconfig::pem_of;
 pub(crate) use serving::{Serving, Shown};
 pub(crate) use store::keep_private;
@@ -47,6 +50,8 @@ pub(crate) struct Established {
     pub(crate) client: Client,
     /// Where the API server is and whom it is known by; its credentials are not to be used.
     pub(crate) config: Config,
+    /// What the node shows of itself elsewhere.
+    pub(crate) identity: Identity,
     /// Keeps the client's credentials good. Must be run.
     pub(crate) keeper: Keeper,
 }
@@ -77,13 +82,21 @@ pub(crate) async fn establish(
     }
     let config = kubeconfig::read(kubeconfig).await?;
     let client = dial.client(&config)?;
+    let identity = Identity::Login(Box::new(config.auth_info.clone()));
     Ok(match files::Files::of(&config, dial) {
         Some(files) => {
             let (client, files) = files.watched(client);
-            Established { client, config, keeper: Keeper::Files(Box::new(files)) }
+            Established { client, config, identity, keeper: Keeper::Files(Box::new(files)) }
         }
-        None => Established { client, config, keeper: Keeper::Nothing },
+        None => Established { client, config, identity, keeper: Keeper::Nothing },
     })
+}
+
+/// What one of the nodes that go by `server` shows of itself elsewhere: a certificate of its own that is where a node keeps
+/// it, or what all of them go by.
+pub(crate) fn identity(certificates: &CertificateConfig, node: &NodeName, server: &Identity) -> Identity {
+    let own = store::current_path(&certificates.directory_of(node), Purpose::Client);
+    if own.exists() { Identity::File(own) } else { server.clone() }
 }
 
 /// Whether the node asks for its certificate itself: its way to the API server is then nobody else's.

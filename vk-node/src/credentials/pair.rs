@@ -54,7 +54,8 @@ impl Pair {
         &self.key
     }
 
-    fn parts(&self) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
+    /// The certificates and the key, for TLS.
+    pub(super) fn parts(&self) -> anyhow::Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)> {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(self.certificates.as_bytes()).collect();
         let chain = chain.context("the certificate is no PEM")?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).context("the key is no PEM")?;

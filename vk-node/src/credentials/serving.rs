@@ -174,3 +174,37 @@ impl Serving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_reached_elsewhere_shows_a_certificate_for_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let certificates = CertificateConfig {
+            bootstrap_kubeconfig: None,
+            directory: directory.path().to_owned(),
+            serving: true,
+            lifetime: None,
+            rotate_after: None,
+        };
+        // It does not know yet where it is reached.
+        let mut serving = Serving::new(&certificates, &NodeName::parse("vk-a").unwrap(), Names::default()).unwrap();
+        let shown = |serving: &Serving| serving.shown.0.read().unwrap().cert[0].clone();
+        let is_for = |serving: &Serving, ip: [u8; 4]| {
+            // An address in subjectAltName: its tag, its length, its bytes.
+            let wanted = [&[0x87, 4][..], &ip].concat();
+            shown(serving).windows(wanted.len()).any(|part| part == wanted)
+        };
+        let names = |ip: [u8; 4]| Names { ips: [ip.into()].into(), ..Names::default() };
+        serving.be_for(names([10, 0, 0, 9]));
+        assert!(is_for(&serving, [10, 0, 0, 9]) && !is_for(&serving, [10, 0, 0, 7]));
+        let before = shown(&serving);
+        serving.be_for(names([10, 0, 0, 9]));
+        serving.be_for(Names::default());
+        assert_eq!(shown(&serving), before, "that is no news");
+        serving.be_for(names([10, 0, 0, 7]));
+        assert!(is_for(&serving, [10, 0, 0, 7]) && !is_for(&serving, [10, 0, 0, 9]));
+    }
+}

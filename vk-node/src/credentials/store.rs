@@ -23,6 +23,22 @@ use vk_cmd_crds::certificates::Purpose;
 
 use super::pair::{self, Pair};
 
+fn stem(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Client => "kubelet-client",
+        Purpose::Serving => "kubelet-server",
+    }
+}
+
+fn current_name(stem: &str) -> String {
+    format!("{stem}-current.pem")
+}
+
+/// The file in a node's directory that is always the certificate in use.
+pub(super) fn current_path(directory: &Path, purpose: Purpose) -> PathBuf {
+    directory.join(current_name(stem(purpose)))
+}
+
 /// The certificates of one purpose in one node's directory.
 pub(super) struct Store {
     directory: PathBuf,
@@ -35,11 +51,7 @@ impl Store {
         // An absolute path, for the kubeconfig that leads here.
         let directory = std::path::absolute(directory).context("cannot tell where the certificates are")?;
         make_private(&directory).with_context(|| format!("cannot keep certificates in {}", directory.display()))?;
-        let stem = match purpose {
-            Purpose::Client => "kubelet-client",
-            Purpose::Serving => "kubelet-server",
-        };
-        Ok(Self { directory, stem })
+        Ok(Self { directory, stem: stem(purpose) })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -52,7 +64,7 @@ impl Store {
     }
 
     fn current_name(&self) -> String {
-        format!("{}-current.pem", self.stem)
+        current_name(self.stem)
     }
 
     /// The certificate that was last put here, and what it says; none where there is none that can be read.

@@ -26,7 +26,7 @@ use hyper_util::service::TowerToHyperService;
 use jiff::Timestamp;
 use kube::Client;
 use kube_runtime::reflector::Store;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
@@ -43,7 +43,7 @@ use crate::node::Requests;
 use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
-use crate::way::Entrance;
+use crate::way::{Connection, Entrance};
 
 /// How long a client may take over the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -142,7 +142,7 @@ async fn configz(State(context): State<Context>) -> Json<serde_json::Value> {
     Json(config::configz(&context.config, &context.member))
 }
 
-async fn connection(stream: TcpStream, door: &Door, router: Router) -> anyhow::Result<()> {
+async fn connection(stream: Connection, door: &Door, router: Router) -> anyhow::Result<()> {
     let stream =
         timeout(HANDSHAKE_TIMEOUT, door.tls.accept(stream)).await.context("the TLS handshake took too long")??;
     let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();

@@ -12,7 +12,7 @@ use vk_node_core::config::{MemberConfig, NodeConfig};
 use vk_node_core::facts::Endpoint;
 
 use super::requests::Requests;
-use crate::credentials::{self, Established};
+use crate::credentials::{self, Established, Identity};
 use crate::given::Watches;
 use crate::kubelet::ClientCa;
 use crate::tunnel::Tunnel;
@@ -28,6 +28,8 @@ pub(super) struct ApiServer {
     pub(super) client: Client,
     /// What is watched for the pods of all nodes that use it.
     pub(super) watches: Arc<Watches>,
+    /// What those who use it show of themselves elsewhere.
+    pub(super) identity: Identity,
     /// Keeps its credentials good for as long as somebody has this.
     _keeper: AbortOnDrop,
     /// The certificate authority for clients of the kubelet's API.
@@ -54,7 +56,7 @@ pub(super) async fn connect(
     tunnel: Option<Tunnel>,
 ) -> anyhow::Result<ApiServer> {
     let kubeconfig = member.kubeconfig.as_deref();
-    let Established { client, config: found, keeper } =
+    let Established { client, config: found, identity, keeper } =
         credentials::establish(kubeconfig, &config.certificates, &member.name, tunnel).await?;
     let client_ca = match &config.client_ca_file {
         Some(file) => ClientCa::of_file(file)?,
@@ -66,7 +68,7 @@ pub(super) async fn connect(
     let client = requests.counted(client);
     let _keeper = AbortOnDrop(tokio::spawn(keeper.keep()));
     let watches = Arc::new(Watches::new(client.clone()));
-    Ok(ApiServer { client, watches, _keeper, client_ca, requests, host, port })
+    Ok(ApiServer { client, watches, identity, _keeper, client_ca, requests, host, port })
 }
 
 impl ApiServer {

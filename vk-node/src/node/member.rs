@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::{error, info};
 use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
@@ -17,7 +16,7 @@ use super::api_server::ApiServer;
 use super::host::Host;
 use super::registration::{Health, Registration};
 use super::shared::Shared;
-use crate::credentials::Serving;
+use crate::credentials::{self, Serving};
 use crate::events;
 use crate::kubelet;
 use crate::pods;
@@ -26,9 +25,6 @@ use crate::way::Way;
 
 /// The pause of one of many nodes that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
-
-/// How long the registration waits for the far end of a tunnel to say where the node is reached.
-const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Whether the process is to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +84,8 @@ pub(super) async fn run(
         ..config.clone()
     };
     let Prepared { server, serving, way, facts, profile, registration, lineage } = prepared;
-    let Way { entrance, reach } = way;
+    // The keeper is held to the end: what people have open is ended by its way.
+    let Way { entrance, reach, keeper: _keeper, .. } = way;
     let Shared { pipe, mirror, .. } = shared;
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
@@ -173,21 +170,26 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         Some(address) => address,
         None => server.local_address().await?,
     };
-    let way = match shared.tunnel() {
-        None => Way::by_port(kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?, address)?,
+    let mut way = match (&shared.config.relay, shared.tunnel()) {
+        // A tunnel may lead to the API server all the same.
+        (Some(relay), _) => {
+            let identity = credentials::identity(&shared.config.certificates, &config.name, &server.identity);
+            Way::by_relay(relay, &config.name, identity)?
+        }
         // The port that is wanted is one of the far end.
-        Some(tunnel) => {
+        (None, Some(tunnel)) => {
             let listener = kubelet::bind(config.listen_address.unwrap_or(address), 0).await?;
-            let mut way = Way::by_tunnel(listener, tunnel, &config.name, (address, config.port))?;
-            // Mostly it is there with the way to the API server. Without it the node has all but logs and the like.
-            let _ = timeout(TUNNEL_PATIENCE, way.reach.wait_for(Option::is_some)).await;
-            way
+            Way::by_tunnel(listener, tunnel, &config.name, (address, config.port))?
+        }
+        (None, None) => {
+            let listener = kubelet::bind(config.listen_address.unwrap_or(address), config.port).await?;
+            Way::by_port(listener, address)?
         }
     };
-    let reach = *way.reach.borrow();
     let profile = NodeProfile {
         name: config.name.clone(),
-        reach,
+        // The registration has it, now and later.
+        reach: None,
         max_pods: config.max_pods,
         labels: config.labels.clone(),
         taints: config.taints.clone(),
@@ -204,7 +206,12 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
         (node::status(&profile, &view, None, Timestamp::now()), seen.info.clone())
     };
-    let names = Names::of(status.addresses.as_deref().unwrap_or_default());
+    if way.is_cold() {
+        registration.claim().await;
+        way.begin();
+    }
+    way.found().await;
+    let names = way.reach.borrow().map(|reach| Names::of(&reach.addresses(&host_info.hostname))).unwrap_or_default();
     let serving = Serving::new(&shared.config.certificates, &config.name, names)?;
     let service = shared.config.kubernetes_service.as_ref();
     let api_server = service.map(|at| Endpoint { host: at.host.clone(), port: at.port });

@@ -122,6 +122,16 @@ impl Registration {
         NodeProfile { reach: *self.reach.borrow(), ..self.profile.clone() }
     }
 
+    /// Waits until nobody else has the name, however long that and the API server take.
+    pub(super) async fn claim(&self) {
+        let mut wait = RETRY.0;
+        while let Err(error) = self.name.claim().await {
+            warn!(node = %self.profile.name, "cannot take the name yet: {error:#}; trying again");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY.1);
+        }
+    }
+
     /// Takes the name and makes or mends the Node object, however long the API server takes to answer. Returns the
     /// UIDs of that object and of those that it replaces.
     pub(super) async fn register(&self) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! The way in: where the API server reaches a node, and by what its connections come to the kubelet API.
 //!
 //! ```text
-//!   a port of this host, to which a tunnel may lead ──▶ Entrance ──▶ kubelet API
+//!   a port of this host, to which a tunnel may lead ─┬──▶ Entrance ──▶ kubelet API
+//!   a relay that the node has dialled ───────────────┘
 //!
 //!   reach (told, may change at run time) ─┬▶ Node's status (registration)
 //!                                         └▶ names of the serving certificate
@@ -10,16 +11,32 @@
 //! A node that knows no way in is a node all the same: it runs its pods. It only cannot be asked for logs and the like,
 //! and its Node names no address meanwhile.
 
+mod connection;
+mod relay;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 use vk_cmd_crds::NodeName;
+use vk_node_core::config::RelayConfig;
 use vk_node_core::node::{Reach, Through};
 
+pub(crate) use self::connection::Connection;
+use self::relay::Dialler;
+use crate::credentials::Identity;
 use crate::tunnel::Tunnel;
+
+/// How long a node that begins waits for its way in before it registers without one: a relay answers at once, or is away, and
+/// the far end of a tunnel mostly does with the way to the API server.
+const RELAY_PATIENCE: Duration = Duration::from_secs(3);
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
+/// How many connections that were passed on wait to be taken.
+const WAITING: usize = 64;
 
 /// Where the API server reaches a node, now and later; none while that is not known.
 pub(crate) type Reached = watch::Receiver<Option<Reach>>;
@@ -30,12 +47,39 @@ pub(crate) struct Way {
     pub(crate) entrance: Entrance,
     /// Where the API server dials.
     pub(crate) reach: Reached,
+    /// What makes it and keeps it. It ends with this.
+    pub(crate) keeper: Keeper,
+    /// How long it is waited for.
+    patience: Duration,
+}
+
+/// What makes a way in and keeps it, for as long as somebody has this.
+pub(crate) enum Keeper {
+    /// There is nothing to keep.
+    Nothing,
+    /// It has not begun.
+    Cold(Box<Dialler>),
+    /// It works.
+    Running {
+        /// It ends with this.
+        _task: AbortOnDropHandle<()>,
+    },
 }
 
 /// By what connections come to the kubelet API.
 pub(crate) enum Entrance {
     /// By a port of this host.
     Port(TcpListener),
+    /// By something else that hands them on. None come when nobody is left to do so.
+    Passed(mpsc::Receiver<Passed>),
+}
+
+/// A connection that was handed on.
+pub(crate) struct Passed {
+    /// Itself.
+    pub(crate) connection: Connection,
+    /// Who has made it, for people.
+    pub(crate) peer: String,
 }
 
 impl Entrance {
@@ -43,14 +87,18 @@ impl Entrance {
     ///
     /// # Errors
     /// When none can be taken for now.
-    pub(crate) async fn accept(&mut self) -> io::Result<(TcpStream, String)> {
+    pub(crate) async fn accept(&mut self) -> io::Result<(Connection, String)> {
         match self {
             Self::Port(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Only slower without.
                 let _ = stream.set_nodelay(true);
-                Ok((stream, peer.to_string()))
+                Ok((Connection::Tcp(stream), peer.to_string()))
             }
+            Self::Passed(passed) => match passed.recv().await {
+                Some(Passed { connection, peer }) => Ok((connection, peer)),
+                None => std::future::pending().await,
+            },
         }
     }
 }
@@ -64,7 +112,7 @@ impl Way {
         let port = listener.local_addr().context("the kubelet's port has no address")?.port();
         let reach = Reach { at: SocketAddr::new(address, port), through: Through::Itself };
         let (_, reach) = watch::channel(Some(reach));
-        Ok(Self { entrance: Entrance::Port(listener), reach })
+        Ok(Self { entrance: Entrance::Port(listener), reach, keeper: Keeper::Nothing, patience: Duration::ZERO })
     }
 
     /// The way by a tunnel, whose far end listens at `far`, an address and a port or 0 for any, and leads to a port of this host.
@@ -84,6 +132,37 @@ impl Way {
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
         let reach = tunnel.way_in(node, far, SocketAddr::new(here, listens.port()));
-        Ok(Self { entrance: Entrance::Port(listener), reach })
+        Ok(Self { entrance: Entrance::Port(listener), reach, keeper: Keeper::Nothing, patience: TUNNEL_PATIENCE })
+    }
+    /// The way by a relay, which is not dialled before [`begin`](Self::begin). No port is listened on.
+    ///
+    /// # Errors
+    /// When the node has no certificate that a relay would take.
+    pub(crate) fn by_relay(config: &RelayConfig, node: &NodeName, identity: Identity) -> anyhow::Result<Self> {
+        let (teller, reach) = watch::channel(None);
+        let (sender, passed) = mpsc::channel(WAITING);
+        let dialler = Dialler::new(config.clone(), node.clone(), identity, teller, sender)?;
+        let keeper = Keeper::Cold(Box::new(dialler));
+        Ok(Self { entrance: Entrance::Passed(passed), reach, keeper, patience: RELAY_PATIENCE })
+    }
+
+    /// Whether it must begin, and the node must have its name by then: a relay lets the newest of a name in.
+    pub(crate) fn is_cold(&self) -> bool {
+        matches!(self.keeper, Keeper::Cold(_))
+    }
+
+    /// Begins.
+    pub(crate) fn begin(&mut self) {
+        self.keeper = match std::mem::replace(&mut self.keeper, Keeper::Nothing) {
+            Keeper::Cold(dialler) => Keeper::Running { _task: AbortOnDropHandle::new(tokio::spawn(dialler.run())) },
+            begun @ (Keeper::Nothing | Keeper::Running { .. }) => begun,
+        };
+    }
+
+    /// Waits a moment for it to be known, so that the Node need not be written twice. Without it the node has all but logs and
+    /// the like.
+    pub(crate) async fn found(&mut self) {
+        // Whoever makes it goes on, and tells when it is there.
+        let _ = tokio::time::timeout(self.patience, self.reach.wait_for(Option::is_some)).await;
     }
 }

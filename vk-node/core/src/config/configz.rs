@@ -54,6 +54,10 @@ pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
                 "configFile": tunnel.config_file,
                 "options": tunnel.options,
             })),
+            "relay": config
+                .relay
+                .as_ref()
+                .map(|relay| json!({"address": relay.address.to_string(), "caFile": relay.ca_file})),
             "labels": member.labels,
             "capacity": member.capacity.quantities(),
             "walltimeSeconds": member.walltime.map(|time| time.as_secs()),

@@ -14,6 +14,7 @@ mod certificates;
 mod configz;
 mod label;
 mod read;
+mod relay;
 mod resources;
 mod settings;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use certificates::{CertificateConfig, CertificateSettings};
 pub use configz::configz;
 pub use label::{label_problem, value_problem};
 pub use read::read;
+pub use relay::{NoAddress, RelayAddress, RelayConfig, RelaySettings};
 pub use resources::{Resources, resource_name_problem};
 pub use settings::{ConfigError, MemberSettings, NO_HOME, Names, Settings, home_pipe};
 pub use tunnel::{TunnelConfig, TunnelSettings};
@@ -47,6 +49,8 @@ pub struct NodeConfig {
     pub members: Vec<MemberConfig>,
     /// By what the API servers are reached and reach the nodes, where they do not straight.
     pub tunnel: Option<TunnelConfig>,
+    /// The relay by which the API server reaches the nodes; `None`: by their ports.
+    pub relay: Option<RelayConfig>,
     /// The certificate authority whose clients may ask the kubelet's API; `None`: that of the kubeconfig.
     pub client_ca_file: Option<PathBuf>,
     /// How the nodes come to their own certificates.

@@ -38,10 +38,11 @@ const MEMBER_KEYS: [&str; 13] = [
     "walltimeSeconds",
 ];
 /// The keys that may stand at the top only.
-const TOP_KEYS: [&str; 14] = [
+const TOP_KEYS: [&str; 15] = [
     "nodeName",
     "nodes",
     "tunnel",
+    "relay",
     "clientCAFile",
     "bootstrapKubeconfig",
     "certDirectory",
@@ -79,6 +80,7 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         ..Settings::default()
     };
     settings.tunnel = map.get("tunnel").map(|node| super::tunnel::read(reader, &node, directory)).unwrap_or_default();
+    settings.relay = map.get("relay").map(|node| super::relay::read(reader, &node, directory)).unwrap_or_default();
     settings.client_ca_file = map.get("clientCAFile").and_then(|node| path(reader, &node, directory));
     let certificates = &mut settings.certificates;
     certificates.bootstrap_kubeconfig = map.get("bootstrapKubeconfig").and_then(|node| path(reader, &node, directory));

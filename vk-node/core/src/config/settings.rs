@@ -13,7 +13,7 @@ use crate::images::ImageRule;
 
 use super::{
     CertificateSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure,
-    Resources, TunnelConfig, TunnelSettings,
+    RelaySettings, Resources, TunnelConfig, TunnelSettings,
 };
 
 /// The kubelet's port.
@@ -43,6 +43,8 @@ pub struct Settings {
     pub member: MemberSettings,
     /// See [`NodeConfig::tunnel`].
     pub tunnel: TunnelSettings,
+    /// See [`NodeConfig::relay`].
+    pub relay: RelaySettings,
     /// See [`NodeConfig::client_ca_file`].
     pub client_ca_file: Option<PathBuf>,
     /// See [`NodeConfig::certificates`].
@@ -192,6 +194,7 @@ impl Settings {
             names: self.names.or(lower.names),
             member: self.member.over(lower.member),
             tunnel: self.tunnel.over(lower.tunnel),
+            relay: self.relay.over(lower.relay),
             client_ca_file: self.client_ca_file.or(lower.client_ca_file),
             certificates: self.certificates.over(lower.certificates),
             pipe_owner: self.pipe_owner.or(lower.pipe_owner),
@@ -222,6 +225,7 @@ impl Settings {
         }
         let tunnel = self.tunnel.finish(&mut problems);
         let members = members(self.names, &self.member, tunnel.as_ref(), &mut problems);
+        let relay = self.relay.finish(&mut problems);
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }
@@ -229,6 +233,7 @@ impl Settings {
         Ok(NodeConfig {
             members,
             tunnel,
+            relay,
             client_ca_file: self.client_ca_file,
             certificates: self.certificates.finish(&directory),
             pipe: PipeConfig {

@@ -1,0 +1,15 @@
+//! What the relay and the nodes behind it decide, and nothing that they do: no clock, no network, no randomness.
+//!
+//! ```text
+//!   node ── dials, TLS 1.3, its client certificate ──▶ relay        who: is that a node, and which?
+//!   node ◀── Welcome {address, port} ───────────────── relay        ports: which port is this name's?
+//!   node ◀── a stream for each connection to the port ─ relay       protocol: what the two say to each other
+//!   node ── dials again, later ───────────────────────▶ relay       redial: how much later?
+//! ```
+//!
+//! How all of it goes together, and what an attacker could do: docs/relay.md.
+
+pub mod ports;
+pub mod protocol;
+pub mod redial;
+pub mod who;
