@@ -14,6 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use vk_operator_core::lease::Times;
 
@@ -32,6 +33,9 @@ use crate::strays;
 const CONCURRENCY: u16 = 32;
 /// The longest time for opening a connection.
 const CONNECT_TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long an operator that ends goes on telling Events.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// A CmdJob that may have something to do now.
 type Change = Result<ObjectRef<MaybeJob>, watcher::Error>;
@@ -113,9 +117,10 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
         Some(election) => election.run().left_future(),
         None => std::future::pending().right_future(),
     };
+    let telling = telling.run().fuse();
+    pin_mut!(telling);
     let ended = {
-        let telling = telling.run();
-        pin_mut!(work, health, approver, strays, fleets, leading, telling);
+        pin_mut!(work, health, approver, strays, fleets, leading);
         tokio::select! {
             // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
             // crash would have dropped, and every step survives that.
@@ -139,6 +144,10 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     };
     if let Some(election) = election.filter(|_| ended.is_ok()) {
         election.release().await;
+    }
+    // Nobody has anything more to tell by now, so that it ends with what waits to be told.
+    if timeout(LAST_WORDS, telling).await.is_err() {
+        debug!("not all Events have been told");
     }
     ended
 }
