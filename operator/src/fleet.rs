@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 use vk_cmd_crds::amounts::PODS;
 use vk_cmd_crds::{CmdFleet, Scheduling};
 use vk_operator_core::cordon::{By, Cordon};
-use vk_operator_core::fleet::{Drained, Look, cordons, look, nodes_of};
+use vk_operator_core::fleet::{Drained, Look, cordons, is_urgent, look, nodes_of};
 use vk_operator_core::floor::Floor;
 use vk_operator_core::{backoff, patch};
 
@@ -33,6 +33,8 @@ use crate::reconcile::Context;
 
 /// How long changes are waited for before they are looked at: so often at most is a fleet's status written.
 const COALESCE: Duration = Duration::from_secs(1);
+/// The shortest time between two writes of a status that only tell how much runs and waits.
+const CALM: Duration = Duration::from_secs(5);
 /// The longest time between two looks at the clock, should it jump.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
 /// How many nodes are cordoned side by side.
@@ -44,7 +46,7 @@ pub async fn run(context: Arc<Context>) {
         return;
     }
     let mut stirred = context.caches.stirred();
-    let mut keeper = Keeper { context, drains: HashMap::new(), failures: 0 };
+    let mut keeper = Keeper { context, drains: HashMap::new(), written: HashMap::new(), failures: 0 };
     loop {
         stirred.borrow_and_update();
         let again = keeper.look().await;
@@ -58,6 +60,8 @@ struct Keeper {
     context: Arc<Context>,
     /// What is evicted, by the fleet's UID.
     drains: HashMap<String, Drain>,
+    /// When a status was last written, by the fleet's UID.
+    written: HashMap<String, Instant>,
     /// How many looks in a row have failed in part.
     failures: u32,
 }
@@ -78,10 +82,11 @@ impl Keeper {
         let mut times = Vec::new();
         let uids: BTreeSet<String> = fleets.iter().filter_map(|fleet| fleet.metadata.uid.clone()).collect();
         self.drains.retain(|uid, _| uids.contains(uid));
+        self.written.retain(|uid, _| uids.contains(uid));
         for fleet in &fleets {
             times.extend(self.drain(fleet).await);
             match self.write(fleet).await {
-                Ok(again) => times.extend(again.map(|at| from_now(at, Timestamp::now()))),
+                Ok(again) => times.extend(again),
                 Err(error) if error.is_conflict() || error.is_not_found() => {
                     debug!(fleet = fleet.name_any(), "{error}")
                 }
@@ -161,19 +166,25 @@ impl Keeper {
         again
     }
 
-    /// Says how it is with a fleet, if that is news. When it will be another though nothing changes.
-    async fn write(&self, fleet: &CmdFleet) -> Result<Option<Timestamp>, CallError> {
+    /// Says how it is with a fleet, if that is news. When to look again though nothing changes.
+    async fn write(&mut self, fleet: &CmdFleet) -> Result<Option<Duration>, CallError> {
         let uid = fleet.metadata.uid.clone().unwrap_or_default();
         let drained = self.drains.get(&uid).map(|drain| &drain.drained);
         let now = Timestamp::now();
         let looked = self.context.caches.floor(|floor| look(Look { fleet, floor, drained, now }));
         let recorded = fleet.status.clone().unwrap_or_default();
         let version = fleet.metadata.resource_version.as_deref();
-        let Ok(Some(patch)) = patch::status(&recorded, &looked.status, &uid, version) else { return Ok(looked.again) };
+        let again = looked.again.map(|at| from_now(at, now));
+        let Ok(Some(patch)) = patch::status(&recorded, &looked.status, &uid, version) else { return Ok(again) };
+        let pause = self.written.get(&uid).map(|at| CALM.saturating_sub(at.elapsed())).unwrap_or_default();
+        if !is_urgent(&recorded, &looked.status) && !pause.is_zero() {
+            return Ok(Some(again.map_or(pause, |again| again.min(pause))));
+        }
         let fleets: Api<CmdFleet> = Api::all(self.context.client.clone());
         let (name, params, patch) = (fleet.name_any(), patch_params(), Patch::Merge(patch));
         call("write the status of a CmdFleet", fleets.patch_status(&name, &params, &patch)).await?;
-        Ok(looked.again)
+        self.written.insert(uid, Instant::now());
+        Ok(again)
     }
 }
 

@@ -185,14 +185,28 @@ async fn operator_has_the_rights_it_needs_and_not_those_of_an_administrator() {
         kubectl.args(["auth", "can-i", verb, what, "--subresource", part, "--all-namespaces", &account]);
         exec::output(kubectl, SOON).await.unwrap().status.success()
     };
-    for (verb, what, part) in
-        [("watch", "cmdjobs.vk-cmd.io", ""), ("create", "pods", ""), ("patch", "cmdjobs.vk-cmd.io", "status")]
-    {
+    for (verb, what, part) in [
+        ("watch", "cmdjobs.vk-cmd.io", ""),
+        ("create", "pods", ""),
+        ("patch", "cmdjobs.vk-cmd.io", "status"),
+        ("watch", "cmdfleets.vk-cmd.io", ""),
+        ("patch", "cmdfleets.vk-cmd.io", "status"),
+        ("patch", "nodes", ""),
+        ("create", "pods", "eviction"),
+    ] {
         assert!(may(verb, what, part).await, "the operator may not {verb} {what} {part}");
     }
-    for (verb, what, part) in
-        [("get", "secrets", ""), ("create", "pods", "exec"), ("create", "clusterrolebindings", "")]
-    {
+    for (verb, what, part) in [
+        ("get", "secrets", ""),
+        ("create", "secrets", ""),
+        ("create", "pods", "exec"),
+        ("create", "clusterrolebindings", ""),
+        ("patch", "cmdfleets.vk-cmd.io", ""),
+        ("update", "cmdfleets.vk-cmd.io", "scale"),
+        ("patch", "nodes", "status"),
+        ("create", "nodes", ""),
+        ("update", "poddisruptionbudgets.policy", ""),
+    ] {
         assert!(!may(verb, what, part).await, "the operator may {verb} {what} {part}, which it has no use for");
     }
 }

@@ -32,6 +32,7 @@ async fn a_fleet_says_how_it_is_as_jobs_and_nodes_come_and_go() {
     assert_eq!(ready.selector.as_deref(), Some("vk-cmd.io/fleet=cf-life"));
     assert_eq!((ready.versions.len(), ready.versions[0].nodes), (1, 3));
     assert_eq!(ready.conditions.len(), 1, "kstatus: it is as it shall be");
+    room.says(&["wait", "cmdfleet/cf-life", "--for=condition=Ready", "--timeout=50s"]).await;
 
     // One busy, then all, and one job waits.
     let script = format!("until test -e {}/end; do sleep 0.1; done", site.home().display());

@@ -28,7 +28,7 @@ use vk_site::{Pattern, Patterns, Rule};
 use crate::place::NodeSeen;
 
 pub use self::drain::Drained;
-pub use self::status::{Look, Looked, cordons, look, nodes_of};
+pub use self::status::{Look, Looked, cordons, is_urgent, look, nodes_of};
 
 /// What a fleet says of its nodes.
 #[derive(Clone, Debug, PartialEq)]

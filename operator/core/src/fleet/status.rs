@@ -43,6 +43,19 @@ pub struct Looked {
     pub again: Option<Timestamp>,
 }
 
+/// Whether a change of the status is written at once. What only tells how much runs and waits may wait a moment, for the next such
+/// change is often near.
+pub fn is_urgent(recorded: &CmdFleetStatus, wanted: &CmdFleetStatus) -> bool {
+    let words = |status: &CmdFleetStatus| -> Vec<(String, String, String)> {
+        let all = status.conditions.iter();
+        all.map(|condition| (condition.type_.clone(), condition.status.clone(), condition.reason.clone())).collect()
+    };
+    let counts = |status: &CmdFleetStatus| {
+        (status.observed_generation, status.wanted_nodes, status.total_nodes, status.ready_nodes, status.cordoned_nodes)
+    };
+    counts(recorded) != counts(wanted) || words(recorded) != words(wanted) || recorded.problems != wanted.problems
+}
+
 /// The nodes of a fleet, by name.
 pub fn nodes_of<'a>(fleet: &str, floor: &'a Floor) -> Vec<(&'a str, &'a NodeSeen)> {
     let is_of = |node: &NodeSeen| node.terms.as_ref().is_some_and(|terms| terms.fleet == fleet);

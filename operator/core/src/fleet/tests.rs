@@ -196,6 +196,39 @@ fn the_word_of_a_fleet_follows_from_what_it_wants_and_has() {
 }
 
 #[test]
+fn what_is_wanted_twice_kept_away_or_too_many_is_told_of() {
+    let f = fleet("f", &json!({"maxNodes": 1}));
+    let g = fleet("g", &json!({"selector": {"matchLabels": {"type": "virtual-kubelet"}}}));
+    let taint = json!({"spec": {"taints": [{"key": "example.org/broken", "effect": "NoSchedule"}]}});
+    let mut nodes: Vec<Node> = (0..7).map(|n| node(&format!("vk-{n}"), &json!({}))).collect();
+    nodes.push(node("vk-t", &taint));
+    let floor = floor(&[f.clone(), g.clone()], &nodes);
+    assert_eq!(
+        status(&f, &floor, None).problems,
+        [
+            "the taint example.org/broken keeps CmdJobs away from vk-t",
+            "the fleet g selects nodes of this fleet too, and does not get them: vk-0, vk-1, vk-2, vk-3, vk-4 and 3 more",
+            "there are 8 nodes, and spec.maxNodes is 1",
+        ]
+    );
+    let of_g = status(&g, &floor, None);
+    assert_eq!((of_g.total_nodes, of_g.selector.as_deref()), (0, Some("type=virtual-kubelet")));
+}
+
+#[test]
+fn what_only_tells_how_much_runs_is_not_urgent() {
+    let f = fleet("f", &json!({}));
+    let mut floor = floor(std::slice::from_ref(&f), &[node("vk-a", &json!({}))]);
+    let idle = status(&f, &floor, None);
+    floor.put_stranger(&pod("p", "vk-a"), now());
+    let busy = status(&f, &floor, None);
+    assert!(idle != busy && !is_urgent(&idle, &busy));
+    floor.put_node("vk-a", None, now());
+    assert!(is_urgent(&busy, &status(&f, &floor, None)));
+    assert!(is_urgent(&CmdFleetStatus::default(), &idle));
+}
+
+#[test]
 fn what_cannot_be_read_lets_nobody_in() {
     let closed = [fleet("f", &json!({"namespaces": {"deny": ["a["]}}))];
     let terms =

@@ -441,3 +441,57 @@ fn work_beside(others: u32) -> u64 {
 fn the_life_of_a_job_costs_the_same_however_many_others_there_are() {
     assert_eq!(work_beside(100), work_beside(10_000));
 }
+
+/// A fleet, by its spec in JSON.
+fn fleets(spec: &serde_json::Value) -> Fleets {
+    let fleet: vk_cmd_crds::CmdFleet = serde_json::from_value(serde_json::json!({
+        "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdFleet", "metadata": {"name": "f"}, "spec": spec,
+    }))
+    .unwrap();
+    Fleets::of([&fleet])
+}
+
+#[test]
+fn what_a_fleet_says_counts_from_the_moment_that_it_is_known() {
+    use serde_json::json;
+    let mut floor = Floor::default();
+    floor.settle(HashSet::new);
+    let label = [("vk-cmd.io/fleet".to_owned(), "f".to_owned())];
+    let ends = now() + jiff::SignedDuration::from_hours(1);
+    let of_fleet = NodeSeen { labels: label.into(), ends: Some(ends), ..node("pods: 9") };
+    floor.put_node("vk-a", Some(of_fleet), now());
+    floor.put_fleets(fleets(&json!({"namespaces": {"allow": ["other"]}})), now());
+    let demand = |walltime: i64| {
+        Arc::new(Demand {
+            namespace: "n".to_owned(),
+            target: Meant::Fleet("f".to_owned()),
+            amounts: amounts("pods: 1"),
+            walltime: Some(jiff::SignedDuration::from_secs(walltime)),
+        })
+    };
+    let owner = Owner { namespace: "n".to_owned(), name: "j".to_owned(), uid: "j".to_owned() };
+    let rank = Rank::new(0, now(), &owner);
+    let start = Start { index: 0, attempt: 0, node: None };
+    let ask = |floor: &mut Floor, walltime: i64| {
+        let (placed, _) = floor.ask(&owner, &rank, &[(start.clone(), demand(walltime))], now());
+        placed.unwrap().remove(0).map_err(|(reason, text)| format!("{reason}: {text}"))
+    };
+    assert_eq!(
+        ask(&mut floor, 60),
+        Err("NoNodeFits: node vk-a belongs to the fleet f, which takes no CmdJobs of the namespace n".to_owned())
+    );
+    // It lets the namespace in: whoever waits is named, and gets room. What has not changed is no news.
+    let open = fleets(&json!({"walltimeMarginSeconds": 600}));
+    assert!(floor.put_fleets(open.clone(), now()).contains(&owner));
+    assert!(floor.put_fleets(open, now()).is_empty());
+    assert_eq!(ask(&mut floor, 3000), Ok("vk-a".to_owned()));
+    assert_eq!(
+        ask(&mut floor, 3001),
+        Err("NoNodeFits: node vk-a is to be free from 2026-01-02T03:54:05Z on, the margin of its fleet before the end, before the \
+             50m 1s that it may take have passed"
+            .to_owned())
+    );
+    assert_eq!(floor.jobs_waiting_for(|demand| demand.target == Meant::Fleet("f".to_owned())), 1);
+    floor.put_fleets(Fleets::default(), now());
+    assert_eq!(ask(&mut floor, 3001), Ok("vk-a".to_owned()), "without the fleet nothing is said of it");
+}
