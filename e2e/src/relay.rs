@@ -97,6 +97,13 @@ impl Relay {
         ]
     }
 
+    /// Another address of this machine's loopback that it is to tell nodes, from its next start on.
+    pub fn advertise(&mut self, address: Ipv4Addr) {
+        for argument in self.arguments.iter_mut().filter(|argument| argument.starts_with("--advertise-address=")) {
+            *argument = format!("--advertise-address={address}");
+        }
+    }
+
     /// Its log, of all its runs.
     pub fn log(&self) -> PathBuf {
         self.scratch.path().join("relay.log")

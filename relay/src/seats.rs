@@ -117,6 +117,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut seats = self.relay.seats.lock();
+        // One thread does all of this, so nobody looks for the port between this and the end of the listener.
         // A seat that was given up and taken again begins with other senders, so the numbers alone would not do.
         let is_mine = seats
             .get(&self.node)

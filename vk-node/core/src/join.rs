@@ -15,6 +15,8 @@ use vk_site::Pattern;
 
 /// The file with the way to the API server, beside the other.
 pub const KUBECONFIG: &str = "bootstrap.kubeconfig";
+/// The file with the authorities of the relay, in the same directory.
+pub const RELAY_CA: &str = "relay-ca.pem";
 /// The file for `vk-node run --config`.
 pub const CONFIG: &str = "node.yaml";
 
@@ -164,12 +166,15 @@ pub fn refused(token: &JoinToken, code: u16, message: &str) -> Problem {
 /// The file for `vk-node run --config`; JSON is YAML too. The other file is beside it.
 #[must_use]
 pub fn config(token: &JoinToken, name: &NodeName) -> String {
-    let file = json!({
+    let mut file = json!({
         "version": 1,
         "nodeName": name.as_str(),
         "fleet": token.fleet,
         "bootstrapKubeconfig": KUBECONFIG,
     });
+    if let (Some(relay), Some(file)) = (&token.relay, file.as_object_mut()) {
+        file.insert("relay".to_owned(), json!({"address": relay.address, "caFile": RELAY_CA}));
+    }
     format!("# Written by vk-node join: the next one overwrites it.\n{file:#}\n")
 }
 
@@ -177,7 +182,7 @@ pub fn config(token: &JoinToken, name: &NodeName) -> String {
 mod tests {
     use std::path::Path;
 
-    use vk_cmd_crds::join::BootstrapToken;
+    use vk_cmd_crds::join::{BootstrapToken, Relay};
 
     use super::*;
 
@@ -195,6 +200,22 @@ mod tests {
 
     fn node(name: &str) -> NodeName {
         NodeName::parse(name).unwrap()
+    }
+
+    #[test]
+    fn a_relay_of_the_token_is_dialled() {
+        let mut token = token(&["vk-f"]);
+        let read = |token: &JoinToken| {
+            let settings = crate::config::read(&config(token, &node("vk-f")), Path::new("/d")).unwrap();
+            settings.finish(Some("/home/u".into())).unwrap().relay
+        };
+        assert_eq!(read(&token), None);
+        token.relay = Some(Relay { address: "r.example.org:8443".to_owned(), authorities: vec![vec![1]] });
+        let relay = read(&token).unwrap();
+        assert_eq!(
+            (relay.address.to_string().as_str(), relay.ca_file.as_path()),
+            ("r.example.org:8443", Path::new("/d/relay-ca.pem"))
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use kube::config::{AuthInfo, Cluster, Context as KubeContext, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 use vk_cmd_crds::NodeName;
 use vk_cmd_crds::join::JoinToken;
-use vk_node_core::join::{self, CONFIG, KUBECONFIG};
+use vk_node_core::join::{self, CONFIG, KUBECONFIG, RELAY_CA};
 
 use crate::credentials::{keep_private, pem_of};
 
@@ -68,6 +68,9 @@ pub(crate) async fn join(join: Join) -> anyhow::Result<Joined> {
 fn write(directory: &Path, token: &JoinToken, name: &NodeName) -> anyhow::Result<PathBuf> {
     let kubeconfig = serde_json::to_vec_pretty(&kubeconfig(token)).context("cannot write a kubeconfig as JSON")?;
     keep_private(directory, KUBECONFIG, &kubeconfig)?;
+    if let Some(relay) = &token.relay {
+        keep_private(directory, RELAY_CA, pem_of(&relay.authorities).as_bytes())?;
+    }
     keep_private(directory, CONFIG, join::config(token, name).as_bytes())?;
     Ok(directory.join(CONFIG))
 }

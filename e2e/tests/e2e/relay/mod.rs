@@ -1,5 +1,6 @@
 //! Nodes behind a relay: they listen on nothing, and are reached all the same.
 
+mod broken;
 mod refused;
 mod scale;
 mod streams;
