@@ -11,6 +11,7 @@ use strum::{Display, IntoStaticStr};
 
 use crate::fleet_status::CmdFleetStatus;
 use crate::labels;
+use crate::launcher::Launcher;
 use crate::names::NODE_PREFIX;
 
 /// The default of `spec.walltimeMarginSeconds`.
@@ -96,6 +97,10 @@ pub struct CmdFleetSpec {
     /// Whether the nodes take pods. Default Active.
     #[serde(default)]
     pub scheduling: Scheduling,
+
+    /// How its nodes are started: as allocations of the site's batch system. Without it nodes are started by people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<Launcher>,
 }
 
 /// The nodes that have all of these labels.

@@ -7,6 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
 
+use crate::launcher::PilotsStatus;
+
 /// How it is with the fleet. Written by the operator only, and only when something has changed.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -62,13 +64,16 @@ pub struct CmdFleetStatus {
     /// What waits for the fleet.
     #[serde(default)]
     pub queue: FleetQueue,
+    /// How it is with the pilots, of a fleet with a launcher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pilots: Option<PilotsStatus>,
     /// What somebody should look at, in plain words; at most ten.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
     /// How it is, in plain words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// Ready; Reconciling and Stalled as tools know them from kstatus.
+    /// Ready; Reconciling and Stalled as tools know them from kstatus; LauncherPaused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -115,6 +120,8 @@ pub enum FleetCondition {
     Reconciling,
     /// The fleet needs somebody's hand. Present only when true.
     Stalled,
+    /// No pilot is submitted, because the last ones have failed, or because the launcher cannot be used. Present only when true.
+    LauncherPaused,
 }
 
 /// Why a CmdFleet is as it is: the reason of its conditions.
@@ -128,6 +135,8 @@ pub enum FleetCondition {
 /// | `Cordoning` | Ready=False, Reconciling=True | `spec.scheduling` is Cordoned, and not all nodes are yet |
 /// | `Draining` | Ready=False, Reconciling=True | `spec.scheduling` is Draining, and something runs there still; the message says what holds it, a PodDisruptionBudget say |
 /// | `Uncordoning` | Ready=False, Reconciling=True | nodes that the fleet has cordoned are not uncordoned yet |
+/// | `PilotsFail` | LauncherPaused=True | three pilots or more have failed in a row: one more is tried now and then, with growing pauses; the message has the last one's own words |
+/// | `Invalid` | LauncherPaused=True | `spec.launcher` says something that cannot be done; the message says all of it |
 /// | `Invalid` | Ready=False, Stalled=True | the object says something that cannot be done; the message says all of it |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
 #[expect(missing_docs, reason = "the table above says it once")]
@@ -139,5 +148,6 @@ pub enum FleetReason {
     Cordoning,
     Draining,
     Uncordoning,
+    PilotsFail,
     Invalid,
 }

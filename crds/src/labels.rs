@@ -67,8 +67,6 @@ pub const FLEET: &str = "vk-cmd.io/fleet";
 pub const PILOT: &str = "vk-cmd.io/pilot";
 /// Label of the CmdJob that a pilot is: a digest of the launcher that it was made by.
 pub const LAUNCHER: &str = "vk-cmd.io/launcher";
-/// Node annotation: the operator has cordoned the node, to end its pilot when nothing runs there any more. Its value is the pilot.
-pub const RELEASED: &str = "vk-cmd.io/released";
 /// Node label: what the node is, `cpu` say.
 pub const NODE_KIND: &str = "vk-cmd.io/nodetype";
 /// Node label of the system that vk-cmd replaces: as [`SITE`].

@@ -74,7 +74,6 @@ pub struct Launcher {
     /// Variables for the batch system's commands and for the nodes, e.g. {SLURM_CONF: /opt/slurm/slurm.conf}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
-    #[x_kube(validation = ("self.all(name, name.matches('^[A-Za-z_][A-Za-z0-9_]*$'))", "the name of a variable is letters, digits and _, and begins with no digit"))]
     pub environment: Option<BTreeMap<String, String>>,
 
     /// How many pilots there may be at a time. Default: no limit but maxNodes.
@@ -229,7 +228,6 @@ pub struct Condor {
     /// Lines of the submit description, by their name: {request_cpus: "8", request_memory: 16GB, requirements: …}.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("maxProperties" = 64))]
-    #[x_kube(validation = ("self.all(name, name.matches('^[+A-Za-z_][A-Za-z0-9_.]*$') && !self[name].contains('\\n'))", "the name of a line of the submit description is letters, digits, _ and ., and its value is one line"))]
     pub submit: Option<BTreeMap<String, String>>,
 }
 
@@ -322,9 +320,6 @@ pub enum PilotState {
     /// It could not be submitted, or its allocation has failed. Final.
     Failed,
 }
-
-/// The type of the condition of a CmdFleet whose launcher submits nothing for now.
-pub const LAUNCHER_PAUSED: &str = "LauncherPaused";
 
 fn one() -> i32 {
     1

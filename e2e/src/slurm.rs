@@ -20,10 +20,15 @@ use crate::scratch::{Scratch, write_private};
 use crate::wait::{self, Probe};
 use crate::{exec, packages};
 
-/// How many machines the cluster has.
+/// How many machines the cluster has: of the partition `all`, and the last one of the partition `lone`.
 pub const NODES: usize = 4;
+/// The machine that is alone in its partition: nobody else minds when it goes down.
+pub const LONE: usize = NODES - 1;
 /// How long Slurm leaves a job between TERM and KILL, in seconds.
 pub const KILL_WAIT_SECONDS: u64 = 5;
+
+/// The variable by which Slurm's own processes of a machine are known.
+const MACHINE_VARIABLE: &str = "VK_CMD_E2E_MACHINE";
 
 /// Programs and the Debian packages that have them.
 const PROGRAMS: [(&str, &str); 4] =
@@ -141,7 +146,11 @@ impl Slurm {
             machines.get_mut(number).and_then(Option::take)
         };
         running.context("the machine is not running")?.kill()?;
-        process::kill_by_environment(&[format!("SLURMD_NODENAME={}", machine(number)).into_bytes()])
+        // Those of Slurm first: what runs there must not be seen to end.
+        for variable in [MACHINE_VARIABLE, "SLURMD_NODENAME"] {
+            process::kill_by_environment(&[format!("{variable}={}", machine(number)).into_bytes()])?;
+        }
+        Ok(())
     }
 
     /// Starts a machine that was killed.
@@ -184,13 +193,13 @@ fn start_munge(root: &Path) -> Result<Process> {
 
 fn start_daemon(root: &Path, program: &str, number: Option<usize>) -> Result<Process> {
     let mut command = Command::new(packages::find(program).with_context(|| format!("{program} is gone"))?);
-    command.arg("-D").arg("-f").arg(root.join("slurm.conf"));
+    command.env_clear().arg("-D").arg("-f").arg(root.join("slurm.conf"));
     let mut name = program.to_owned();
     if let Some(number) = number {
-        command.arg("-N").arg(machine(number));
+        command.arg("-N").arg(machine(number)).env(MACHINE_VARIABLE, machine(number));
         name = format!("{program}-{number}");
     }
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("HOME", root).env(SITE_VARIABLE, root).env("SLURM_CONF", root.join("slurm.conf"));
     let log = root.join("log").join(format!("{name}.out"));
     Process::start(name, command, log)

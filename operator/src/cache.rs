@@ -92,6 +92,11 @@ impl Caches {
         self.stirred.subscribe()
     }
 
+    /// Has the fleets looked at.
+    pub fn stir(&self) {
+        self.stirred.send_replace(());
+    }
+
     /// Does something on the floor, and has the jobs looked at to which it matters.
     pub fn act<R>(&self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
         let (result, named) = self.with(act);

@@ -171,7 +171,9 @@ impl Keeper {
         let uid = fleet.metadata.uid.clone().unwrap_or_default();
         let drained = self.drains.get(&uid).map(|drain| &drain.drained);
         let now = Timestamp::now();
-        let looked = self.context.caches.floor(|floor| look(Look { fleet, floor, drained, now }));
+        let told = self.context.launchers.of(&uid);
+        let pilots = told.as_ref();
+        let looked = self.context.caches.floor(|floor| look(Look { fleet, floor, drained, pilots, now }));
         let recorded = fleet.status.clone().unwrap_or_default();
         let version = fleet.metadata.resource_version.as_deref();
         let again = looked.again.map(|at| from_now(at, now));

@@ -19,6 +19,7 @@ pub mod join;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod pilots;
 pub mod reconcile;
 pub mod relay;
 pub mod run;

@@ -19,6 +19,7 @@ use crate::cache::{Caches, MaybeJob};
 use crate::events::Events;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Outcome as Measured};
+use crate::pilots::Launchers;
 
 /// What every reconcile works with.
 pub struct Context {
@@ -34,6 +35,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Where people are told.
     pub events: Events,
+    /// What there is to say of pilots.
+    pub launchers: Launchers,
 }
 
 /// Why a reconcile did not get to its end.

@@ -26,6 +26,7 @@ use crate::fleet;
 use crate::health;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::pilots::{self, Launchers};
 use crate::reconcile::{Context, ReconcileError, reconcile};
 use crate::strays;
 
@@ -93,9 +94,17 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
     let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
-    let context =
-        Arc::new(Context { client, once, caches: caches.clone(), memory: Arc::clone(&memory), metrics, events });
+    let context = Arc::new(Context {
+        client,
+        once,
+        caches: caches.clone(),
+        memory: Arc::clone(&memory),
+        metrics,
+        events,
+        launchers: Launchers::default(),
+    });
     let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
+    let pilots = when_leading(leads.clone(), pilots::run(Arc::clone(&context)));
     let fleets = when_leading(leads.clone(), fleet::run(Arc::clone(&context)));
     let changes = of_leader(changes, leads, caches.clone());
 
@@ -120,7 +129,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let telling = telling.run().fuse();
     pin_mut!(telling);
     let ended = {
-        pin_mut!(work, health, approver, strays, fleets, leading);
+        pin_mut!(work, health, approver, strays, fleets, pilots, leading);
         tokio::select! {
             // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
             // crash would have dropped, and every step survives that.
@@ -134,6 +143,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
             () = &mut strays => Ok(()),
             // Cancel-safe: each step is one write that follows from what is seen, and is found again by the next start.
             () = &mut fleets => Ok(()),
+            // Cancel-safe: each step is one call, and what was not done is decided again.
+            () = &mut pilots => Ok(()),
             // Cancel-safe: Events are told as well as it goes.
             () = &mut telling => Ok(()),
             // Cancel-safe: a probe that gets no answer is asked again.

@@ -39,6 +39,11 @@ const FILE_FIELD: &str = r"^metadata\.(name|namespace|uid|labels|annotations|(la
 /// What of a container's resources a variable or file can be.
 const RESOURCE: &str = r"^(limits|requests)\.(cpu|memory|ephemeral-storage|hugepages-.+)$";
 
+/// The same, below the schema of a CmdFleet's spec.
+pub(super) fn complete_fleet(spec: &mut Value) -> Result<(), CrdError> {
+    Spec(spec).quantity("launcher.nodeResources{}")
+}
+
 /// Says it all, below the schema of a CmdJob's spec.
 pub(super) fn complete(spec: &mut Value) -> Result<(), CrdError> {
     let mut spec = Spec(spec);

@@ -109,6 +109,7 @@ pub fn cmdfleet() -> Result<CustomResourceDefinition, CrdError> {
     let value = "/properties/selector/properties/matchLabels/additionalProperties";
     let missing = || CrdError::Missing(format!("spec{value}"));
     let spec = schema_of(&mut crd, "spec")?;
+    core::complete_fleet(spec)?;
     let value = spec.pointer_mut(value).and_then(Value::as_object_mut).ok_or_else(missing)?;
     // As `validation.IsValidLabelValue`. What it costs is not counted, as that of a CEL rule is.
     value.insert("maxLength".to_owned(), json!(63));

@@ -5,24 +5,32 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{KILL_WAIT_SECONDS, NODES, machine};
+use super::{KILL_WAIT_SECONDS, LONE, NODES, machine};
 
-/// Slurm ends with a job what it finds below the job's processes. A shim is not: it outlives who has started it. Sites have the cgroup
-/// plugin for that, which this machine's cgroups do not allow, or an epilog like this.
+/// Each job has a TMPDIR of its own, as at sites that give one on a local disk: what this prints Slurm adds to its variables.
+const TASK_PROLOG: &str = r#"#!/bin/sh
+mkdir -p "ROOT/tmp/$SLURM_JOB_ID" && echo "export TMPDIR=ROOT/tmp/$SLURM_JOB_ID"
+"#;
+
+/// Slurm ends with a job what it finds below the job's processes. A shim is not there: it outlives who has started it. Sites have the
+/// cgroup plugin for that, which this machine's cgroups do not allow, or an epilog like this.
 const EPILOG: &str = r#"#!/bin/sh
 # Ends what a job has left: whatever says that it is of this job.
-for process in $(grep -lzx "SLURM_JOB_ID=$SLURM_JOB_ID" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3); do
+for process in $(grep -lzx -e "SLURM_JOB_ID=$SLURM_JOB_ID" -e "TMPDIR=ROOT/tmp/$SLURM_JOB_ID" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3); do
     [ "$process" = $$ ] || kill -9 "$process" 2>/dev/null
 done
+rm -rf "ROOT/tmp/$SLURM_JOB_ID"
 exit 0
 "#;
 
 /// Writes it, with ports for slurmctld and each slurmd.
 pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
-    let epilog = root.join("epilog.sh");
-    std::fs::write(&epilog, EPILOG)
-        .and_then(|()| std::fs::set_permissions(&epilog, std::fs::Permissions::from_mode(0o755)))
-        .context("cannot write the epilog")?;
+    for (name, text) in [("task-prolog.sh", TASK_PROLOG), ("epilog.sh", EPILOG)] {
+        let (path, text) = (root.join(name), text.replace("ROOT", &root.display().to_string()));
+        std::fs::write(&path, text)
+            .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)))
+            .with_context(|| format!("cannot write {name}"))?;
+    }
     let [controller, machines @ ..] = ports;
     let uname = rustix::system::uname();
     let host = uname.nodename().to_str().context("the name of this host is not UTF-8")?;
@@ -60,6 +68,7 @@ pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
          SlurmdParameters=config_overrides\n\
          KillWait={KILL_WAIT_SECONDS}\n\
          Epilog={root}/epilog.sh\n\
+         TaskProlog={root}/task-prolog.sh\n\
          # A machine that is not heard from is down after this long.\n\
          SlurmdTimeout=10\n\
          ReturnToService=2\n\
@@ -73,6 +82,8 @@ pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
             "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=1000 State=UNKNOWN\n"
         ));
     }
-    text.push_str("PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO\n");
+    let shared: Vec<String> = (0..LONE).map(machine).collect();
+    text.push_str(&format!("PartitionName=all Nodes={} Default=YES MaxTime=INFINITE State=UP\n", shared.join(",")));
+    text.push_str(&format!("PartitionName=lone Nodes={} MaxTime=INFINITE State=UP\n", machine(LONE)));
     std::fs::write(format!("{root}/slurm.conf"), text).context("cannot write slurm.conf")
 }

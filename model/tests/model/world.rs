@@ -256,7 +256,6 @@ pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
             "vk-2" => Rule::from_json(r#"{"deny": ["shop"]}"#).unwrap(),
             _ => Rule::default(),
         },
-        released: false,
         terms: None,
         about: About::default(),
     }

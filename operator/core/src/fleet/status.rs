@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::amounts::{Amounts, PODS};
 use vk_cmd_crds::fleet_status::{CmdFleetStatus, EndingNode, FleetQueue, NodeVersion};
-use vk_cmd_crds::{CmdFleet, FleetReason, Scheduling};
+use vk_cmd_crds::{CmdFleet, FleetReason, PilotsStatus, Scheduling};
 
 use super::amounts::quantities;
 use super::conditions::{self, Say};
@@ -14,6 +14,7 @@ use super::drain::Drained;
 use super::problems;
 use crate::cordon::By;
 use crate::floor::Floor;
+use crate::pilots::Told;
 use crate::place::{Meant, NodeSeen, NodeState};
 
 /// Which nodes end soon: those that take nothing any more, and those to which that happens within this time.
@@ -30,6 +31,8 @@ pub struct Look<'a> {
     pub floor: &'a Floor,
     /// What was left after the last evictions, if there were any since the fleet is to be drained.
     pub drained: Option<&'a Drained>,
+    /// What there is to say of its pilots, if that was found out.
+    pub pilots: Option<&'a Told>,
     /// The time.
     pub now: Timestamp,
 }
@@ -79,8 +82,15 @@ pub fn look(look: Look<'_>) -> Looked {
         .iter()
         .filter_map(|(name, node)| Some((node.ends?, *name)))
         .partition(|(ends, _)| ends.duration_since(now) <= margin);
-    let wanted = fleet.spec.replicas.unwrap_or(fleet.spec.min_nodes);
-    let say = say(look, &nodes, &tally, wanted, queue);
+    // Until its pilots have been looked at, what was written holds.
+    let pilots = fleet.spec.launcher.as_ref().and_then(|_| match look.pilots {
+        Some(told) => told.status.clone(),
+        None => recorded.pilots.clone(),
+    });
+    let by_hand = fleet.spec.replicas.unwrap_or(fleet.spec.min_nodes);
+    let wanted = pilots.as_ref().map_or(by_hand, |pilots| pilots.wanted_nodes);
+    let paused = look.pilots.and_then(|told| told.paused.as_ref());
+    let say = say(look, &nodes, &tally, wanted, queue, pilots.as_ref());
     let generation = fleet.metadata.generation;
     let status = CmdFleetStatus {
         observed_generation: generation,
@@ -99,8 +109,9 @@ pub fn look(look: Look<'_>) -> Looked {
         nodes_ending_soon: first_of(ending),
         versions: versions(&nodes),
         queue,
+        pilots,
         problems: problems::of_nodes(fleet, floor.fleets(), &nodes),
-        conditions: conditions::of(&recorded, &say, generation, now),
+        conditions: conditions::of(&recorded, &say, paused, generation, now),
         message: Some(say.message),
     };
     let enters = later.into_iter().filter_map(|(ends, _)| ends.checked_sub(margin).ok());
@@ -167,7 +178,14 @@ impl Tally {
     }
 }
 
-fn say(look: Look<'_>, nodes: &[(&str, &NodeSeen)], tally: &Tally, wanted: i32, queue: FleetQueue) -> Say {
+fn say(
+    look: Look<'_>,
+    nodes: &[(&str, &NodeSeen)],
+    tally: &Tally,
+    wanted: i32,
+    queue: FleetQueue,
+    pilots: Option<&PilotsStatus>,
+) -> Say {
     let of = |reason, message: String| Say { reason, message };
     let spec = &look.fleet.spec;
     let problems = problems::of_spec(look.fleet);
@@ -201,6 +219,15 @@ fn say(look: Look<'_>, nodes: &[(&str, &NodeSeen)], tally: &Tally, wanted: i32, 
     };
     let ready = number(tally.ready);
     if ready < wanted {
+        if look.fleet.spec.launcher.is_some() {
+            let said = pilots.and_then(|pilots| pilots.message.clone()).map(|words| format!("; {words}"));
+            let message = format!(
+                "{ready} of {wanted} wanted nodes ready{waits}; {} have no node yet{}",
+                counted(pilots.map_or(0, |pilots| usize::try_from(pilots.pending).unwrap_or_default()), "pilot"),
+                said.unwrap_or_default(),
+            );
+            return of(FleetReason::TooFewNodes, message);
+        }
         let message = format!(
             "{ready} of {} ready{waits}: start more at the site (vk-operator join-token --fleet {} makes the line for it)",
             format_args!("{wanted} wanted {}", if wanted == 1 { "node is" } else { "nodes are" }),

@@ -61,7 +61,7 @@ fn floor(fleets: &[CmdFleet], nodes: &[Node]) -> Floor {
 }
 
 fn status(fleet: &CmdFleet, floor: &Floor, drained: Option<&Drained>) -> CmdFleetStatus {
-    look(Look { fleet, floor, drained, now: now() }).status
+    look(Look { fleet, floor, drained, pilots: None, now: now() }).status
 }
 
 fn said(status: &CmdFleetStatus) -> String {
@@ -118,7 +118,7 @@ fn a_status_says_what_there_is() {
     for (name, node) in [("p", "vk-a"), ("q", "vk-b"), ("r", "vk-other")] {
         floor.put_stranger(&pod(name, node), now());
     }
-    let looked = look(Look { fleet: &f, floor: &floor, drained: None, now: now() });
+    let looked = look(Look { fleet: &f, floor: &floor, drained: None, pilots: None, now: now() });
     let status = looked.status;
     assert_eq!(
         said(&status),
@@ -327,7 +327,7 @@ proptest! {
         let drained = left.map(|left| Drained { left: (0..left).map(|n| Left { held: Held::Ending, pod: format!("n/p{n}") }).collect() });
         let mut total = 0;
         for fleet in &mut fleets {
-            let Looked { status, again } = look(Look { fleet, floor: &floor, drained: drained.as_ref(), now: now() });
+            let Looked { status, again } = look(Look { fleet, floor: &floor, drained: drained.as_ref(), pilots: None, now: now() });
             total += status.total_nodes;
             prop_assert_eq!(status.busy_nodes + status.idle_nodes, status.ready_nodes);
             prop_assert!(status.ready_nodes <= status.total_nodes && status.cordoned_nodes <= status.total_nodes);
@@ -338,12 +338,12 @@ proptest! {
                 prop_assert!(condition.reason.parse::<FleetReason>().is_ok());
             }
             fleet.status = Some(status.clone());
-            let second = look(Look { fleet, floor: &floor, drained: drained.as_ref(), now: later(0) });
+            let second = look(Look { fleet, floor: &floor, drained: drained.as_ref(), pilots: None, now: later(0) });
             prop_assert_eq!(patch::status(&status, &second.status, "u", None).unwrap(), None);
             if let Some(again) = again {
                 prop_assert!(again > now());
                 let before = again - SignedDuration::from_millis(1);
-                let still = look(Look { fleet, floor: &floor, drained: drained.as_ref(), now: before });
+                let still = look(Look { fleet, floor: &floor, drained: drained.as_ref(), pilots: None, now: before });
                 prop_assert_eq!(still.status, status);
             }
         }

@@ -24,7 +24,6 @@ fn node(allocatable: &str) -> NodeSeen {
         allocatable: amounts(allocatable),
         ends: None,
         namespaces: vk_site::Rule::default(),
-        released: false,
         terms: None,
         about: About::default(),
     }

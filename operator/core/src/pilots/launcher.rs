@@ -8,7 +8,7 @@ use vk_cmd_crds::amounts::Amounts;
 use vk_cmd_crds::labels;
 use vk_cmd_crds::launcher::{Commands, Condor, Launcher, NodeProgram, Pbs, Slurm};
 
-use super::name::FLEET_NAME_MAX;
+use vk_cmd_crds::cmdfleet::FLEET_NAME_MAX;
 
 /// A launcher that can be used.
 #[derive(Clone, Debug)]
@@ -101,6 +101,15 @@ impl<'a> ValidLauncher<'a> {
             let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
             name.bytes().all(is_part) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
         };
+        let is_line = |name: &&String| {
+            let plain = name.strip_prefix('+').unwrap_or(name);
+            !plain.is_empty() && plain.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.'))
+        };
+        let lines = launcher.condor.iter().flat_map(|condor| condor.submit.iter().flatten()).map(|(name, _)| name);
+        let wrong = lines.filter(|name| !is_line(name));
+        problems.extend(
+            wrong.map(|name| format!("condor.submit: {name:?} is not the name of a line of a submit description")),
+        );
         let variables = launcher.environment.iter().flatten().map(|(name, _)| name);
         let strange = variables.filter(|name| !is_variable(name));
         problems.extend(strange.map(|name| format!("environment: no shell has a variable of the name {name:?}")));

@@ -45,8 +45,9 @@ pub use self::launcher::ValidLauncher;
 pub use self::memory::Memory;
 use self::pause::Failures;
 pub use self::pilot::PilotSeen;
-pub use self::status::{PauseReason, Paused, invalid};
+pub use self::status::{Paused, invalid};
 use self::wanted::{Needed, needed};
+use crate::cordon::By;
 use crate::place::{Demand, NodeSeen, NodeState};
 
 /// How long a node that is not heard from counts as one that is there: a restart takes less.
@@ -106,7 +107,7 @@ pub struct Facts<'a> {
 pub enum Step {
     /// Make the CmdJob of the pilot of this number.
     Submit(u64),
-    /// Cordon a node, and write on it whose end that is for.
+    /// Cordon a node, because its pilot is to end.
     Release {
         /// The node.
         node: String,
@@ -129,6 +130,15 @@ pub enum Step {
         /// The UID of its CmdJob.
         uid: String,
     },
+}
+
+/// What a fleet is to say of its pilots.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Told {
+    /// How it is with them.
+    pub status: Option<PilotsStatus>,
+    /// Why nothing is submitted, if that needs somebody's eyes.
+    pub paused: Option<Paused>,
 }
 
 /// What is to be done, and what is to be told.
@@ -369,8 +379,9 @@ impl PilotView<'_> {
 impl Facts<'_> {
     fn use_of(&self, node: &NodeOfPilot<'_>) -> Use {
         let ends_soon = node.seen.ends.is_some_and(|ends| ends.duration_since(self.now) <= self.wishes.margin);
+        let is_released = node.seen.about.cordon.is_by(By::Released);
         match &node.seen.state {
-            _ if node.seen.released => Use::Released,
+            _ if is_released => Use::Released,
             NodeState::Ready if !ends_soon => Use::Serving,
             NodeState::NotReady { since: Some(since), .. }
                 if self.now.duration_since(*since) < SILENCE && !ends_soon =>

@@ -3,10 +3,6 @@
 use sha2::{Digest, Sha256};
 use vk_cmd_crds::names::NODE_PREFIX;
 
-/// The longest name of a fleet with a launcher: the names of its pilots' nodes have 63 characters at most, of which a number
-/// takes up to ten, and the index of a node up to four.
-pub const FLEET_NAME_MAX: usize = 40;
-
 /// The name of a pilot: `FLEET-NUMBER`. It is that of its CmdJob, and the names of its nodes begin with it. Names are locks: whoever
 /// decides the same again finds that it has been done.
 #[derive(Clone, Debug, PartialEq, Eq)]

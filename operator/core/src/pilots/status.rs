@@ -1,6 +1,7 @@
 //! What the fleet says of its pilots.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use vk_cmd_crds::FleetReason;
 use vk_cmd_crds::launcher::{PilotState, PilotStatus, PilotsStatus};
 
 use super::pause::MANY;
@@ -10,34 +11,15 @@ use super::{KEPT, Step, View};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paused {
     /// In one word.
-    pub reason: PauseReason,
+    pub reason: FleetReason,
     /// In plain words.
     pub message: String,
-}
-
-/// Why the launcher submits nothing, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PauseReason {
-    /// The last pilots have failed.
-    PilotsFail,
-    /// The launcher cannot be used as it is written.
-    Invalid,
-}
-
-impl PauseReason {
-    /// As it stands in the condition.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::PilotsFail => "PilotsFail",
-            Self::Invalid => "Invalid",
-        }
-    }
 }
 
 /// Of a launcher that cannot be used.
 pub fn invalid(problems: &[String]) -> Paused {
     let message = format!("spec.launcher cannot be used as it is: {}", problems.join("; "));
-    Paused { reason: PauseReason::Invalid, message }
+    Paused { reason: FleetReason::Invalid, message }
 }
 
 /// What there is to say.
@@ -70,7 +52,7 @@ pub(super) fn of(view: &View<'_>, steps: &[Step]) -> (PilotsStatus, Option<Pause
         message: message(view),
         recent: recent.collect(),
     };
-    let paused = (failures.count >= MANY).then(|| Paused { reason: PauseReason::PilotsFail, message: fails(view) });
+    let paused = (failures.count >= MANY).then(|| Paused { reason: FleetReason::PilotsFail, message: fails(view) });
     (status, paused)
 }
 

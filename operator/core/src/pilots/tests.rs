@@ -7,7 +7,8 @@ use vk_cmd_crds::launcher::Launcher;
 
 use super::pilot::Life;
 use super::*;
-use crate::place::Meant;
+use crate::cordon::Cordon;
+use crate::place::{About, Meant};
 
 /// A fleet in a world that does what it is told.
 struct World {
@@ -31,6 +32,13 @@ fn launcher(more: &serde_json::Value) -> Launcher {
     });
     json_patch::merge(&mut all, more);
     serde_json::from_value(all).unwrap()
+}
+
+/// Cordons it, as the operator does.
+fn release(node: &mut NodeSeen) {
+    let cordon = &mut node.about.cordon;
+    *cordon = Cordon::after(cordon, cordon.want(By::Released, true).as_ref());
+    node.state = NodeState::Cordoned;
 }
 
 fn pods(count: u64) -> Amounts {
@@ -109,7 +117,7 @@ impl World {
                     let number = name::number(pilot, "f").unwrap();
                     let index = node.rsplit_once('-').unwrap().1.parse().unwrap();
                     let (seen, _) = self.nodes.get_mut(&(number, index)).unwrap();
-                    (seen.released, seen.state) = (true, NodeState::Cordoned);
+                    release(seen);
                     told.push(format!("release {number}-{index}"));
                 }
                 Step::Cancel { pilot, .. } => {
@@ -134,9 +142,8 @@ impl World {
             allocatable: pods(5),
             ends: Some(self.now() + SignedDuration::from_secs(3600)),
             namespaces: vk_site::Rule::default(),
-            released: false,
             terms: None,
-            about: crate::place::About::default(),
+            about: About::default(),
         };
         self.nodes.insert((number, index), (seen, used));
     }
@@ -316,7 +323,7 @@ fn what_a_crash_has_left_half_done_is_finished() {
     world.later(61);
     // Only one of the two was cordoned, and nothing is remembered.
     let (seen, _) = world.nodes.get_mut(&(0, 0)).unwrap();
-    (seen.released, seen.state) = (true, NodeState::Cordoned);
+    release(seen);
     world.memory = Memory::default();
     assert_eq!(world.act(), "release 0-1");
     assert_eq!(world.act(), "cancel 0");

@@ -25,8 +25,6 @@ pub struct NodeSeen {
     pub ends: Option<Timestamp>,
     /// Which namespaces it takes pods of.
     pub namespaces: Rule,
-    /// Whether it was cordoned to end its pilot.
-    pub released: bool,
     /// What its fleet says of it, if it belongs to a CmdFleet.
     pub terms: Option<Arc<Terms>>,
     /// What has no bearing on placing, and is told.
@@ -83,7 +81,6 @@ impl NodeSeen {
             ends: annotation(labels::ENDS_AT).and_then(|time| time.parse().ok()),
             // What cannot be read keeps nobody out: the node has the last word.
             namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
-            released: annotation(labels::RELEASED).is_some(),
             terms: None,
             about: About { version: version(node), cordon: Cordon::of(node), fleet_label: None },
         }

@@ -431,7 +431,6 @@ pub fn node_seen(state: NodeState) -> NodeSeen {
         allocatable: Amounts::read([(&pods.0, &pods.1)]),
         ends: None,
         namespaces: vk_site::Rule::default(),
-        released: false,
         terms: None,
         about: About::default(),
     }

@@ -1,7 +1,5 @@
 //! The batch system of the tests.
 
-use std::time::Duration;
-
 use vk_cmd_e2e::slurm;
 use vk_cmd_e2e::wait::{self, Probe};
 
@@ -11,10 +9,10 @@ use crate::ground::{GLANCE, LONG};
 async fn slurm_runs_and_ends_jobs_on_all_machines() {
     let Some(slurm) = slurm::shared().await else { return };
     let out = slurm.directory().join("log/hello");
-    let script = format!("--wrap=hostname; echo $SLURMD_NODENAME; exec sleep {}", Duration::from_secs(600).as_secs());
-    let nodes = format!("--nodes={}", slurm::NODES);
+    let script = "--wrap=hostname; echo $SLURMD_NODENAME; exec sleep 600";
+    let nodes = format!("--nodes={}", slurm::LONE);
     let output = format!("--output={}", out.display());
-    let id = slurm.says("sbatch", &["--parsable", "--chdir=/", &nodes, &output, &script]).await.unwrap();
+    let id = slurm.says("sbatch", &["--parsable", "--chdir=/", &nodes, &output, script]).await.unwrap();
     let state =
         async || slurm.says("squeue", &["--noheader", "--states=all", "--format=%T", "--jobs", id.trim()]).await;
     for (wanted, then) in [("RUNNING", true), ("CANCELLED", false)] {
