@@ -42,10 +42,10 @@ pub struct JoinTokenArgs {
     certificate_authority: Option<PathBuf>,
 
     /// The relay that nodes dial which nobody can reach.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", requires = "relay_certificate_authority")]
     relay: Option<String>,
 
-    /// The authorities that the relay is known by, in PEM. Without it: those of the API server.
+    /// The authorities that the relay is known by, in PEM.
     #[arg(long, value_name = "FILE", requires = "relay")]
     relay_certificate_authority: Option<PathBuf>,
 
@@ -97,16 +97,20 @@ impl JoinTokenArgs {
             format!("there is no CmdFleet {name}, and nobody would be let in: make it first (kubectl get cmdfleets lists what there is)")
         })?;
         let authorities = authorities(self.certificate_authority.as_deref(), config)?;
-        let relay = match &self.relay {
-            Some(address) => Some(Relay {
-                address: address.clone(),
-                authorities: match &self.relay_certificate_authority {
-                    Some(file) => pem(file)?,
-                    None => authorities.clone(),
-                },
-            }),
-            None => None,
+        let relay = match (&self.relay, &self.relay_certificate_authority) {
+            (Some(address), Some(file)) => Some(Relay { address: address.clone(), authorities: pem(file)? }),
+            (Some(_) | None, _) => None,
         };
+        if let Some(Relay { address, .. }) = &relay {
+            let port = address
+                .rsplit_once(':')
+                .filter(|(host, _)| !host.is_empty())
+                .and_then(|(_, port)| port.parse::<u16>().ok());
+            ensure!(
+                port.is_some_and(|port| port > 0),
+                "--relay {address:?} is no HOST:PORT: write relay.example.org:8443, say"
+            );
+        }
         let mut random = [0; join::RANDOM_BYTES];
         getrandom::fill(&mut random)
             .map_err(|error| anyhow!("this machine has no randomness to make a token of: {error}"))?;

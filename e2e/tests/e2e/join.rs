@@ -285,6 +285,7 @@ async fn a_bad_token_is_refused_with_what_to_do_next() {
         (&["--fleet", FLEET, "--ttl", "1000h"], "no time for a join token"),
         (&["--fleet", FLEET, "--server", "https://kubernetes.default.svc"], "known inside the cluster only"),
         (&["--fleet", FLEET, "--server", "http://api.example.org"], "is no https:// URL"),
+        (&["--fleet", FLEET, "--relay", "relay.example.org:8443"], "--relay-certificate-authority"),
         (&["--fleet", FLEET, "--certificate-authority", "/no/such/file"], "cannot read /no/such/file"),
         (&["--revoke", "zzzzzz"], "there is no token zzzzzz"),
         (&["--revoke", &good.token.bearer()], "its six letters and digits before the point"),
