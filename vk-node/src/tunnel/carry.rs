@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -19,9 +18,6 @@ use vk_node_core::tunnel::forward::{self, Elsewhere, Forward, Granted, Port, Ref
 use super::prove::prove;
 use super::{Inner, ssh};
 use crate::way::Reached;
-
-/// The first and the longest wait until what was refused is asked for again.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What one want is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -234,12 +230,11 @@ impl Wants {
                     return;
                 }
                 let tries = if let State::Refused { tries, .. } = want.state { tries.saturating_add(1) } else { 0 };
-                let wait = AGAIN.0.saturating_mul(2_u32.saturating_pow(tries.min(16))).min(AGAIN.1);
                 if want.told.as_ref() != Some(&refused) {
                     warn!("the tunnel does not carry all that it is to: {refused}; asking again and again");
                 }
                 want.told = Some(refused);
-                want.state = State::Refused { tries, again: Instant::now() + wait };
+                want.state = State::Refused { tries, again: Instant::now() + forward::again_in(tries) };
             }
         }
     }

@@ -17,10 +17,28 @@ use vk_node_core::tunnel::forward::{self, Forward, Granted, Refused};
 /// How long an order may take: the answer of the far end is part of it.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long the last that it said may take to come once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// An ssh that connects.
 pub(super) struct Ssh {
     child: Child,
-    stderr: tokio::io::Lines<BufReader<ChildStderr>>,
+    stderr: Lines,
+}
+
+/// What it says, line by line. A server's banner may be in any encoding.
+struct Lines {
+    from: BufReader<ChildStderr>,
+    part: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line; none at the end. Cancel-safe: what has come of a line stays.
+    async fn next(&mut self) -> Option<String> {
+        let read = self.from.read_until(b'\n', &mut self.part).await;
+        let line = std::mem::take(&mut self.part);
+        (read.is_ok() && !line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned())
+    }
 }
 
 impl Ssh {
@@ -36,7 +54,8 @@ impl Ssh {
         }
         let mut child = command.spawn().context("cannot start ssh")?;
         let stderr = child.stderr.take().context("ssh has no standard error")?;
-        Ok(Self { child, stderr: BufReader::new(stderr).lines() })
+        let stderr = Lines { from: BufReader::new(stderr), part: Vec::new() };
+        Ok(Self { child, stderr })
     }
 
     /// The next that it says, or how it ended. Cancel-safe: a line that has not come is there at the next call.
@@ -44,18 +63,14 @@ impl Ssh {
         // A jump host's process may hold its standard error open for longer than it lives.
         tokio::select! {
             biased;
-            line = self.stderr.next_line() => match line {
-                Ok(Some(line)) => Said::Line(line),
-                // It says nothing more; or something that is no text, which says nothing to us.
-                Ok(None) | Err(_) => Said::Ended(describe(self.child.wait().await)),
+            line = self.stderr.next() => match line {
+                Some(line) => Said::Line(line),
+                None => Said::Ended(describe(self.child.wait().await)),
             },
-            ended = self.child.wait() => {
-                let rest = timeout(Duration::from_millis(200), self.stderr.next_line()).await;
-                match rest {
-                    Ok(Ok(Some(line))) => Said::Line(line),
-                    Ok(Ok(None) | Err(_)) | Err(_) => Said::Ended(describe(ended)),
-                }
-            }
+            ended = self.child.wait() => match timeout(LAST_WORDS, self.stderr.next()).await {
+                Ok(Some(line)) => Said::Line(line),
+                Ok(None) | Err(_) => Said::Ended(describe(ended)),
+            },
         }
     }
 

@@ -88,6 +88,7 @@ async fn a_cut_in_the_middle_of_everything_loses_nothing() {
     let (succeeded, _, complaint) = end(exec, said).await;
     assert!(!succeeded && !complaint.is_empty(), "{complaint}");
     process_ends(pid.trim()).await;
+    // It ends, with no error: the API server tells none of a log that has begun, whatever becomes of a kubelet.
     let (_, rest, complaint) = end(follower, followed).await;
     seen.push_str(&rest);
     assert!(counted(seen.len()).starts_with(&seen), "what was shown is not as it was written: {complaint} {seen}");

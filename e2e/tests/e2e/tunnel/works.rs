@@ -99,8 +99,12 @@ async fn nothing_is_left_of_a_node_that_is_killed_and_the_next_takes_up() {
     std::fs::write(&gate, "").unwrap();
     site.start_node().unwrap();
     assert_eq!(job.ended().await.exit_code, Some(4));
-    // A Ctrl-C is sent to ssh, too, where it has the terminal.
     log_says(&site, "the tunnel is up", 2).await;
+    // A Ctrl-C is sent to ssh, too, where it has the terminal; the node still needs it then.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sshes(&site)[0])).unwrap();
+    let blocked = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim();
+    let interrupt = 1_u64 << (Signal::INT.as_raw() - 1);
+    assert_ne!(u64::from_str_radix(blocked, 16).unwrap() & interrupt, 0, "{status}");
     site.node().unwrap().signal(Signal::INT).unwrap();
     no_ssh(&site, &sshd).await;
     let pods = job.pods().await;

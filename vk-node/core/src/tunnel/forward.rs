@@ -3,10 +3,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::address::{Bind, bracketed};
 use super::words;
 use crate::facts::Endpoint;
+
+/// The first and the longest wait until what was refused is asked for again.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What a connection is to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,6 +143,13 @@ pub struct Elsewhere {
 pub fn is_to_be_proved(at: SocketAddr) -> bool {
     at.ip() != std::net::IpAddr::from(std::net::Ipv4Addr::LOCALHOST)
         && at.ip() != std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST)
+}
+
+/// When what was refused is asked for again, after so many refusals before: for ever, since an administrator may mend it, or
+/// an earlier connection end there.
+#[must_use]
+pub fn again_in(refusals: u32) -> Duration {
+    AGAIN.0.saturating_mul(2_u32.saturating_pow(refusals.min(16))).min(AGAIN.1)
 }
 
 /// What became of a forward that was ordered, by what `ssh -O forward` printed and how it ended.

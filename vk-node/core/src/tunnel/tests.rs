@@ -173,6 +173,12 @@ fn a_port_that_was_given_is_asked_for_again_and_let_go_when_it_is_taken() {
     one.granted(10_250);
     assert!(!one.refused());
     assert_eq!(one.ask(), 10_250, "it is that one or none");
+    let waits: Vec<u64> = [0, 1, 4, 5, u32::MAX].map(|refusals| forward::again_in(refusals).as_secs()).to_vec();
+    assert_eq!(waits, [1, 2, 16, 30, 30]);
+    // At its loopback address the far end listens if it says so.
+    for (at, wanted) in [("127.0.0.1:1", false), ("[::1]:1", false), ("127.0.0.2:1", true), ("10.0.0.7:1", true)] {
+        assert_eq!(forward::is_to_be_proved(at.parse().unwrap()), wanted, "{at}");
+    }
 }
 
 #[test]
