@@ -150,3 +150,56 @@ fn write(file: &Path, kept: &Kept) -> anyhow::Result<()> {
     };
     written().with_context(|| format!("cannot write {}", file.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::Limits;
+
+    fn config(state_file: PathBuf) -> Config {
+        Config {
+            listen: ([127, 0, 0, 1], 0).into(),
+            advertise: [127, 0, 0, 1].into(),
+            bind: [127, 0, 0, 1].into(),
+            ports: "20000-20001".parse().unwrap(),
+            hold: SignedDuration::from_hours(1),
+            state_file: Some(state_file),
+            certificate_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            limits: Limits {
+                nodes: 2,
+                streams_per_node: 1,
+                streams: 1,
+                handshakes: 1,
+                handshake: Duration::from_secs(1),
+            },
+            health: None,
+            drain: Duration::ZERO,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_on_disk_before_its_node_hears_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = config(directory.path().join("ports.json"));
+        let name = |text: &str| NodeName::parse(text).unwrap();
+        let (book, writer) = Book::open(&config).unwrap();
+        let writer = tokio::spawn(writer);
+        let (port, change) = book.arrive(&name("vk-a")).unwrap();
+        book.written(change).await;
+        // As by kill -9: nothing is written any more.
+        writer.abort();
+        drop(book);
+        let (book, _writer) = Book::open(&config).unwrap();
+        assert_ne!(book.arrive(&name("vk-b")).unwrap().0, port, "whoever comes first");
+        assert_eq!(book.arrive(&name("vk-a")).unwrap().0, port);
+        assert!(book.arrive(&name("vk-c")).is_err());
+        std::fs::write(directory.path().join("ports.json"), "half").unwrap();
+        let why = Book::open(&config).err().unwrap();
+        assert!(format!("{why:#}").contains("remove it"), "{why:#}");
+    }
+}
