@@ -80,6 +80,16 @@ pub const JIRIAF_ALIVETIME: &str = "jiriaf.alivetime";
 
 /// Node annotation: when the node ends (RFC 3339), where that is known. Nothing is sent there that takes longer.
 pub const ENDS_AT: &str = "vk-cmd.io/ends-at";
+/// Node annotation: so many seconds before [`ENDS_AT`] the node is Ending, and nothing is sent there that would end later than that.
+pub const WALLTIME_MARGIN: &str = "vk-cmd.io/walltime-margin-seconds";
+/// Node condition: its end is near, or it was told that it will end. Nothing is sent there any more.
+pub const ENDING: &str = "vk-cmd.io/Ending";
+/// Node annotation: when the node left (RFC 3339), with nothing left running and all ends told. Its object can be removed, which
+/// no node may do itself (NodeRestriction).
+pub const LEFT: &str = "vk-cmd.io/left";
+/// Annotation of a pod, or of a CmdJob for its pods: the signal that warns its processes of the end of their node, and how many
+/// seconds before it that comes: `USR1@120`, as `sbatch --signal`.
+pub const WARNING_SIGNAL: &str = "vk-cmd.io/warning-signal";
 /// Node annotation: which namespaces its site takes pods of, as JSON, `{"allow": [PATTERN…], "deny": [PATTERN…]}`; without it, all.
 pub const NAMESPACES: &str = "vk-cmd.io/namespaces";
 

@@ -174,7 +174,7 @@ pub enum AttemptState {
     Stopped,
     /// Nobody knows how it ended. Final.
     Unknown,
-    /// The node had no room for it after all: nothing was started, and it counts for nothing. Final.
+    /// The node had no room or no time for it after all: nothing was started, and it counts for nothing. Final.
     Refused,
 }
 

@@ -394,8 +394,9 @@ fn slim_job(job: &mut MaybeJob) {
     let meta = job.meta_mut();
     meta.managed_fields = None;
     meta.annotations = meta.annotations.take().and_then(|all| {
-        let trace = all.into_iter().find(|(name, _)| name == labels::TRACE_PARENT)?;
-        Some(BTreeMap::from([trace]))
+        let read = [labels::TRACE_PARENT, labels::WARNING_SIGNAL];
+        let kept: BTreeMap<_, _> = all.into_iter().filter(|(name, _)| read.contains(&name.as_str())).collect();
+        (!kept.is_empty()).then_some(kept)
     });
 }
 

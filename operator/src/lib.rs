@@ -2,7 +2,7 @@
 //!
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
-//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, and [`drain`] empties their nodes; [`join`] makes the tokens by which nodes come to them; [`election`] sees to it that one of several operators acts.
+//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, and [`drain`] empties their nodes; [`join`] makes the tokens by which nodes come to them; [`nodes`] cordons those that end, and removes those that left; [`election`] sees to it that one of several operators acts.
 //! Beside all that, [`relay`] is a program of its own.
 
 pub mod api;
@@ -19,6 +19,7 @@ pub mod join;
 pub mod log;
 pub mod memory;
 pub mod metrics;
+pub mod nodes;
 pub mod pilots;
 pub mod reconcile;
 pub mod relay;

@@ -26,6 +26,7 @@ use crate::fleet;
 use crate::health;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
+use crate::nodes;
 use crate::pilots::{self, Launchers};
 use crate::reconcile::{Context, ReconcileError, reconcile};
 use crate::strays;
@@ -93,6 +94,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     };
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
+    let nodes = when_leading(leads.clone(), nodes::run(client.clone()));
     let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
     let context = Arc::new(Context {
         client,
@@ -129,7 +131,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     let telling = telling.run().fuse();
     pin_mut!(telling);
     let ended = {
-        pin_mut!(work, health, approver, strays, fleets, pilots, leading);
+        pin_mut!(work, health, approver, nodes, strays, fleets, pilots, leading);
         tokio::select! {
             // Cancel-safe: it ends only by itself, after a signal; if another ends first, what is dropped here is what a
             // crash would have dropped, and every step survives that.
@@ -139,6 +141,8 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
             }
             // Cancel-safe: an approval is one write, and what was not approved is looked at again by the next start.
             () = &mut approver => Ok(()),
+            // Cancel-safe: each deed is one write, and what was not done is decided again by the next start.
+            () = &mut nodes => Ok(()),
             // Cancel-safe: a pod that was not let go is found again by the next start.
             () = &mut strays => Ok(()),
             // Cancel-safe: each step is one write that follows from what is seen, and is found again by the next start.

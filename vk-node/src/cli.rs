@@ -24,9 +24,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{
-    self, CertificateSettings, ConfigError, MemberSettings, NO_HOME, Names, PipeOwner, RelayAddress, RelaySettings,
-    Resources, Settings, TunnelSettings, home_pipe,
+    self, CertificateSettings, ConfigError, EndSettings, MemberSettings, NO_HOME, Names, PipeOwner, RelayAddress,
+    RelaySettings, Resources, Settings, TunnelSettings, home_pipe,
 };
+use vk_node_core::ending::{self, OnTerm, Warning};
 use vk_node_core::tunnel::{Bind, Destination};
 use vk_task::CgroupChoice;
 
@@ -114,6 +115,8 @@ struct Run {
     tunnel: TunnelFlags,
     #[command(flatten)]
     relay: Relay,
+    #[command(flatten)]
+    end: End,
     /// How many pods this node takes [default: 250].
     #[arg(long, value_name = "N")]
     max_pods: Option<u32>,
@@ -173,6 +176,26 @@ struct Relay {
     relay_ca_file: Option<PathBuf>,
 }
 
+/// The end of the node: docs/walltime.md.
+#[derive(Debug, Args)]
+struct End {
+    /// How long the node is there, D-HH:MM:SS as sbatch --time takes it, or 2h30m; 0s: it has no end [default: what the batch
+    /// system says of its job, or $JIRIAF_WALLTIME].
+    #[arg(long, env = "VK_NODE_WALLTIME", value_name = "TIME", value_parser = |text: &str| ending::length(text))]
+    walltime: Option<Duration>,
+    /// The signal by which tasks are warned of the end, and how many seconds before it, as sbatch --signal takes it: USR1@120.
+    /// Pods may name another by the annotation vk-cmd.io/warning-signal [default: none].
+    #[arg(long, env = "VK_NODE_WARNING_SIGNAL", value_name = "SIGNAL[@SECONDS]", value_parser = |text: &str| text.parse::<Warning>())]
+    warning_signal: Option<Warning>,
+    /// What SIGTERM and SIGINT mean: `keep` ends this process only, and the next start goes on with the tasks; `end` ends the
+    /// tasks too; `auto` is `end` in a job of a batch system [default: auto].
+    #[arg(long, env = "VK_NODE_ON_TERM", value_name = "auto|keep|end", value_parser = on_term)]
+    on_term: Option<OnTerm>,
+    /// How many seconds after its SIGTERM the batch system sends SIGKILL: Slurm's KillWait [default: 30].
+    #[arg(long, env = "VK_NODE_KILL_WAIT", value_name = "SECONDS")]
+    kill_wait: Option<u64>,
+}
+
 /// The node's own certificates: docs/identity.md.
 #[derive(Debug, Args)]
 struct Certificates {
@@ -214,6 +237,11 @@ fn resource(text: &str) -> Result<(String, u64), String> {
         || format!("{text:?} is no resource: write the name of an extended resource and how many, nvidia.com/gpu=4");
     let (name, count) = text.split_once('=').filter(|(name, _)| name.contains('/')).ok_or_else(wrong)?;
     Ok((name.to_owned(), count.parse().map_err(|_| wrong())?))
+}
+
+fn on_term(text: &str) -> Result<OnTerm, String> {
+    let known = OnTerm::WORDS.into_iter().find(|(word, _)| *word == text);
+    known.map(|(_, meant)| meant).ok_or_else(|| format!("{text:?} is none of auto, keep, end"))
 }
 
 fn numbered(text: &str) -> Result<Names, String> {
@@ -327,6 +355,7 @@ fn given(run: Run) -> Settings {
             max_pods: run.max_pods,
             labels: run.labels.into_iter().collect(),
             capacity: Resources(run.resources.into_iter().collect()),
+            walltime: run.end.walltime,
             ..MemberSettings::default()
         },
         tunnel: TunnelSettings {
@@ -336,6 +365,12 @@ fn given(run: Run) -> Settings {
             ..TunnelSettings::default()
         },
         relay: RelaySettings { address: run.relay.relay, ca_file: run.relay.relay_ca_file },
+        ending: EndSettings {
+            warning: run.end.warning_signal,
+            on_term: run.end.on_term,
+            kill_wait: run.end.kill_wait.map(Duration::from_secs),
+            ..EndSettings::default()
+        },
         client_ca_file: run.client_ca_file,
         certificates: CertificateSettings {
             bootstrap_kubeconfig: run.certificates.bootstrap_kubeconfig,

@@ -5,6 +5,7 @@ use vk_test_clock as _;
 
 mod cli;
 mod credentials;
+mod ending;
 mod events;
 mod given;
 mod join;

@@ -61,3 +61,4 @@ mod top;
 mod trace;
 mod tunnel;
 mod volumes;
+mod walltime;

@@ -15,7 +15,7 @@ use crate::kubelet_api::Kubelet;
 
 impl Room {
     /// Waits until a Node is as `wanted` says.
-    async fn node(&self, name: &str, what: &str, wanted: impl Fn(&Node) -> bool) -> Node {
+    pub(crate) async fn node(&self, name: &str, what: &str, wanted: impl Fn(&Node) -> bool) -> Node {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let what = format!("node {name} {what}");
         let reached = wait::until(&what, LONG, GLANCE, async || {
@@ -28,15 +28,15 @@ impl Room {
     }
 }
 
-fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
+pub(crate) fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
     node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
 }
 
-fn is(node: &Node, kind: &str, status: &str) -> bool {
+pub(crate) fn is(node: &Node, kind: &str, status: &str) -> bool {
     condition(node, kind).is_some_and(|condition| condition.status == status)
 }
 
-fn reason<'a>(node: &'a Node, kind: &str) -> &'a str {
+pub(crate) fn reason<'a>(node: &'a Node, kind: &str) -> &'a str {
     condition(node, kind).and_then(|condition| condition.reason.as_deref()).unwrap_or_default()
 }
 

@@ -48,7 +48,7 @@ pub(crate) enum Change {
     JobGone(Arc<CmdJob>),
     Pod(Arc<Pod>),
     PodGone(Arc<Pod>),
-    Node(String, Option<NodeSeen>),
+    Node(String, Option<Box<NodeSeen>>),
 }
 
 /// The API server and the clock.
@@ -294,7 +294,7 @@ impl Api {
             Some(node) => self.nodes.insert(name.to_owned(), node.clone()),
             None => self.nodes.remove(name),
         };
-        self.log.push(Change::Node(name.to_owned(), node));
+        self.log.push(Change::Node(name.to_owned(), node.map(Box::new)));
     }
 }
 

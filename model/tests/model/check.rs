@@ -73,7 +73,8 @@ impl World {
             let node = node_of(pod).unwrap();
             let rules = crate::world::node(node, vk_operator_core::place::NodeState::Ready);
             let ends = rules.ends.map(|ends| ends.duration_since(self.api.now).as_secs());
-            let fits = ends.is_none_or(|left| left >= job.spec.walltime_seconds.unwrap_or_default());
+            let fits =
+                ends.is_none_or(|left| left >= job.spec.walltime_seconds.unwrap_or_default() + rules.margin.as_secs());
             let target = &job.spec.target;
             let is_meant = target.node.as_ref().is_none_or(|only| only == node)
                 && target.fleet.as_ref().is_none_or(|fleet| rules.labels.get("vk-cmd.io/fleet") == Some(fleet))

@@ -182,6 +182,8 @@ impl Machine {
             hooks: &BTreeMap::new(),
             back_off_from: &BTreeMap::new(),
             evicted: None,
+            end: None,
+            warned: &BTreeMap::new(),
             stopping_since: entry.stopping_since,
             probed: &BTreeMap::new(),
             node: facts,
@@ -214,7 +216,7 @@ impl Machine {
                     },
                 )
             }
-            Step::RunHook { .. } => Ok(()),
+            Step::RunHook { .. } | Step::Warn { .. } => Ok(()),
             Step::Stop { id, request } => {
                 let machine = self.name.clone();
                 api.effect(

@@ -152,7 +152,7 @@ impl Operator {
                 (Kind::Jobs, Change::JobGone(job)) => self.hears_of_end(job, api.now),
                 (Kind::Pods, Change::Pod(pod)) => self.hears_of_pod(pod, api.now),
                 (Kind::Pods, Change::PodGone(pod)) => self.hears_of_pods_end(pod, api.now),
-                (Kind::Nodes, Change::Node(name, node)) => self.hears_of_node(name, node.as_ref(), api.now),
+                (Kind::Nodes, Change::Node(name, node)) => self.hears_of_node(name, node.as_deref(), api.now),
                 _ => continue,
             };
             told = told.saturating_add(u8::from(is_told));

@@ -252,6 +252,8 @@ pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
         state,
         allocatable: Amounts::read(amounts.iter().map(|(name, amount)| (name, amount))),
         ends: (name == "vk-1").then(|| "2026-01-02T03:12:00Z".parse().unwrap()),
+        margin: SignedDuration::from_secs(if name == "vk-1" { 60 } else { 0 }),
+        is_ending: false,
         namespaces: match name {
             "vk-2" => Rule::from_json(r#"{"deny": ["shop"]}"#).unwrap(),
             _ => Rule::default(),

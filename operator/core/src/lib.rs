@@ -5,7 +5,7 @@
 //! [`mod@validate`] reads the CmdJob, [`seen`] reads its pods (of which [`pods`] keeps all) and the jobs that it waits for ([`dependencies`]), [`ledger`] reads what has been counted, `survey` counts what has
 //! ended since, by what [`judge`] makes of it, [`mod@plan`] decides, [`floor`] finds nodes for what is to start ([`place`]) when it is its turn, [`pod`] builds
 //! it, in the job's [`trace`], [`status`] says what has become of it, in [`attempts`] for the last ones one by one, and [`patch`] finds the smallest
-//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`interests`] says whom a change concerns, [`csr`] decides which certificate requests of nodes are approved, [`fleet`] how it is with the fleets, [`pilots`] how they come to their nodes, [`cordon`] which nodes take no pods, and [`lease`] which of several operators acts.
+//! write that makes the API server say so too; [`events`] tells people of it. Beside them, [`interests`] says whom a change concerns, [`csr`] decides which certificate requests of nodes are approved, [`fleet`] how it is with the fleets, [`pilots`] how they come to their nodes, [`cordon`] which nodes take no pods, [`nodes`] what becomes of those that end, and [`lease`] which of several operators acts.
 
 pub mod attempts;
 pub mod backoff;
@@ -24,6 +24,7 @@ pub mod lease;
 pub mod ledger;
 pub mod look;
 pub mod memory;
+pub mod nodes;
 pub mod patch;
 pub mod pilots;
 pub mod place;

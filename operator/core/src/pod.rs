@@ -68,12 +68,13 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
     }
 }
 
-/// Its place in the job's trace, the form of its script, and its index, as batch/v1 Job shows it.
+/// Its place in the job's trace, the form of its script, its index, as batch/v1 Job shows it, and the signal that warns it.
 fn annotations(job: &ValidJob<'_>, index: u32, trace: TraceParent) -> BTreeMap<String, String> {
     let trace = (labels::TRACE_PARENT.to_owned(), trace.to_string());
     let form = form(&job.run).map(|form| (labels::SCRIPT.to_owned(), form.to_string()));
     let index = job.shows_indexes().then(|| (labels::COMPLETION_INDEX.to_owned(), index.to_string()));
-    [trace].into_iter().chain(form).chain(index).collect()
+    let warning = job.warning_signal.map(|signal| (labels::WARNING_SIGNAL.to_owned(), signal.to_owned()));
+    [trace].into_iter().chain(form).chain(index).chain(warning).collect()
 }
 
 fn labels_of(job: &ValidJob<'_>, index: u32, attempt: u32) -> BTreeMap<String, String> {
@@ -250,6 +251,16 @@ mod tests {
         let env: Vec<_> = env.iter().map(|var| (&*var.name, var.value.as_deref().unwrap())).collect();
         // Of two of one name, the last one counts.
         assert_eq!(env, [("TRACEPARENT", &**trace), ("JOB_COMPLETION_INDEX", "2"), ("TRACEPARENT", "mine")]);
+    }
+
+    #[test]
+    fn each_attempt_is_warned_as_the_job_says() {
+        let mut job = job("hello", "script: x");
+        let signal = (labels::WARNING_SIGNAL.to_owned(), "USR1@120".to_owned());
+        job.metadata.annotations = Some(BTreeMap::from([signal.clone(), ("other".to_owned(), "x".to_owned())]));
+        let annotations = build(&validate(&job).unwrap(), 0, 0, "vk-a").metadata.annotations.unwrap();
+        assert_eq!(annotations.get(&signal.0), Some(&signal.1));
+        assert!(!annotations.contains_key("other"));
     }
 
     #[test]

@@ -146,7 +146,7 @@ pub enum EndKind {
     Succeeded,
     /// Any other way, or it never started.
     Failed,
-    /// The node had no room for it after all, and nothing was started.
+    /// The node had no room or no time for it after all, and nothing was started.
     Refused,
     /// Nobody knows.
     Unknown,
@@ -221,12 +221,7 @@ fn end(status: &PodStatus, state: Option<&ContainerState>, kind: EndKind) -> End
         Some(terminated) => ended(terminated, kind),
         // No container ever ran: the node refused the pod, or somebody evicted it. Then the pod itself says why.
         None => End {
-            // What a kubelet says for which there is no room (`OutOfcpu`): it was not started, and may be elsewhere.
-            kind: if status.reason.as_deref().is_some_and(|reason| reason.starts_with("OutOf")) {
-                EndKind::Refused
-            } else {
-                kind
-            },
+            kind: if status.reason.as_deref().is_some_and(was_not_let_in) { EndKind::Refused } else { kind },
             exit_code: (kind == EndKind::Succeeded).then_some(0),
             signal: None,
             reason: status.reason.clone(),
@@ -235,6 +230,17 @@ fn end(status: &PodStatus, state: Option<&ContainerState>, kind: EndKind) -> End
             finished_at: None,
         },
     }
+}
+
+/// Whether this is what a kubelet says that has no room (`OutOfcpu`), or no time any more (`NodeShutdown`; of a vk-node
+/// `OutOfWalltime`): the pod was not started, and may be elsewhere.
+fn was_not_let_in(reason: &str) -> bool {
+    reason.starts_with("OutOf") || says_no_time(reason)
+}
+
+/// Whether a node says so that ends too soon.
+pub(crate) fn says_no_time(reason: &str) -> bool {
+    matches!(reason, "OutOfWalltime" | "NodeShutdown")
 }
 
 fn ended(terminated: &ContainerStateTerminated, kind: EndKind) -> End {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vk_cmd_crds::labels;
 use vk_cmd_crds::{Attempt, AttemptState};
 
-use crate::seen::PodSeen;
+use crate::seen::{self, PodSeen};
 use crate::validate::{Completions, Target, ValidJob};
 
 /// The name of a signal by its number on Linux (signal(7); the numbers are those of x86 and ARM).
@@ -67,7 +67,11 @@ pub(crate) fn ending(job: &ValidJob<'_>, attempt: &Attempt) -> String {
         (_, Some(code), None) => format!("ended with exit code {code}"),
         (_, None, Some(signal)) => format!("was killed by {signal}"),
         (AttemptState::Stopped, None, None) => "was ended".to_owned(),
-        (AttemptState::Refused, None, None) => "was not started, for the node had no room for it after all".to_owned(),
+        (AttemptState::Refused, None, None) => {
+            let of_room = attempt.reason.as_deref().is_none_or(|reason| !seen::says_no_time(reason));
+            let what = if of_room { "room for it after all" } else { "time for it any more" };
+            format!("was not started, for the node had no {what}")
+        }
         (_, None, None) => "failed".to_owned(),
     };
     let why = match (attempt.reason.as_deref(), attempt.message.as_deref()) {

@@ -8,7 +8,7 @@
 use std::fmt;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
-use vk_task::TaskId;
+use vk_task::{StopSignal, TaskId};
 
 use crate::admit::{AdmittedContainer, HookKind, Role};
 use crate::probe::Kind;
@@ -110,6 +110,16 @@ pub fn of_stop(task: &TaskId, reason: &str) -> Note {
     Note {
         field: Some(format!("{}{{{container}}}", List::Main)),
         ..Note::new(NoteKind::Normal, "Killing", format!("Stopping container {container}: {reason}"))
+    }
+}
+
+/// A run of a pod's container was warned that its node ends.
+#[must_use]
+pub fn of_warning(task: &TaskId, signal: StopSignal, why: &str) -> Note {
+    let container = task.as_str().split('_').nth(1).unwrap_or_default();
+    Note {
+        field: Some(format!("{}{{{container}}}", List::Main)),
+        ..Note::new(NoteKind::Normal, "NodeEnding", format!("Sent {signal} to container {container}: {why}"))
     }
 }
 

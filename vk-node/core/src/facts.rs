@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use vk_task::clock::Steps;
-use vk_task::{HostInfo, MountNamespaces, TaskView};
+use vk_task::{HostInfo, MountNamespaces, TaskId, TaskView};
 
 use crate::admit::{AdmittedPod, HookKind, Refusal};
+use crate::ending::EndFacts;
 use crate::images::ImageMap;
 
 /// What is known about one pod when a decision is made.
@@ -34,6 +36,11 @@ pub struct Facts<'a> {
     pub back_off_from: &'a BTreeMap<String, u32>,
     /// Why it is to be evicted, if it is: see [`crate::evict`].
     pub evicted: Option<&'a str>,
+    /// The end of the node, if one is known: see [`crate::ending`].
+    pub end: Option<&'a EndFacts>,
+    /// The tasks that were warned of the node's end, each with the end that it was warned of ([`EndFacts::at_boot`]). What is
+    /// forgotten is warned again.
+    pub warned: &'a BTreeMap<TaskId, Duration>,
     /// When this process first decided to end the pod, if it has: the grace counts from then.
     pub stopping_since: Option<Timestamp>,
     /// This node.

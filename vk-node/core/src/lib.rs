@@ -17,6 +17,7 @@ pub mod certificates;
 pub mod command;
 pub mod config;
 pub mod downward;
+pub mod ending;
 pub mod env_files;
 mod environment;
 pub mod events;

@@ -52,6 +52,8 @@ struct Kept {
 pub struct Now {
     /// By the wall clock.
     pub wall: Timestamp,
+    /// The same moment, since the host was started.
+    pub boot: Duration,
     /// Its steps.
     pub steps: Steps,
     /// By how much it was stepped since it was last read, if it was.
@@ -99,7 +101,7 @@ impl Clock {
             let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
             let reading = read();
             let stepped = steps.note(reading);
-            Now { wall: reading.wall, steps: steps.clone(), stepped }
+            Now { wall: reading.wall, boot: reading.boot.unsigned_abs(), steps: steps.clone(), stepped }
         };
         if now.stepped.is_some() {
             self.keep();

@@ -39,6 +39,7 @@ use self::door::{Door, Doors};
 pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
+use crate::ending::OwnEnd;
 use crate::node::Requests;
 use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
@@ -68,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) requests: Requests,
     pub(crate) measured: Measured,
     pub(crate) streams: Streams,
+    /// When the node ends.
+    pub(crate) end: OwnEnd,
     /// What the process was started with, and of that what this node was.
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) member: Arc<MemberConfig>,

@@ -5,24 +5,27 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
-use vk_node_core::node::{self, NodeProfile, View};
+use vk_node_core::node::{self, Nearing, NodeProfile, View};
 
 use super::api_server::ApiServer;
 use super::host::Host;
 use super::registration::{Health, Registration};
 use super::shared::Shared;
 use crate::credentials::{self, Serving};
+use crate::ending::OwnEnd;
 use crate::events;
 use crate::kubelet;
 use crate::pods;
 use crate::probes::Prober;
 use crate::way::Way;
 
+/// How often it is looked whether a node that is to go has anything left.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The pause of one of many nodes that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -70,13 +73,20 @@ pub(super) async fn run(
     host: &Host,
     mut course: watch::Receiver<Course>,
 ) -> anyhow::Result<()> {
+    let end = shared.endings.of_node(config.walltime, host.clock().clone());
+    let mut keep_end = std::pin::pin!(shared.endings.keep_node(config.walltime, &end));
     // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
     let prepared = tokio::select! {
         () = ending(&mut course) => {
             info!(node = %config.name, "told to end before the node was registered");
             return Ok(());
         }
-        prepared = Box::pin(prepare(shared, config, host)) => prepared?,
+        () = end.closing() => {
+            info!(node = %config.name, "the node's time is over before it was registered");
+            return Ok(());
+        }
+        () = &mut keep_end => return Ok(()),
+        prepared = Box::pin(prepare(shared, config, host, &end)) => prepared?,
     };
     let member = MemberConfig {
         address: prepared.facts.address.parse().ok(),
@@ -96,10 +106,16 @@ pub(super) async fn run(
     let hostname = seen.borrow().info.hostname.clone();
     let can_run = Box::new(move |facts: &NodeFacts| {
         let seen = seen.borrow();
-        let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
+        let view = View {
+            host: &seen.info,
+            usage: seen.usage.as_ref(),
+            shortages: seen.shortages,
+            trouble: None,
+            nearing: Nearing::Unknown,
+        };
         NodeFacts { allocatable: node::allocatable(&profile, &view), ..facts.at(&seen.info) }
     });
-    let itself = pods::Itself { facts: facts.clone(), can_run, lineage };
+    let itself = pods::Itself { facts: facts.clone(), can_run, lineage, end: end.clone() };
     let (context, news) = pods::Context::new(
         (server.client.clone(), server.watches.clone(), pod_store.clone()),
         pipe.clone(),
@@ -109,6 +125,7 @@ pub(super) async fn run(
         prober.clone(),
         host.clock().clone(),
     );
+    let context = Arc::new(context);
     let health = Health { link: mirror.link(), refusal: context.refusal() };
     let task_changes = mirror.subscribe(&facts.name);
     let kubelet = kubelet::serve(
@@ -124,6 +141,7 @@ pub(super) async fn run(
             evictions: context.evictions(),
             rejections: context.rejections(),
             durations: context.durations(),
+            end: end.clone(),
             requests: server.requests.clone(),
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
@@ -133,11 +151,14 @@ pub(super) async fn run(
         serving.shown(),
         server.client_ca.clone(),
     )?;
-    let pods = pods::run(context, (pod_store, pod_writer), task_changes, verdicts, news);
+    let pods = pods::run(context.clone(), (pod_store, pod_writer), task_changes, verdicts, news);
+    let mut has_left = false;
     // Cancel-safe: each arm is a part of the node that is to run as long as the node does; the first that ends ends
     // the node, and what the others have not finished is taken up again from the records by the next start.
     tokio::select! {
         () = ending(&mut course) => {}
+        () = leave(&end, &context, &registration) => has_left = true,
+        () = &mut keep_end => {}
         () = pods => {}
         () = kubelet => {}
         () = event_sender.run() => {}
@@ -145,8 +166,35 @@ pub(super) async fn run(
         error = registration.keep(health, &events) => return Err(error),
     }
     // Cancel-safe: both end by themselves, in whatever order.
-    tokio::join!(streams.end(), registration.sign_off());
+    tokio::join!(streams.end(), registration.sign_off(has_left));
     Ok(())
+}
+
+/// Returns when the node has ended: its time is over, nothing of it runs, all ends are told, and nothing more comes to it. That
+/// takes as long as it takes: whatever is not told when the batch system ends this process is told by the next start.
+async fn leave(end: &OwnEnd, pods: &pods::Context, registration: &Registration) {
+    let mut asked = false;
+    loop {
+        end.closing().await;
+        if !pods.is_cleared().await {
+            asked = false;
+            tokio::time::sleep(LOOK_EVERY).await;
+        } else if !asked {
+            // Nothing is placed on a node that is not ready; what was placed before is there when it is asked for next.
+            match registration.close().await {
+                Ok(()) => asked = true,
+                Err(error) => {
+                    warn!("cannot say that the node has ended: {error:#}; trying again");
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            }
+        } else if pods.is_cleared_for_good().await && end.is_closing() {
+            info!("the node has ended: nothing of it runs, and all is told");
+            return;
+        } else {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
 }
 
 /// A node that is registered.
@@ -162,7 +210,7 @@ struct Prepared {
 }
 
 /// Waits for the API server, however long it takes, and registers the node.
-async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow::Result<Prepared> {
+async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host, end: &OwnEnd) -> anyhow::Result<Prepared> {
     // The semaphore is never closed.
     let _turn = shared.registering.acquire().await;
     let server = shared.server(config).await?;
@@ -195,15 +243,26 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         taints: config.taints.clone(),
         capacity: config.capacity.clone(),
         reserved: config.reserved.clone(),
-        walltime: config.walltime,
         images: shared.images.clone(),
     };
     let seen = host.seen();
-    let registration =
-        Registration::new(server.client.clone(), profile.clone(), way.reach.clone(), seen.clone(), &shared.config);
+    let registration = Registration::new(
+        server.client.clone(),
+        profile.clone(),
+        way.reach.clone(),
+        seen.clone(),
+        end.clone(),
+        &shared.config,
+    );
     let (status, host_info) = {
         let seen = seen.borrow();
-        let view = View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble: None };
+        let view = View {
+            host: &seen.info,
+            usage: seen.usage.as_ref(),
+            shortages: seen.shortages,
+            trouble: None,
+            nearing: Nearing::Unknown,
+        };
         (node::status(&profile, &view, None, Timestamp::now()), seen.info.clone())
     };
     if way.is_cold() {
@@ -225,7 +284,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host) -> anyhow:
         groups: host_info.groups.clone(),
         images: shared.images.clone(),
         api_server: api_server.unwrap_or_else(|| server.endpoint()),
-        labels: node::lasting_labels(&profile).into(),
+        labels: node::lasting_labels(&profile, end.lives().lasts).into(),
         allocatable: status.allocatable.unwrap_or_default(),
     };
     let lineage = registration.register().await;

@@ -40,38 +40,57 @@ use vk_node_core::config::{NodeConfig, PipeOwner};
 use self::host::Host;
 use self::member::Course;
 use self::shared::Shared;
+use crate::ending::Signals;
 
-/// Runs the nodes until the process is told to end. Tasks go on without it.
+/// Runs the nodes until the process is told to end, and tasks go on without it; or until the nodes have ended, and their tasks
+/// with them: see [`crate::ending`].
 pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
-    let mut shutdown = std::pin::pin!(shutdown_signal()?);
+    let mut signals = Signals::new()?;
     let shared = Arc::new(Shared::new(config));
-    let Shared { config, pipe, mirror, .. } = &*shared;
+    let Shared { config, pipe, mirror, endings, .. } = &*shared;
     let open_files = open_files::raise_for(config.members.len());
     // Held to the end: dropping it ends the pipe that it started.
     let _own_pipe = (config.pipe.owner == PipeOwner::Node)
         .then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link(), open_files));
     // Cancel-safe: nothing has been done yet that somebody would have to take back.
     let (host, _only) = tokio::select! {
-        () = &mut shutdown => {
+        () = signals.stop() => {
             info!("told to end before the pipe answered");
             return Ok(());
         }
         host = shared.host() => host?,
     };
+    // Cancel-safe, as above.
+    tokio::select! {
+        () = signals.stop() => {
+            info!("told to end before it was known how long the node is there");
+            return Ok(());
+        }
+        () = endings.ask_first() => {}
+    }
     let tunnel = shared.begin_tunnel()?;
     let (course, told) = watch::channel(Course::On);
     let mut members = std::pin::pin!(all(&shared, &host, &told));
     // Cancel-safe: the first two are only awaited; what the others have not done is done by the next start.
-    tokio::select! {
-        () = &mut shutdown => info!("told to end: the tasks go on, their ends are reported by the next start"),
-        ended = &mut members => return ended,
-        () = mirror.follow(pipe) => {}
-        () = host.keep(config) => {}
-        () = lean::keep() => {}
-        () = clock::keep(host.clock()) => {}
-    }
-    let _ = course.send(Course::Ending);
-    let ended = members.await;
+    let by_themselves = tokio::select! {
+        () = signals.obey(endings) => {
+            info!("told to end: the tasks go on, their ends are reported by the next start");
+            None
+        }
+        ended = &mut members => Some(ended),
+        () = mirror.follow(pipe) => None,
+        () = host.keep(config) => None,
+        () = lean::keep() => None,
+        () = clock::keep(host.clock()) => None,
+        () = endings.keep() => None,
+    };
+    let ended = match by_themselves {
+        Some(ended) => ended,
+        None => {
+            let _ = course.send(Course::Ending);
+            members.await
+        }
+    };
     // The good-byes have gone by it.
     if let Some(tunnel) = tunnel {
         tunnel.end().await;

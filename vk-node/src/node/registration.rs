@@ -3,6 +3,7 @@
 //! ```text
 //!   pipe's link, host, pods refused ──▶ status ── is_due? ──▶ written ──▶ lease renewed
 //!   own Node: gone ──▶ made again            labels: ours are put back
+//!   the node's end ──▶ condition, ends-at    it has left ──▶ said so, for the operator to remove the object
 //! ```
 //!
 //! The Lease vouches for the status: it is renewed only while what the Node object says is true. A node that cannot run
@@ -11,23 +12,26 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeStatus};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{info, warn};
 use vk_node_core::config::NodeConfig;
-use vk_node_core::node::{self, Marks, NodeProfile, Told, Trouble, View};
+use vk_node_core::node::{self, Marks, Nearing, NodeProfile, Told, Trouble, View};
 
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
 use super::own_node::{self, OwnNode};
+use crate::ending::OwnEnd;
 use crate::events::Events;
 use crate::tasks::Link;
 use crate::way::Reached;
@@ -40,6 +44,8 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const AGAIN: Duration = Duration::from_secs(2);
 /// The longest that a node takes to say good-bye.
 const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same of one that has ended: nothing else is left to be done.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the pipe may be away before it is told of: it is back at once where it was only restarted.
 const PIPE_GRACE: Duration = Duration::from_secs(10);
 /// How long the API server may refuse the node its pods before that is told of: one that has just started does, until its
@@ -57,8 +63,10 @@ pub(super) struct Registration {
     report_every: Duration,
     update_every: Duration,
     started: Instant,
-    /// When it ends, if that is known.
-    ends: Option<Timestamp>,
+    /// When it ends.
+    end: OwnEnd,
+    /// Whether it has ended, and only waits for what may have been placed here before that was seen.
+    closed: AtomicBool,
     /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
     lineage: Mutex<Vec<String>>,
     /// The status that the API server has.
@@ -86,6 +94,7 @@ impl Registration {
         profile: NodeProfile,
         reach: Reached,
         host: watch::Receiver<Seen>,
+        end: OwnEnd,
         config: &NodeConfig,
     ) -> Self {
         let identity = {
@@ -93,10 +102,6 @@ impl Registration {
             format!("{}:{}", seen.info.hostname, seen.info.directory.display())
         };
         let name = Name::new(client.clone(), profile.name.as_str(), identity, config.lease_duration);
-        let length = profile.walltime.and_then(|walltime| SignedDuration::try_from(walltime).ok());
-        let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-        // A length of time that leads past the end of all times is none.
-        let ends = length.and_then(|length| now.checked_add(length).ok());
         Self {
             client,
             profile,
@@ -106,7 +111,8 @@ impl Registration {
             report_every: config.status_report_every,
             update_every: config.status_update_every,
             started: Instant::now(),
-            ends,
+            end,
+            closed: AtomicBool::new(false),
             lineage: Mutex::default(),
             told: Mutex::default(),
         }
@@ -162,7 +168,8 @@ impl Registration {
             None => {
                 let mut wanted = {
                     let seen = self.host.borrow();
-                    node::object(&self.profile(), &view(&seen, trouble), Timestamp::now())
+                    let view = view(&seen, trouble, self.end.nearing());
+                    node::object(&self.profile(), self.end.lives().lasts, &view, Timestamp::now())
                 };
                 node::set_lineage(&mut wanted, &self.lineage());
                 let made = call("create the Node", nodes.create(&PostParams::default(), &wanted)).await;
@@ -201,6 +208,7 @@ impl Registration {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since = Since::default();
         let mut reach = self.reach.clone();
+        let mut ends = self.end.subscribe();
         loop {
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
             tokio::select! {
@@ -211,9 +219,14 @@ impl Registration {
                 _ = own.changed() => {}
                 // Where nobody is left to change it, it stays.
                 Ok(()) = reach.changed() => {}
+                () = ends.next() => {}
                 () = due(since.lost, PIPE_GRACE) => {}
             }
-            let trouble = trouble(health, &mut since);
+            let trouble = if self.closed.load(Ordering::Relaxed) && self.end.is_closing() {
+                Some(Trouble::Left)
+            } else {
+                trouble(health, &mut since)
+            };
             let is = own.borrow_and_update().clone();
             let is_gone = is == OwnNode::Gone;
             let before = lock(&self.told).as_ref().map(|told| told.status.clone());
@@ -263,7 +276,9 @@ impl Registration {
     }
 
     fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
-        node::status(&self.profile(), &view(&self.host.borrow(), trouble), before, Timestamp::now())
+        let seen = self.host.borrow();
+        let view = view(&seen, trouble, self.end.nearing());
+        node::status(&self.profile(), &view, before, Timestamp::now())
     }
 
     async fn publish(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> anyhow::Result<()> {
@@ -288,22 +303,41 @@ impl Registration {
     ) -> anyhow::Result<()> {
         let marks = {
             let seen = self.host.borrow();
-            Marks::of(&self.profile, self.started.elapsed(), self.ends, &seen.info.site)
+            Marks::of(&self.profile, &self.end.lives(), &seen.info.site)
         };
-        let Some(patch) = marks.patch(labels, annotations) else { return Ok(()) };
+        self.write_marks(marks.patch(labels, annotations)).await
+    }
+
+    async fn write_marks(&self, patch: Option<Value>) -> anyhow::Result<()> {
+        let Some(patch) = patch else { return Ok(()) };
         let nodes: Api<Node> = Api::all(self.client.clone());
         let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
         call("label the Node", nodes.patch_metadata(name, &parameters, &Patch::Merge(patch))).await.map(drop)
     }
 
-    /// Says that the node is going, so that nothing is placed on it while its lease lasts, and gives its name back.
-    pub(super) async fn sign_off(&self) {
+    /// Says that the node has ended, so that nothing is placed on it any more. It is not gone yet.
+    pub(super) async fn close(&self) -> anyhow::Result<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        let before = lock(&self.told).as_ref().map(|told| told.status.clone());
+        self.publish(Some(&Trouble::Left), before.as_ref()).await
+    }
+
+    /// Says that the node is going, so that nothing is placed on it while its lease lasts, and gives its name back. One that `left`
+    /// with nothing to be told any more says that too, and its object is removed by the operator. The name is given back last:
+    /// whoever takes it then takes that word back.
+    pub(super) async fn sign_off(&self, left: bool) {
         let work = async {
             let before = lock(&self.told).as_ref().map(|told| told.status.clone());
-            self.publish(Some(&Trouble::Shutdown), before.as_ref()).await?;
+            let trouble = if left { Trouble::Left } else { Trouble::Shutdown };
+            self.publish(Some(&trouble), before.as_ref()).await?;
+            if left {
+                let uid = self.lineage().first().cloned();
+                self.write_marks(Some(node::left(uid.as_deref(), Timestamp::now()))).await?;
+            }
             self.name.release().await
         };
-        match timeout(SIGN_OFF_TIMEOUT, work).await {
+        let limit = if left { LEAVE_TIMEOUT } else { SIGN_OFF_TIMEOUT };
+        match timeout(limit, work).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!("cannot say good-bye: {error:#}; the lease will run out"),
             Err(_) => warn!("the API server does not answer the good-bye; the lease will run out"),
@@ -311,8 +345,8 @@ impl Registration {
     }
 }
 
-fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>) -> View<'a> {
-    View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble }
+fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Nearing) -> View<'a> {
+    View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble, nearing }
 }
 
 /// Why the node cannot run pods, if that has lasted long enough to be told of.

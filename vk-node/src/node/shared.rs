@@ -18,6 +18,7 @@ use super::host::Host;
 use super::only_one::{self, OnlyOne};
 use super::own_pipe;
 use crate::credentials;
+use crate::ending::Endings;
 use crate::tasks::Mirror;
 use crate::tunnel::{Keeper, Tunnel};
 
@@ -33,6 +34,8 @@ pub(super) struct Shared {
     pub(super) images: ImageMap,
     /// By what API servers and nodes reach each other, where they do not straight. None before the pipe's directory is ours.
     tunnel: OnceLock<Tunnel>,
+    /// When the nodes end.
+    pub(super) endings: Endings,
     /// Whose turn it is to register.
     pub(super) registering: Semaphore,
     servers: Mutex<HashMap<Option<PathBuf>, Arc<ApiServer>>>,
@@ -45,6 +48,7 @@ impl Shared {
             mirror: Arc::new(Mirror::new()),
             images: ImageMap::new(config.images.clone()),
             tunnel: OnceLock::new(),
+            endings: Endings::new(config.ending.clone()),
             registering: Semaphore::new(REGISTER_AT_ONCE),
             servers: Mutex::default(),
             config: Arc::new(config),

@@ -12,10 +12,10 @@ use vk_node_core::admit::AdmittedContainer;
 use vk_node_core::command::{self, Given};
 use vk_node_core::events;
 use vk_node_core::facts::Retry;
-use vk_node_core::life::{FAILED_KILL_POD, OUR_CONDITIONS, Step};
+use vk_node_core::life::{FAILED_KILL_POD, OUR_CONDITIONS, Step, is_our_condition};
 use vk_node_core::trouble::{self, Problem};
 use vk_pipe::client::ClientError;
-use vk_task::{ErrorReason, TaskId, TaskView};
+use vk_task::{ErrorReason, StopSignal, TaskId, TaskView};
 
 use super::memory::Remembered;
 use super::{CallError, Context, Unreadable, call, hooks};
@@ -78,6 +78,7 @@ pub(super) async fn all(
                 context.mirror.learn(context.pipe.stop(&id, &request).await?);
                 context.events.pod(pod, events::of_stop(&id, &request.reason));
             }
+            Step::Warn { id, signal } => warn_of_the_end(&id, signal, pod, context).await?,
             Step::Publish(status) => publish(&status, pod, remembered, context).await?,
             Step::Remove => remove(pod, context).await?,
             Step::Forget(id) => forget(&id, context).await?,
@@ -148,6 +149,25 @@ async fn try_start(
     }
 }
 
+/// Sends the signal that warns a task. One that has ended meanwhile needs none.
+async fn warn_of_the_end(id: &TaskId, signal: StopSignal, pod: &Pod, context: &Context) -> Result<(), ActError> {
+    let Some(end) = context.end.facts() else { return Ok(()) };
+    match context.pipe.signal(id, signal.signal()).await {
+        Ok(()) => {
+            info!(pod = pod.name_any(), task = %id, %signal, "warned: the node ends");
+            context.events.pod(pod, events::of_warning(id, signal, &end.message));
+        }
+        Err(ClientError::Refused(refusal)) => {
+            info!(pod = pod.name_any(), task = %id, "cannot be warned of the node's end: {refusal}");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    context.memory.change(&pod.uid().unwrap_or_default(), |entry| {
+        entry.warned.insert(id.clone(), end.at_boot);
+    });
+    Ok(())
+}
+
 async fn publish(status: &PodStatus, pod: &Pod, remembered: &Remembered, context: &Context) -> Result<(), ActError> {
     if status.reason.as_deref() == Some(FAILED_KILL_POD) {
         warn!(pod = pod.name_any(), "{}", status.message.as_deref().unwrap_or_default());
@@ -159,7 +179,9 @@ async fn publish(status: &PodStatus, pod: &Pod, remembered: &Remembered, context
         take_back(status);
         if let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) {
             // Those of others are theirs: they may have changed by now.
-            conditions.retain(|c| c.get("type").and_then(Value::as_str).is_some_and(|t| OUR_CONDITIONS.contains(&t)));
+            let text = |c: &Value, field: &str| c.get(field).and_then(Value::as_str).map(str::to_owned);
+            conditions
+                .retain(|c| text(c, "type").is_some_and(|kind| is_our_condition(&kind, text(c, "reason").as_deref())));
             conditions.iter_mut().for_each(take_back);
             // And one of ours that is there only while it holds is removed by its name.
             let was_there = |kind: &&&str| pod.status.as_ref().is_some_and(|before| has(before, kind));

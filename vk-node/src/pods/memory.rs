@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Resource, ResourceExt};
 use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedContainer, AdmittedPod, Refusal, admit};
+use vk_node_core::ending::EndFacts;
 use vk_node_core::facts::{HookFacts, NodeFacts, Trouble};
 use vk_node_core::meant;
 use vk_node_core::room::{Arrival, Room};
-use vk_task::TaskView;
+use vk_task::{TaskId, TaskView};
 
 use super::{KeptPod, Rejections, Unreadable};
 
@@ -39,6 +40,10 @@ pub(super) struct Door<'a> {
     pub(super) tasks: &'a dyn Fn(&str) -> Vec<TaskView>,
     /// The node as it is now.
     pub(super) node: &'a dyn Fn() -> NodeFacts,
+    /// The end of the node, if one is known.
+    pub(super) end: &'a dyn Fn() -> Option<EndFacts>,
+    /// The time.
+    pub(super) now: &'a dyn Fn() -> Timestamp,
     /// Whether the pod that is looked at is meant for the node.
     pub(super) is_meant: bool,
 }
@@ -56,6 +61,8 @@ pub(super) struct Remembered {
     pub(super) back_off_from: BTreeMap<String, u32>,
     /// Why it is to be evicted, if it is.
     pub(super) evicted: Option<String>,
+    /// The tasks that were warned of the node's end, and of which.
+    pub(super) warned: BTreeMap<TaskId, Duration>,
     /// When it was first decided to end the pod, if it was.
     pub(super) stopping_since: Option<Timestamp>,
     /// The pod as our last write left it: newer than the watch's for a moment.
@@ -83,6 +90,7 @@ impl Remembered {
             hooks: BTreeMap::new(),
             back_off_from: BTreeMap::new(),
             evicted: None,
+            warned: BTreeMap::new(),
             stopping_since: None,
             latest: None,
             failures: 0,
@@ -154,6 +162,17 @@ impl Memory {
         }
     }
 
+    /// Whether a pod is over, by the newer of what the watch and our last write have told.
+    pub(super) fn is_over(&self, pod: &Pod) -> bool {
+        let is_over = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        let all = self.lock();
+        let entry = all.pods.get(pod.metadata.uid.as_deref().unwrap_or_default());
+        is_over(pod) || entry.and_then(|entry| entry.latest.as_deref()).is_some_and(is_over)
+    }
+
     /// Keeps what a write to the pod returned.
     pub(super) fn wrote(&self, pod: Pod) {
         self.change(&pod.uid().unwrap_or_default(), |entry| entry.latest = Some(Box::new(pod)));
@@ -197,8 +216,15 @@ impl All {
         let is_decided = |arrival: &Arrival<'_>| {
             is_looked(arrival.pod) || is_plainly_meant(arrival.pod, &node) || !arrival.is_at_the_door()
         };
+        let (end, now) = ((door.end)(), (door.now)());
+        // Only what is new is asked whether there is time for it.
+        let has_time = |arrival: &Arrival<'_>, pod: &AdmittedPod| match &end {
+            Some(end) if arrival.is_at_the_door() => end.takes(pod.deadline_seconds, pod.grace, now),
+            Some(_) | None => Ok(()),
+        };
         let looked = arrivals.filter(is_decided).map(|arrival| {
             let admitted = admit(arrival.pod, &node).map_err(Refusal::from);
+            let admitted = admitted.and_then(|pod| Ok(has_time(&arrival, &pod).map(|()| pod)?));
             (arrival, admitted)
         });
         // What cannot be run here takes nothing, unless another version of this node has started something of it.
@@ -247,8 +273,14 @@ mod tests {
         // The table's own first places are no pod's.
         memory.lock().pods.reserve(1);
         let kept = Arc::new(KeptPod::try_from(pod.clone()).unwrap());
-        let door =
-            Door { pods: &|| vec![kept.clone()], tasks: &|_| Vec::new(), node: &NodeFacts::default, is_meant: true };
+        let door = Door {
+            pods: &|| vec![kept.clone()],
+            tasks: &|_| Vec::new(),
+            node: &NodeFacts::default,
+            end: &|| None,
+            now: &Timestamp::now,
+            is_meant: true,
+        };
         let bytes = allocation_counter::measure(|| drop(memory.recall(&pod, &door))).bytes_current;
         let all = memory.lock();
         let entry = all.pods.values().next().unwrap();

@@ -1,6 +1,7 @@
 //! The pods of this node: a controller that reconciles each of them whenever it, one of its tasks, or time has moved.
 
 mod act;
+mod cleared;
 mod durations;
 mod evictions;
 mod hooks;
@@ -38,6 +39,7 @@ use self::memory::{Door, Memory, Remembered};
 use self::orphans::Orphans;
 pub(crate) use self::rejections::Rejections;
 pub(crate) use self::status_writes::StatusWrites;
+use crate::ending::OwnEnd;
 use crate::events::Events;
 use crate::given::{Provisions, Watches};
 use crate::probes::Prober;
@@ -71,6 +73,8 @@ pub(crate) struct Context {
     /// The UIDs of the node's own Node object, and of those that it replaces in this very cluster.
     lineage: Vec<String>,
     clock: Arc<Clock>,
+    /// When the node ends.
+    end: OwnEnd,
     refusal: watch::Sender<Option<String>>,
 }
 
@@ -84,6 +88,8 @@ pub(crate) struct Itself {
     pub(crate) can_run: CanRun,
     /// The UIDs of its own Node object, and of those that it replaces in this very cluster.
     pub(crate) lineage: Vec<String>,
+    /// When it ends.
+    pub(crate) end: OwnEnd,
 }
 
 /// The pods that are to be looked at because something of theirs has been done beside the controller.
@@ -104,7 +110,7 @@ impl Context {
         prober: Prober,
         clock: Arc<Clock>,
     ) -> (Self, News) {
-        let Itself { facts: node, can_run, lineage } = itself;
+        let Itself { facts: node, can_run, lineage, end } = itself;
         let (wake, hooks) = mpsc::channel(WAITING_HOOKS);
         let (provisions, volumes) =
             Provisions::new(client.clone(), watches, pipe.clone(), node.clone(), events.clone());
@@ -125,6 +131,7 @@ impl Context {
             provisions: provisions.into(),
             lineage,
             clock,
+            end,
             refusal: watch::Sender::default(),
         };
         (context, News { hooks, volumes })
@@ -174,6 +181,8 @@ impl Context {
             pods: &|| self.pods.state(),
             tasks: &|uid| self.mirror.of_pod(uid),
             node: &|| (self.can_run)(&self.node),
+            end: &|| self.end.facts(),
+            now: &|| self.clock.now().wall,
             is_meant,
         };
         self.memory.recall(pod, &door)
@@ -211,17 +220,18 @@ pub(crate) fn store() -> (Store<KeptPod>, reflector::store::Writer<KeptPod>) {
 
 /// Runs the controller, the care for orphans and the look at what pods use, for ever.
 pub(crate) async fn run(
-    context: Context,
+    context: Arc<Context>,
     (store, writer): (Store<KeptPod>, reflector::store::Writer<KeptPod>),
     changes: mpsc::Receiver<Change>,
     verdicts: mpsc::Receiver<PodKey>,
     news: News,
 ) {
-    let context = Arc::new(context);
     let made = volumes_made(&context, news.volumes);
     let (deleted, deletions) = mpsc::channel(WAITING_PROOFS);
     let pods = watch(&context, writer, deleted);
     let (again_all, all) = mpsc::channel(1);
+    // What is to become of all of them changes with the end of the node.
+    let all = stream::select(all, context.end.changes());
     let evictions = evictions::run(context.clone());
     let orphans = Orphans::new(context.clone(), store.clone());
     let changed = route(changes, again_all, orphans.clone());

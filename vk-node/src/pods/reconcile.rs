@@ -90,6 +90,8 @@ fn decide(
         hooks: &remembered.hooks,
         back_off_from: &remembered.back_off_from,
         evicted: remembered.evicted.as_deref(),
+        end: context.end.facts().as_ref(),
+        warned: &remembered.warned,
         stopping_since: remembered.stopping_since,
         probed: &context.prober.told(uid),
         node: &context.node,

@@ -98,6 +98,13 @@ impl Steps {
         self.last = self.last.max(boot);
     }
 
+    /// What the clock that runs now shows, has shown or will show at a time since boot. For the same time it is the same until
+    /// the clock is set. None before the first reading.
+    #[must_use]
+    pub fn wall(&self, boot: SignedDuration) -> Option<Timestamp> {
+        self.scales.last().and_then(|scale| scale.zero.checked_add(boot).ok())
+    }
+
     /// What the clock that runs now would have shown at the moment when `recorded` was recorded. Without a step, the same.
     #[must_use]
     pub fn present(&self, recorded: Timestamp) -> Timestamp {
@@ -200,6 +207,20 @@ mod tests {
             host.pass(10);
             assert_eq!((host.age(before), host.age(after)), (167, 60), "{step}");
         }
+    }
+
+    #[test]
+    fn a_time_since_boot_is_what_the_clock_shows_then() {
+        let mut host = Host::new();
+        assert_eq!(Steps::default().wall(SignedDuration::ZERO), None);
+        let then = SignedDuration::from_secs(host.boot + 100);
+        let at = host.steps.wall(then).unwrap();
+        assert_eq!(at, host.wall() + SignedDuration::from_secs(100));
+        host.pass(60);
+        assert_eq!(host.steps.wall(then), Some(at));
+        host.zero -= 2 * DAY;
+        host.pass(10);
+        assert_eq!(host.steps.wall(then), Some(host.wall() + SignedDuration::from_secs(30)));
     }
 
     #[test]

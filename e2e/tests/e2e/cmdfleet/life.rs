@@ -113,7 +113,7 @@ async fn namespaces_and_the_margin_of_a_fleet_count_where_jobs_are_placed() {
     let spec = |walltime: i64| json!({"target": {"fleet": FLEET}, "script": "true", "walltimeSeconds": walltime});
     room.job("short", spec(600)).await.ended().await;
     let long = room.job("long", spec(2400)).await;
-    long.until("to find no time", waits("the margin of its fleet before the end")).await;
+    long.until("to find no time", waits("the margin before its end")).await;
     // And when it has begun, the node is cordoned, and uncordoned when its end is put off.
     fleet.change(json!({"walltimeMarginSeconds": 7200})).await;
     fleet.until("to have cordoned it", |status| status.cordoned_nodes == 1 && status.ending_nodes == 1).await;

@@ -23,6 +23,8 @@ fn node(allocatable: &str) -> NodeSeen {
         state: NodeState::Ready,
         allocatable: amounts(allocatable),
         ends: None,
+        margin: jiff::SignedDuration::ZERO,
+        is_ending: false,
         namespaces: vk_site::Rule::default(),
         terms: None,
         about: About::default(),

@@ -141,6 +141,8 @@ impl World {
             state: NodeState::Ready,
             allocatable: pods(5),
             ends: Some(self.now() + SignedDuration::from_secs(3600)),
+            margin: SignedDuration::ZERO,
+            is_ending: false,
             namespaces: vk_site::Rule::default(),
             terms: None,
             about: About::default(),

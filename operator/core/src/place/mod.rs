@@ -17,6 +17,7 @@ use crate::work;
 pub use self::amounts::Sums;
 pub(crate) use self::by_target::ByTarget;
 pub use self::node::{About, NodeSeen, NodeState, Nodes};
+pub(crate) use self::node::{margin_of, says_ending};
 pub use self::why::why;
 pub use vk_cmd_crds::amounts::Amounts;
 
@@ -61,7 +62,7 @@ pub enum Obstacle {
     FleetNamespace(String),
     /// It ends before the attempt may.
     Ends(Timestamp),
-    /// It ends so soon after the attempt may that its fleet keeps it free from this time on.
+    /// It ends so soon after the attempt may that it is kept free from this time on, by its own margin or its fleet's.
     Margin(Timestamp),
     /// It has less of this resource, in all.
     Lacks(String),
@@ -123,6 +124,8 @@ impl Demand {
     pub fn fits(&self, node: &NodeSeen, used: &Amounts, now: Timestamp) -> Result<(), Obstacle> {
         match &node.state {
             NodeState::NotReady { why, .. } => return Err(Obstacle::NotReady(why.clone())),
+            // That it was cordoned for that is no news.
+            _ if node.is_ending => return Err(Obstacle::Ends(node.ends.unwrap_or(now))),
             NodeState::Cordoned => return Err(Obstacle::Cordoned),
             NodeState::Tainted(key) => return Err(Obstacle::Tainted(key.clone())),
             NodeState::Ready => {}

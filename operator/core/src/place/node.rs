@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use vk_cmd_crds::labels;
 use vk_site::Rule;
@@ -23,6 +23,10 @@ pub struct NodeSeen {
     pub allocatable: Amounts,
     /// When it ends, if that is known.
     pub ends: Option<Timestamp>,
+    /// So long before that nothing may run any more that was placed there.
+    pub margin: SignedDuration,
+    /// Whether it says that its end is near: it takes nothing new.
+    pub is_ending: bool,
     /// Which namespaces it takes pods of.
     pub namespaces: Rule,
     /// What its fleet says of it, if it belongs to a CmdFleet.
@@ -64,9 +68,12 @@ pub enum NodeState {
 pub type Nodes = BTreeMap<String, NodeSeen>;
 
 impl NodeSeen {
-    /// Until when it takes what ends by then, if its end is known: a while before that, if its fleet says so.
+    /// Until when it takes what ends by then, if its end is known: a while before that, as it says itself and its fleet says.
     pub fn until(&self) -> Option<Timestamp> {
-        self.ends.map(|ends| self.terms.as_ref().map_or(ends, |terms| terms.until(ends)))
+        self.ends.map(|ends| {
+            let own = ends.checked_sub(self.margin).unwrap_or(Timestamp::MIN);
+            self.terms.as_ref().map_or(own, |terms| terms.until(ends).min(own))
+        })
     }
 
     /// Reads a node.
@@ -79,6 +86,8 @@ impl NodeSeen {
             state: state(node),
             allocatable: Amounts::read(node.status.iter().flat_map(|status| status.allocatable.iter().flatten())),
             ends: annotation(labels::ENDS_AT).and_then(|time| time.parse().ok()),
+            margin: margin_of(node),
+            is_ending: says_ending(node),
             // What cannot be read keeps nobody out: the node has the last word.
             namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
             terms: None,
@@ -90,6 +99,19 @@ impl NodeSeen {
 fn version(node: &Node) -> String {
     let info = node.status.as_ref().and_then(|status| status.node_info.as_ref());
     info.map(|info| info.kubelet_version.clone()).unwrap_or_default()
+}
+
+/// How long before its end a node is Ending; nothing, where it does not say.
+pub(crate) fn margin_of(node: &Node) -> SignedDuration {
+    let text = node.metadata.annotations.as_ref().and_then(|all| all.get(labels::WALLTIME_MARGIN));
+    let seconds = text.and_then(|text| text.parse::<u32>().ok()).unwrap_or_default();
+    SignedDuration::from_secs(seconds.into())
+}
+
+/// Whether a node says that its end is near.
+pub(crate) fn says_ending(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == labels::ENDING && condition.status == "True")
 }
 
 fn state(node: &Node) -> NodeState {

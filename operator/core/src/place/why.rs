@@ -111,8 +111,7 @@ fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
         Obstacle::Margin(at) => {
             let sooner = verb("", " or sooner");
             format!(
-                "{} to be free from {at}{sooner} on, the margin of {} fleet before the end, before {}",
-                verb("is", "are"),
+                "{is} to be free from {at}{sooner} on, the margin before {} end, before {}",
                 verb("its", "their"),
                 walltime(demand)
             )

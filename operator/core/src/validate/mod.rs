@@ -83,6 +83,8 @@ pub struct ValidJob<'a> {
     pub on_unknown: OnUnknown,
     /// The longest that one attempt may take.
     pub walltime: Option<SignedDuration>,
+    /// The annotation [`labels::WARNING_SIGNAL`], for its pods; the node reads it.
+    pub warning_signal: Option<&'a str>,
     /// The jobs that it waits for.
     pub after: &'a [After],
     /// Which of two jobs of a namespace comes first: the one of the higher number.
@@ -195,6 +197,7 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
                 pod_failure_policy: spec.pod_failure_policy.as_ref(),
                 success_policy: goal.success_policy,
                 on_unknown: spec.on_unknown,
+                warning_signal: annotation(meta.annotations.as_ref(), labels::WARNING_SIGNAL),
                 walltime: spec.walltime_seconds.map(SignedDuration::from_secs),
                 after: spec.after.as_deref().unwrap_or_default(),
                 priority: spec.priority,
@@ -248,7 +251,11 @@ fn has_nul(text: &str) -> bool {
 }
 
 fn trace(uid: &str, annotations: Option<&BTreeMap<String, String>>) -> Trace {
-    Trace::of_job(uid, annotations.and_then(|all| all.get(labels::TRACE_PARENT)).map(String::as_str))
+    Trace::of_job(uid, annotation(annotations, labels::TRACE_PARENT))
+}
+
+fn annotation<'a>(all: Option<&'a BTreeMap<String, String>>, name: &str) -> Option<&'a str> {
+    all.and_then(|all| all.get(name)).map(String::as_str)
 }
 
 fn short_uid(uid: &str) -> Result<String, Problem> {

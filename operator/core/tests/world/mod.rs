@@ -430,6 +430,8 @@ pub fn node_seen(state: NodeState) -> NodeSeen {
         state,
         allocatable: Amounts::read([(&pods.0, &pods.1)]),
         ends: None,
+        margin: SignedDuration::ZERO,
+        is_ending: false,
         namespaces: vk_site::Rule::default(),
         terms: None,
         about: About::default(),

@@ -24,6 +24,7 @@ use vk_task::{
 };
 
 use self::container::Common;
+use crate::ending::Warning;
 use crate::env_files;
 use crate::evict::StorageLimits;
 use crate::facts::NodeFacts;
@@ -55,6 +56,8 @@ pub struct AdmittedPod {
     pub deadline_seconds: Option<u32>,
     /// `readinessGates`: conditions that others write, and that the pod's readiness waits for.
     pub readiness_gates: Vec<String>,
+    /// The annotation [`labels::WARNING_SIGNAL`].
+    pub warning: Option<Warning>,
     /// How much room it may use on disk.
     pub storage: StorageLimits,
     /// Its class of quality of service.
@@ -202,7 +205,14 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Problems> {
         return Err(Problems(vec![Problem { field: "spec".into(), message: "the pod has none".into() }]));
     };
     let of_pod = fields::pod(&pod.metadata, spec, node, &mut problems);
-    let script = pod.metadata.annotations.as_ref().and_then(|a| a.get(labels::SCRIPT)).map(String::as_str);
+    let annotation = |name: &str| pod.metadata.annotations.as_ref().and_then(|a| a.get(name)).map(String::as_str);
+    let script = annotation(labels::SCRIPT);
+    let warning = annotation(labels::WARNING_SIGNAL).map(str::parse::<Warning>).transpose();
+    let warning = warning.unwrap_or_else(|wrong| {
+        let field = format!("metadata.annotations[{}]", labels::WARNING_SIGNAL);
+        problems.push(Problem { field, message: wrong.to_string() });
+        None
+    });
     let common = Common { node, of_pod: &of_pod, script, policy: lifecycle::pods_policy(spec) };
     let mut containers = Vec::new();
     for (i, container) in spec.init_containers.iter().flatten().enumerate() {
@@ -245,6 +255,7 @@ pub fn admit(pod: &Pod, node: &NodeFacts) -> Result<AdmittedPod, Problems> {
         grace: SignedDuration::from_secs(spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE_SECONDS).max(0)),
         deadline_seconds: spec.active_deadline_seconds.map(|s| u32::try_from(s.max(0)).unwrap_or(u32::MAX)),
         readiness_gates: spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.clone()).collect(),
+        warning,
         storage: StorageLimits::of(spec),
         qos_class: QosClass::of(spec),
         generation: pod.metadata.generation,

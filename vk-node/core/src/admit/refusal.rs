@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::ending::NoTime;
 use crate::meant::{NODE_AFFINITY, NotMeant};
 use crate::room::OutOf;
 
@@ -20,6 +21,9 @@ pub enum Refusal {
     /// It is meant for other nodes.
     #[error(transparent)]
     NotMeant(#[from] NotMeant),
+    /// The node ends too soon for it.
+    #[error(transparent)]
+    NoTime(#[from] NoTime),
 }
 
 /// All that a pod or a container asks for and this node cannot do.
@@ -43,6 +47,7 @@ impl Refusal {
             Self::Unsupported(_) => REFUSED.to_owned(),
             Self::OutOf(lack) => lack.reason(),
             Self::NotMeant(NotMeant) => NODE_AFFINITY.to_owned(),
+            Self::NoTime(no) => no.reason().to_owned(),
         }
     }
 
@@ -52,7 +57,7 @@ impl Refusal {
     pub fn counted_as(&self) -> String {
         match self {
             Self::OutOf(lack) if !lack.is_of_every_node() => "OutOfExtendedResources".to_owned(),
-            Self::OutOf(_) | Self::Unsupported(_) | Self::NotMeant(_) => self.reason(),
+            Self::OutOf(_) | Self::Unsupported(_) | Self::NotMeant(_) | Self::NoTime(_) => self.reason(),
         }
     }
 
@@ -63,6 +68,7 @@ impl Refusal {
             Self::Unsupported(problems) => format!("the node {node} cannot run this pod: {problems}"),
             Self::OutOf(lack) => format!("Pod was rejected: {lack}"),
             Self::NotMeant(not) => format!("Pod was rejected: {not}"),
+            Self::NoTime(no) => format!("Pod was rejected: {no}"),
         }
     }
 }

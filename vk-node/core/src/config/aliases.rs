@@ -15,7 +15,7 @@ use super::{Names, Settings};
 /// | `KUBELET_PORT` | the port of the kubelet's API |
 /// | `VKUBELET_POD_IP` | the address at which the cluster reaches the node. It may be another host's, at the far end of a tunnel: the node listens on every address of its own |
 /// | `JIRIAF_SITE`, `JIRIAF_NODETYPE` | where the node is, and what it is |
-/// | `JIRIAF_WALLTIME` | how long it is there, in seconds; 0: no end is known |
+/// | `JIRIAF_WALLTIME` | how long it is there, in seconds, where neither the configuration nor a batch system says it; 0: no end is known |
 ///
 /// # Errors
 /// All that is wrong with them.
@@ -50,7 +50,7 @@ pub fn from_environment(variable: impl Fn(&str) -> Option<String>) -> Result<Set
     }
     if let Some(text) = get("JIRIAF_WALLTIME") {
         match text.parse() {
-            Ok(seconds) => member.walltime = Some(Duration::from_secs(seconds)),
+            Ok(seconds) => member.assumed_walltime = Some(Duration::from_secs(seconds)),
             Err(_) => problems.push(format!("$JIRIAF_WALLTIME: {text:?} is no number of seconds")),
         }
     }

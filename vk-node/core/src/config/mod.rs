@@ -12,6 +12,7 @@
 mod aliases;
 mod certificates;
 mod configz;
+mod ending;
 mod label;
 mod read;
 mod relay;
@@ -30,11 +31,13 @@ use jiff::SignedDuration;
 use vk_cmd_crds::NodeName;
 use vk_task::CgroupChoice;
 
+use crate::ending::{EndPlan, Walltime};
 use crate::images::ImageRule;
 
 pub use aliases::from_environment;
 pub use certificates::{CertificateConfig, CertificateSettings};
 pub use configz::configz;
+pub use ending::EndSettings;
 pub use label::{label_problem, value_problem};
 pub use read::read;
 pub use relay::{NoAddress, RelayAddress, RelayConfig, RelaySettings};
@@ -65,6 +68,8 @@ pub struct NodeConfig {
     pub status_report_every: Duration,
     /// How long a node's lease holds after each renewal; it is renewed four times as often.
     pub lease_duration: SignedDuration,
+    /// How the nodes come to their ends.
+    pub ending: EndPlan,
     /// What images stand for on these nodes.
     pub images: Vec<ImageRule>,
     /// Where pods reach the API server, where it is not where the cluster says.
@@ -94,8 +99,8 @@ pub struct MemberConfig {
     pub capacity: Resources,
     /// What of that is not for pods.
     pub reserved: Resources,
-    /// How long the node is there, from its start; `None`: no end is known.
-    pub walltime: Option<Duration>,
+    /// How long the node is there, from its start.
+    pub walltime: Walltime,
 }
 
 /// A taint.

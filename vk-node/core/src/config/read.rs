@@ -15,8 +15,8 @@ use crate::images::ImageRule;
 use super::label::{label_problem, value_problem};
 use super::resources::resource_name_problem;
 use super::{
-    KubernetesService, MemberSettings, Names, NodeTaint, PipeOwner, Pressure, Resources, Settings, TaintEffect,
-    Threshold,
+    EndSettings, KubernetesService, MemberSettings, Names, NodeTaint, PipeOwner, Pressure, Resources, Settings,
+    TaintEffect, Threshold,
 };
 
 /// The version of the file that this program reads.
@@ -57,7 +57,7 @@ const TOP_KEYS: [&str; 15] = [
 ];
 /// All keys.
 pub(super) fn keys() -> Vec<&'static str> {
-    [&TOP_KEYS[..], &MEMBER_KEYS].concat()
+    [&TOP_KEYS[..], &super::ending::KEYS, &MEMBER_KEYS].concat()
 }
 
 /// A shorter lease would be lost by a slow answer of the API server.
@@ -97,6 +97,7 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         settings.cgroup = map.get("cgroup").and_then(|node| parsed(reader, &node, |text| text.parse()));
     }
     settings.pressure = map.get("pressure").map(|node| pressure(reader, &node));
+    settings.ending = EndSettings::read(reader, map);
     for (key, into) in [
         ("nodeStatusUpdateFrequency", &mut settings.status_update_every),
         ("nodeStatusReportFrequency", &mut settings.status_report_every),
@@ -210,6 +211,7 @@ fn member(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> MemberSetting
         fleet: value(reader, "fleet"),
         node_type: value(reader, "nodetype"),
         walltime: map.get("walltimeSeconds").and_then(|node| reader.integer(&node)).map(Duration::from_secs),
+        assumed_walltime: None,
     }
 }
 

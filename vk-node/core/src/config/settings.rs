@@ -9,11 +9,12 @@ use jiff::SignedDuration;
 use vk_cmd_crds::{NodeName, labels};
 use vk_task::CgroupChoice;
 
+use crate::ending::Walltime;
 use crate::images::ImageRule;
 
 use super::{
-    CertificateSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner, Pressure,
-    RelaySettings, Resources, TunnelConfig, TunnelSettings,
+    CertificateSettings, EndSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner,
+    Pressure, RelaySettings, Resources, TunnelConfig, TunnelSettings,
 };
 
 /// The kubelet's port.
@@ -67,6 +68,8 @@ pub struct Settings {
     pub status_report_every: Option<Duration>,
     /// See [`NodeConfig::lease_duration`], in seconds.
     pub lease_duration_seconds: Option<u32>,
+    /// See [`NodeConfig::ending`].
+    pub ending: EndSettings,
     /// See [`NodeConfig::images`].
     pub images: Option<Vec<ImageRule>>,
     /// See [`NodeConfig::kubernetes_service`].
@@ -100,8 +103,10 @@ pub struct MemberSettings {
     pub fleet: Option<String>,
     /// What the node is, `cpu` say: the labels `vk-cmd.io/nodetype` and `jiriaf.nodetype`.
     pub node_type: Option<String>,
-    /// See [`MemberConfig::walltime`]; none at all if it is zero.
+    /// See [`Walltime::said`].
     pub walltime: Option<Duration>,
+    /// See [`Walltime::assumed`].
+    pub assumed_walltime: Option<Duration>,
 }
 
 /// Which nodes a process makes.
@@ -150,12 +155,12 @@ impl MemberSettings {
             fleet: self.fleet.or(lower.fleet),
             node_type: self.node_type.or(lower.node_type),
             walltime: self.walltime.or(lower.walltime),
+            assumed_walltime: self.assumed_walltime.or(lower.assumed_walltime),
         }
     }
 
     /// The node of this name. `number` is its place among all: nodes without a port of their own have ports in a row.
     fn finish(self, name: NodeName, number: usize, problems: &mut Vec<String>) -> MemberConfig {
-        let walltime = self.walltime.filter(|time| !time.is_zero());
         let mut own: BTreeMap<String, String> = BTreeMap::new();
         for (value, keys) in [
             (&self.site, &[labels::SITE, labels::JIRIAF_SITE][..]),
@@ -181,7 +186,7 @@ impl MemberSettings {
             taints: self.taints.unwrap_or_default(),
             capacity: self.capacity,
             reserved: self.reserved,
-            walltime,
+            walltime: Walltime { said: self.walltime, assumed: self.assumed_walltime },
         }
     }
 }
@@ -206,6 +211,7 @@ impl Settings {
             status_update_every: self.status_update_every.or(lower.status_update_every),
             status_report_every: self.status_report_every.or(lower.status_report_every),
             lease_duration_seconds: self.lease_duration_seconds.or(lower.lease_duration_seconds),
+            ending: self.ending.over(lower.ending),
             images: self.images.or(lower.images),
             kubernetes_service: self.kubernetes_service.or(lower.kubernetes_service),
         }
@@ -249,6 +255,7 @@ impl Settings {
             lease_duration: self
                 .lease_duration_seconds
                 .map_or(LEASE_DURATION, |seconds| SignedDuration::from_secs(seconds.into())),
+            ending: self.ending.finish(),
             images: self.images.unwrap_or_default(),
             kubernetes_service: self.kubernetes_service,
         })

@@ -1,6 +1,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::ending::{EndPlan, Walltime};
 
 fn layer(text: &str) -> Settings {
     read(text, Path::new("/etc/vk")).unwrap()
@@ -29,6 +30,9 @@ fn the_documented_example_is_right() {
     assert_eq!(member.labels["jiriaf.site"], "perlmutter");
     assert_eq!(config.images[0].command, ["/opt/python/bin/python3"]);
     assert_eq!(config.pressure, Pressure::default(), "the example shows the defaults");
+    assert_eq!(member.walltime.said, Some(Duration::from_secs(14_400)));
+    assert_eq!(EndPlan { warning: None, ..config.ending.clone() }, EndPlan::default(), "but for the warning signal");
+    assert_eq!(config.ending.warning.map(|warning| warning.to_string()).as_deref(), Some("SIGUSR1@300"));
     assert_eq!(
         (config.status_update_every, config.status_report_every),
         (Duration::from_secs(10), Duration::from_secs(300))
@@ -62,7 +66,7 @@ fn what_is_left_out_is_as_documented() {
     assert_eq!((member.port, member.max_pods), (10250, 250));
     assert_eq!(config.pipe.directory, Path::new("/home/u/hostpipe"));
     assert_eq!(config.pipe.owner, PipeOwner::Node);
-    assert_eq!(member.walltime, None);
+    assert_eq!((member.walltime, &config.ending), (Walltime::default(), &EndPlan::default()));
 }
 
 #[test]
@@ -93,7 +97,7 @@ fn flags_stand_over_variables_and_those_over_the_file() {
     assert_eq!((member.name.as_str(), member.port, member.max_pods), ("vk-env", 10300, 1));
     assert_eq!(member.address, Some("172.17.0.1".parse().unwrap()));
     assert_eq!(member.listen_address, Some("0.0.0.0".parse().unwrap()), "the address may be the other end of a tunnel");
-    assert_eq!(member.walltime, Some(Duration::from_secs(3600)));
+    assert_eq!(member.walltime, Walltime { said: None, assumed: Some(Duration::from_secs(3600)) });
     for (key, value) in [
         ("a", "flag"),
         ("b", "file"),
@@ -118,10 +122,10 @@ fn an_address_is_listened_on_where_the_layer_says_that_names_it() {
 }
 
 #[test]
-fn a_walltime_of_zero_is_none_and_wrong_variables_are_told_at_once() {
+fn wrong_variables_are_told_at_once() {
     let settings = environment(&[("NODENAME", "vk-a"), ("JIRIAF_WALLTIME", "0"), ("JIRIAF_SITE", "")]).unwrap();
     let member = &finish(settings).members[0];
-    assert_eq!((member.walltime, member.labels.len()), (None, 0));
+    assert_eq!((member.walltime.assumed, member.labels.len()), (Some(Duration::ZERO), 0));
     let wrong = environment(&[
         ("NODENAME", "vk"),
         ("KUBELET_PORT", "70000"),
@@ -194,6 +198,24 @@ images: [{command: [a]}, {match: "[", env: {"a=b": c}}]
         (12, "is no pattern"),
         (12, "cannot name an environment variable"),
         (11, "neither `auto` nor `off`"),
+    ] {
+        let matches = |text: &&String| text.starts_with(&format!("line {line}:")) && text.contains(word);
+        assert!(found.iter().any(|text| matches(&text)), "line {line}: {word}: {found:#?}");
+    }
+}
+
+#[test]
+fn what_is_wrong_about_the_end_is_told() {
+    let found = problems(
+        "version: 1\nnodeName: vk-a\nwalltimeMarginSeconds: 604801\nwalltimeCheckSeconds: 0\nwarningSignal: KILL@5\n\
+         onTerm: never\nkillWaitSeconds: long\n",
+    );
+    for (line, word) in [
+        (3, "0 to 604800 seconds"),
+        (4, "1 to 604800 seconds"),
+        (5, "is no warning signal"),
+        (6, "is none of auto, keep, end"),
+        (7, "killWaitSeconds"),
     ] {
         let matches = |text: &&String| text.starts_with(&format!("line {line}:")) && text.contains(word);
         assert!(found.iter().any(|text| matches(&text)), "line {line}: {word}: {found:#?}");

@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
 
 use super::init::Progress;
 use crate::admit::Role;
+use crate::ending::{EndFacts, TERMINATED, WALLTIME_EXCEEDED};
 use crate::evict::EVICTED;
 use crate::facts::{Deletion, Facts, Retry, Trouble};
 use crate::look::Look;
@@ -27,6 +28,13 @@ pub(super) enum Course<'a> {
     PastDeadline,
     /// Its processes are to be ended at once: it used more of the node than it may.
     Evicted { why: &'a str },
+    /// Its processes are to be ended: the node ends.
+    NodeEnds {
+        /// The pod's reason.
+        reason: &'static str,
+        /// For people.
+        why: &'a str,
+    },
     /// Its processes are to be ended: somebody else has said of it that it is over.
     Ended,
 }
@@ -53,6 +61,12 @@ pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Time
     if was_stopped || is_late {
         return Course::PastDeadline;
     }
+    let ended_with = || facts.tasks.iter().find_map(|task| ended_with_node(&task.stop.as_ref()?.reason));
+    let ends_now = || ends_with_node(look).filter(|_| !is_over);
+    if let Some((reason, why)) = ended_with().or_else(|| ends_now().map(|end| (end.cause.pod_reason(), &*end.message)))
+    {
+        return Course::NodeEnds { reason, why };
+    }
     if is_over {
         return Course::Over;
     }
@@ -60,6 +74,11 @@ pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Time
     let counts = |name: &str| look.all().any(|s| s.container.name == name && s.container.role != Role::Ephemeral);
     let hopeless = facts.troubles.iter().find(|(name, trouble)| trouble.retry == Retry::Never && counts(name));
     hopeless.map_or(Course::Runs, |(_, trouble)| Course::CannotStart(trouble))
+}
+
+/// The end of the node, if what runs of the pod is to be ended for it now.
+pub(super) fn ends_with_node<'a>(look: &Look<'a>) -> Option<&'a EndFacts> {
+    look.facts.end.filter(|end| look.facts.now >= end.term_at(look.pod.grace))
 }
 
 /// What of it the pod's status is to tell.
@@ -71,11 +90,13 @@ pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bo
         Course::Deleted { .. } if nothing_runs => Verdict::ByItself,
         Course::PastDeadline if nothing_runs => Verdict::PastDeadline,
         Course::Evicted { why } if nothing_runs => Verdict::Evicted(why),
+        Course::NodeEnds { reason, why } if nothing_runs => Verdict::NodeEnds { reason, why },
         Course::Over
         | Course::CannotStart(_)
         | Course::Deleted { .. }
         | Course::PastDeadline
         | Course::Evicted { .. }
+        | Course::NodeEnds { .. }
         | Course::Ended => Verdict::Stopping,
     }
 }
@@ -83,6 +104,16 @@ pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bo
 /// Why a request ended a task of a pod that is evicted: what is found there after a restart of the node.
 pub(super) fn eviction(why: &str) -> String {
     format!("{EVICTED}: {why}")
+}
+
+/// Why a request ended a task of a pod whose node ends: what is found there after a restart of the node.
+pub(super) fn end_of_node(reason: &str, why: &str) -> String {
+    format!("{reason}: {why}")
+}
+
+fn ended_with_node(request: &str) -> Option<(&'static str, &str)> {
+    let words = [WALLTIME_EXCEEDED, TERMINATED].into_iter();
+    words.filter_map(|word| Some((word, request.strip_prefix(word)?.strip_prefix(": ")?))).next()
 }
 
 fn evicted_for(reason: &str) -> Option<&str> {

@@ -35,6 +35,7 @@
 //!      ├────────────┴──▶ stopping ──▶ all tasks final ──▶ status published ──▶ gone
 //!      │
 //!      │ it uses more room than it may: TERM, 2 s, KILL ──▶ all tasks final ──▶ Failed, Evicted
+//!      │ the node ends: the warning signal, then TERM, grace, KILL ──▶ all tasks final ──▶ Failed, WalltimeExceeded
 //!      │ somebody else writes Succeeded or Failed: as if it were over ──▶ all containers final ──▶ told as what they are
 //!      │
 //!      │ one of its containers cannot be started, for good (the site's policy denies it, say):
@@ -43,7 +44,7 @@
 //!
 //! Lines that the pod's processes have written to the FIFO are tasks of the pod without being runs of a container. They
 //! have no say in the pod's phase, and may go on after the last container has ended. They are ended with the containers
-//! when the pod is deleted or past its deadline, and the object does not go before they are final. (The API server removes
+//! when the pod is deleted or past its deadline, or the node ends, and the object does not go before they are final. (The API server removes
 //! a pod of a terminal phase by itself as soon as it is deleted: what is left then is ended as any task without a pod.)
 //!
 //! The pipe keeps the records of a task until it is told that its end has been told of. It is told once the API server
@@ -57,13 +58,14 @@ mod init;
 mod records;
 mod start;
 mod stop;
+mod warn;
 
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::PodStatus;
-use vk_task::{Origin, StopRequest, TaskId};
+use vk_task::{Origin, StopRequest, StopSignal, TaskId};
 
 use self::course::Course;
 use self::stop::Ending;
@@ -75,7 +77,7 @@ use crate::status::{self, DEADLINE_EXCEEDED, Verdict};
 
 pub(crate) use self::init::Progress;
 pub(crate) use self::start::BackOff;
-pub use crate::status::{FAILED_KILL_POD, OUR_CONDITIONS};
+pub use crate::status::{FAILED_KILL_POD, OUR_CONDITIONS, is_ours as is_our_condition};
 
 /// Why the tasks of a deleted pod are ended, for people.
 const POD_DELETED: &str = "the pod was deleted";
@@ -115,6 +117,13 @@ pub enum Step {
         id: TaskId,
         /// How.
         request: StopRequest,
+    },
+    /// Warn a task of the end of the node.
+    Warn {
+        /// The task.
+        id: TaskId,
+        /// The signal for its main process.
+        signal: StopSignal,
     },
     /// Write the pod's status.
     Publish(Box<PodStatus>),
@@ -157,7 +166,12 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     let says_so = |step: &Step| match step {
         Step::Publish(status) => course::is_terminal(status),
         Step::Remove => true,
-        Step::Start { .. } | Step::RunHook { .. } | Step::Stop { .. } | Step::Forget(_) | Step::Reported(_) => false,
+        Step::Start { .. }
+        | Step::RunHook { .. }
+        | Step::Stop { .. }
+        | Step::Warn { .. }
+        | Step::Forget(_)
+        | Step::Reported(_) => false,
     };
     let is_terminal = course::is_terminal(facts.published) || decision.steps.iter().any(says_so);
     Decision { is_over: is_terminal && !runs_a_container(facts), ..decision }
@@ -209,23 +223,31 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
         Course::Deleted { grace } => end(*grace, POD_DELETED, true),
         Course::PastDeadline => end(pod.grace, DEADLINE_EXCEEDED, true),
         Course::Ended => end(pod.grace, POD_HAS_ENDED, false),
+        Course::NodeEnds { reason, why } if !is_terminal => end(pod.grace, &course::end_of_node(reason, why), true),
         Course::Evicted { why } if !is_terminal => end(EVICTION_GRACE, &course::eviction(why), true),
-        _ if is_terminal => {}
+        // What is left of it are lines of the FIFO.
+        _ if is_terminal => match facts.end.filter(|_| !course::nothing_runs(facts)) {
+            Some(node) if course::ends_with_node(&look).is_some() => {
+                end(pod.grace, &course::end_of_node(node.cause.pod_reason(), &node.message), true);
+            }
+            Some(node) => decision.again(node.term_at(pod.grace)),
+            None => {}
+        },
         Course::Over => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) if course::only_company_runs(&look) => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) => stop::attend(&look, &mut decision),
         // It is over: see above.
-        Course::Evicted { .. } => {}
+        Course::Evicted { .. } | Course::NodeEnds { .. } => {}
         Course::Runs => {
             stop::attend(&look, &mut decision);
             start::what_is_due(&look, &progress, &mut decision);
         }
     }
-    if !is_terminal
-        && matches!(course, Course::Runs | Course::CannotStart(_))
-        && let Some(deadline) = deadline
-    {
-        decision.again(deadline);
+    if !is_terminal && matches!(course, Course::Runs | Course::CannotStart(_)) {
+        if let Some(deadline) = deadline {
+            decision.again(deadline);
+        }
+        warn::of_the_end(&look, &mut decision);
     }
 
     let nothing_runs = course::nothing_runs(facts);

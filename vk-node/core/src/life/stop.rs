@@ -33,9 +33,11 @@ pub(super) struct Ending<'a> {
     pub(super) reason: &'a str,
 }
 
-/// When the grace of a pod is over that is being ended.
+/// When the grace of a pod is over that is being ended: in time before its node ends, however long it is.
 pub(super) fn kill_at(facts: &Facts<'_>, grace: SignedDuration) -> Timestamp {
-    facts.stopping_since.map_or(facts.now, |since| facts.present(since)).saturating_add(grace).unwrap_or(Timestamp::MAX)
+    let since = facts.stopping_since.map_or(facts.now, |since| facts.present(since));
+    let at = since.saturating_add(grace).unwrap_or(Timestamp::MAX);
+    facts.end.map_or(at, |end| at.min(end.kill_by))
 }
 
 /// Ends all containers of a pod, and what was written to the FIFO if that is wanted.

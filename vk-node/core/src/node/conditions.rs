@@ -4,8 +4,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use vk_cmd_crds::labels;
+
 use super::shortage::Shortage;
 use super::status::{View, in_force};
+use crate::ending::{Cause, Source};
 use crate::events::{Note, NoteKind};
 
 /// The condition of the pipe's health.
@@ -22,8 +25,10 @@ pub enum Trouble {
         /// In its words.
         why: String,
     },
-    /// It was told to end.
+    /// It was told to end, and what runs goes on.
     Shutdown,
+    /// It has ended, and nothing of it runs.
+    Left,
 }
 
 impl Trouble {
@@ -33,7 +38,7 @@ impl Trouble {
         match self {
             Self::PipeUnreachable => "PipeUnreachable",
             Self::PodsRefused { .. } => "PodsRefused",
-            Self::Shutdown => "NodeShutdown",
+            Self::Shutdown | Self::Left => "NodeShutdown",
         }
     }
 
@@ -46,8 +51,33 @@ impl Trouble {
                 "the API server does not let this node see its pods: check that its credentials are its own ({why})"
             ),
             Self::Shutdown => "vk-node was told to end; what runs goes on".into(),
+            Self::Left => "the node has ended, and nothing of it runs".into(),
         }
     }
+}
+
+/// What is to be told of the end of the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Nearing {
+    /// No end is known.
+    #[default]
+    Unknown,
+    /// It is far.
+    Far {
+        /// Who says when.
+        source: Source,
+        /// When.
+        at: Timestamp,
+    },
+    /// It is near.
+    Near {
+        /// Why.
+        cause: Cause,
+        /// Who says when.
+        source: Source,
+        /// When.
+        at: Timestamp,
+    },
 }
 
 /// A condition without its times.
@@ -81,6 +111,7 @@ pub(super) fn conditions(view: &View<'_>, before: Option<&NodeStatus>, now: Time
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
         pipe(view),
+        ending(view.nearing),
         ready(view),
     ];
     says.into_iter().map(|says| dated(says, before, now)).collect()
@@ -98,10 +129,31 @@ fn pressure(kind: &'static str, shortage: Shortage, short: (&str, &str), enough:
 fn pipe(view: &View<'_>) -> Says {
     match view.trouble {
         Some(trouble @ Trouble::PipeUnreachable) => says_no(PIPE_READY, trouble),
-        Some(Trouble::PodsRefused { .. } | Trouble::Shutdown) | None => {
+        Some(Trouble::PodsRefused { .. } | Trouble::Shutdown | Trouble::Left) | None => {
             Says { kind: PIPE_READY, status: "True", reason: "PipeReachable".to_owned(), message: in_force(view.host) }
         }
     }
+}
+
+fn ending(nearing: Nearing) -> Says {
+    let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
+    let (status, reason, message) = match nearing {
+        Nearing::Unknown => ("False", "NoEndKnown", "nobody says when this node ends".to_owned()),
+        Nearing::Far { source, at } => {
+            ("False", "WalltimeLasts", format!("the node ends at {} (by {})", whole(at), source.words()))
+        }
+        Nearing::Near { cause, source, at } => {
+            let why = match cause {
+                Cause::Walltime => {
+                    format!("the node's walltime is nearly over: it ends at {} (by {})", whole(at), source.words())
+                }
+                Cause::Signalled => format!("the node was told that it is to end: it does by {}", whole(at)),
+                Cause::Preempted => format!("the node's batch job was preempted: it ends by {}", whole(at)),
+            };
+            ("True", cause.reason(), format!("{why}; what runs is ended by then, and nothing is to be placed here"))
+        }
+    };
+    Says { kind: labels::ENDING, status, reason: reason.to_owned(), message }
 }
 
 fn ready(view: &View<'_>) -> Says {
@@ -144,6 +196,7 @@ pub fn changes(node: &str, before: &NodeStatus, after: &NodeStatus) -> Vec<Note>
         ("MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
         ("DiskPressure", "NodeHasDiskPressure", "NodeHasNoDiskPressure"),
         ("PIDPressure", "NodeHasInsufficientPID", "NodeHasSufficientPID"),
+        (labels::ENDING, "NodeEnding", "NodeNotEnding"),
         ("Ready", "NodeReady", "NodeNotReady"),
     ];
     let changed = words.into_iter().filter_map(|(kind, if_true, if_false)| {

@@ -1,14 +1,13 @@
 //! Labels and annotations by which others find a node, and by which the operator knows what it may send there.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use vk_cmd_crds::labels;
 use vk_task::SiteInfo;
 
-use super::{NodeProfile, labels_of};
+use super::{Lasts, NodeProfile, labels_of};
 
 /// What a node is marked with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,14 +17,41 @@ pub struct Marks {
     annotations: BTreeMap<&'static str, Option<String>>,
 }
 
+/// How long a node lives, at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives {
+    /// How long it is there, if that is known.
+    pub lasts: Option<Lasts>,
+    /// When it ends, if that is known.
+    pub ends: Option<Timestamp>,
+    /// So many seconds before that it is Ending.
+    pub margin: u64,
+}
+
+/// The merge patch by which the Node of this UID says that it left then.
+#[must_use]
+pub fn left(uid: Option<&str>, at: Timestamp) -> Value {
+    let at = Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
+    let mut patch = json!({"metadata": {"annotations": {labels::LEFT: at}}});
+    // The UID makes the write fail rather than reach a Node that has taken over the name.
+    if let (Some(uid), Some(metadata)) = (uid, patch.get_mut("metadata").and_then(Value::as_object_mut)) {
+        metadata.insert("uid".to_owned(), json!(uid));
+    }
+    patch
+}
+
 impl Marks {
-    /// Of a node, so long after its start, that ends then and whose site says this.
+    /// Of a node that lives so long and whose site says this.
     #[must_use]
-    pub fn of(profile: &NodeProfile, age: Duration, ends: Option<Timestamp>, site: &SiteInfo) -> Self {
+    pub fn of(profile: &NodeProfile, lives: &Lives, site: &SiteInfo) -> Self {
+        let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
         Self {
-            labels: labels_of(profile, age),
+            labels: labels_of(profile, lives.lasts),
             annotations: BTreeMap::from([
-                (labels::ENDS_AT, ends.map(|time| time.to_string())),
+                (labels::ENDS_AT, lives.ends.map(whole)),
+                (labels::WALLTIME_MARGIN, lives.ends.map(|_| lives.margin.to_string())),
+                // One that is there has not left.
+                (labels::LEFT, None),
                 (labels::NAMESPACES, site.namespaces.clone()),
             ]),
         }

@@ -24,8 +24,8 @@ use vk_cmd_crds::names::NodeName;
 use crate::config::{NodeTaint, Resources};
 use crate::images::ImageMap;
 
-pub use self::conditions::{Trouble, changes};
-pub use self::marks::Marks;
+pub use self::conditions::{Nearing, Trouble, changes};
+pub use self::marks::{Lives, Marks, left};
 pub use self::reach::{Reach, Through};
 pub use self::shortage::Shortages;
 pub use self::status::{Said, Told, View, allocatable, in_force, is_due, is_overwritten, patch, status, version};
@@ -47,19 +47,17 @@ pub struct NodeProfile {
     pub capacity: Resources,
     /// What of that is not for pods.
     pub reserved: Resources,
-    /// How long it is there, from its start.
-    pub walltime: Option<Duration>,
     /// Images that stand for programs of the host.
     pub images: ImageMap,
 }
 
 /// The Node as it is made. The taint can be set only now: NodeRestriction lets no node change its own later.
 #[must_use]
-pub fn object(profile: &NodeProfile, view: &View<'_>, now: Timestamp) -> Node {
+pub fn object(profile: &NodeProfile, lasts: Option<Lasts>, view: &View<'_>, now: Timestamp) -> Node {
     Node {
         metadata: ObjectMeta {
             name: Some(profile.name.as_str().to_owned()),
-            labels: Some(labels_of(profile, Duration::ZERO)),
+            labels: Some(labels_of(profile, lasts)),
             ..ObjectMeta::default()
         },
         spec: Some(NodeSpec { taints: Some(taints_of(profile)), ..NodeSpec::default() }),
@@ -114,9 +112,18 @@ fn arch() -> &'static str {
 /// How exactly the time that is left is told: by the minute.
 const ALIVETIME_STEP: u64 = 60;
 
-/// The labels that every vk-node carries, and those of its profile, so long after its start.
+/// How long a node is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lasts {
+    /// In all, from its start.
+    pub whole: Duration,
+    /// From now on.
+    pub left: Duration,
+}
+
+/// The labels that every vk-node carries, those of its profile, and how long it is there, if that is known.
 #[must_use]
-pub fn labels_of(profile: &NodeProfile, age: Duration) -> BTreeMap<String, String> {
+pub fn labels_of(profile: &NodeProfile, lasts: Option<Lasts>) -> BTreeMap<String, String> {
     let mut all = profile.labels.clone();
     all.extend(
         [
@@ -127,11 +134,11 @@ pub fn labels_of(profile: &NodeProfile, age: Duration) -> BTreeMap<String, Strin
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
-    if let Some(walltime) = profile.walltime {
-        let left = walltime.saturating_sub(age).as_secs();
+    if let Some(Lasts { whole, left }) = lasts {
+        let (whole, left) = (whole.as_secs(), left.as_secs());
         // Never more than there is.
-        let left = if age.is_zero() { left } else { left / ALIVETIME_STEP * ALIVETIME_STEP };
-        all.insert(labels::JIRIAF_WALLTIME.to_owned(), walltime.as_secs().to_string());
+        let left = if left == whole { left } else { left / ALIVETIME_STEP * ALIVETIME_STEP };
+        all.insert(labels::JIRIAF_WALLTIME.to_owned(), whole.to_string());
         all.insert(labels::JIRIAF_ALIVETIME.to_owned(), left.to_string());
     }
     all
@@ -139,8 +146,8 @@ pub fn labels_of(profile: &NodeProfile, age: Duration) -> BTreeMap<String, Strin
 
 /// Those of them that stay as they are.
 #[must_use]
-pub fn lasting_labels(profile: &NodeProfile) -> BTreeMap<String, String> {
-    let mut all = labels_of(profile, Duration::ZERO);
+pub fn lasting_labels(profile: &NodeProfile, lasts: Option<Lasts>) -> BTreeMap<String, String> {
+    let mut all = labels_of(profile, lasts);
     all.remove(labels::JIRIAF_ALIVETIME);
     all
 }

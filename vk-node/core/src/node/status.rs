@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::{Value, json};
 use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces, RecordsPlace, SiteInfo};
 
-use super::conditions::{Trouble, conditions};
+use super::conditions::{Nearing, Trouble, conditions};
 use super::shortage::Shortages;
 use super::{NodeProfile, arch};
 use crate::config::Resources;
@@ -36,6 +36,8 @@ pub struct View<'a> {
     pub shortages: Shortages,
     /// Why it cannot run pods, if it cannot.
     pub trouble: Option<&'a Trouble>,
+    /// What is known of its end.
+    pub nearing: Nearing,
 }
 
 /// A status that the API server has, and when it was written, by a clock that never jumps.

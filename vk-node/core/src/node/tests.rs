@@ -7,6 +7,7 @@ use vk_task::{Disk, Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces,
 use super::shortage::Shortage;
 use super::*;
 use crate::config::Pressure;
+use crate::ending::{Cause, Source};
 use crate::images::ImageRule;
 
 fn host() -> HostInfo {
@@ -72,7 +73,6 @@ fn profile() -> NodeProfile {
         taints: Vec::new(),
         capacity: Resources::default(),
         reserved: Resources::default(),
-        walltime: None,
         images: ImageMap::default(),
     }
 }
@@ -89,7 +89,7 @@ fn said(usage: Option<&HostUsage>, trouble: Option<&Trouble>, before: Option<&No
     let none = Shortages::default();
     let pressure = Pressure::default();
     let shortages = usage.map_or(none, |usage| none.after(usage, 1 << 30, &pressure, seconds(0)));
-    status(&profile(), &View { host: &host(), usage, shortages, trouble }, before, at(now))
+    status(&profile(), &View { host: &host(), usage, shortages, trouble, nearing: Nearing::Unknown }, before, at(now))
 }
 
 fn condition<'a>(status: &'a NodeStatus, kind: &str) -> &'a NodeCondition {
@@ -105,6 +105,7 @@ fn conditions_are_the_kubelets_and_keep_the_time_of_their_last_change() {
         ("DiskPressure", "False"),
         ("PIDPressure", "False"),
         ("vk-cmd.io/PipeReady", "True"),
+        ("vk-cmd.io/Ending", "False"),
         ("Ready", "True"),
     ];
     assert_eq!(kinds, expected);
@@ -137,7 +138,7 @@ fn a_shortage_of_each_kind_is_told_and_stays_for_a_while() {
     ] {
         let short = Shortages::default().after(&usage, 1 << 30, &pressure, seconds(10));
         let of = |shortages| {
-            let view = View { host: &host(), usage: None, shortages, trouble: None };
+            let view = View { host: &host(), usage: None, shortages, trouble: None, nearing: Nearing::Unknown };
             let status = status(&profile(), &view, None, at(0));
             let short = status.conditions.unwrap().into_iter().filter(|c| c.status == "True" && c.type_ != "Ready");
             short.map(|c| c.type_).filter(|kind| !kind.starts_with("vk-cmd.io")).collect::<Vec<_>>()
@@ -195,7 +196,8 @@ fn capacity_is_what_the_pipe_may_use_unless_configured() {
     profile.capacity = Resources([("memory".to_owned(), 1 << 29), ("nvidia.com/gpu".to_owned(), 4)].into());
     profile.reserved = Resources([("cpu".to_owned(), 500), ("ephemeral-storage".to_owned(), 50 << 30)].into());
     let usage = plenty();
-    let view = View { host: &host(), usage: Some(&usage), shortages: Shortages::default(), trouble: None };
+    let (host, shortages) = (host(), Shortages::default());
+    let view = View { host: &host, usage: Some(&usage), shortages, trouble: None, nearing: Nearing::Unknown };
     let status = status(&profile, &view, None, at(0));
     let texts = |of: &Option<BTreeMap<String, Quantity>>| {
         let all = of.iter().flatten().map(|(name, amount)| format!("{name}={}", amount.0));
@@ -222,7 +224,13 @@ fn what_is_no_longer_offered_is_taken_out() {
 fn a_node_that_another_passes_on_to_tells_no_name_of_its_host() {
     let host = HostInfo { hostname: "login07".into(), ..host() };
     let said = |reach: Option<Reach>| {
-        let view = View { host: &host, usage: None, shortages: Shortages::default(), trouble: None };
+        let view = View {
+            host: &host,
+            usage: None,
+            shortages: Shortages::default(),
+            trouble: None,
+            nearing: Nearing::Unknown,
+        };
         let status = status(&NodeProfile { reach, ..profile() }, &view, None, at(0));
         let addresses = status.addresses.unwrap().into_iter().map(|a| format!("{}={}", a.type_, a.address));
         let port = status.daemon_endpoints.unwrap().kubelet_endpoint.map(|endpoint| endpoint.port);
@@ -253,11 +261,11 @@ fn people_are_told_what_changes() {
 
 #[test]
 fn the_time_that_is_left_is_told_by_the_minute_and_never_too_long() {
-    let mut profile = profile();
-    assert!(!labels_of(&profile, seconds(0)).contains_key("jiriaf.alivetime"), "no walltime, no label");
-    profile.walltime = Some(seconds(3650));
+    let profile = profile();
+    assert!(!labels_of(&profile, None).contains_key("jiriaf.alivetime"), "no walltime, no label");
     for (age, left) in [(0, "3650"), (1, "3600"), (50, "3600"), (51, "3540"), (3640, "0"), (9999, "0")] {
-        let labels = labels_of(&profile, seconds(age));
+        let lasts = Lasts { whole: seconds(3650), left: seconds(3650).saturating_sub(seconds(age)) };
+        let labels = labels_of(&profile, Some(lasts));
         assert_eq!((&*labels["jiriaf.walltime"], &*labels["jiriaf.alivetime"]), ("3650", left), "after {age} s");
     }
 }
@@ -273,7 +281,8 @@ fn images_that_stand_for_programs_are_told_where_their_names_are_whole() {
     };
     let mut profile = profile();
     profile.images = ImageMap::new(vec![rule("docker.io/library/python:3.*"), rule("docker.io/library/r:4")]);
-    let view = View { host: &host(), usage: None, shortages: Shortages::default(), trouble: None };
+    let (host, shortages) = (host(), Shortages::default());
+    let view = View { host: &host, usage: None, shortages, trouble: None, nearing: Nearing::Unknown };
     let images = status(&profile, &view, None, at(0)).images.unwrap();
     assert_eq!(images.len(), 1);
     assert_eq!(images[0].names.as_deref(), Some(&["docker.io/library/r:4".to_owned()][..]));
@@ -309,25 +318,52 @@ fn a_ready_node_says_what_is_in_force() {
 
 #[test]
 fn marks_are_put_back_and_taken_away_and_those_of_others_are_left() {
-    let mut profile = profile();
-    profile.walltime = Some(seconds(3600));
+    let profile = profile();
+    let lasts = Some(Lasts { whole: seconds(3600), left: seconds(3600) });
     let site = SiteInfo { namespaces: Some("{\"allow\":[\"lab\"]}".into()), ..SiteInfo::default() };
-    let marks = Marks::of(&profile, seconds(0), Some(at(3600)), &site);
+    let lives = Lives { lasts, ends: Some(at(3600)), margin: 120 };
+    let marks = Marks::of(&profile, &lives, &site);
     let none = BTreeMap::new();
     let patch = marks.patch(&none, &none).unwrap();
     let annotations = patch["metadata"]["annotations"].as_object().unwrap();
     assert_eq!(annotations[labels::ENDS_AT], "1970-01-01T01:00:00Z");
+    assert_eq!(annotations[labels::WALLTIME_MARGIN], "120");
     assert_eq!(annotations[labels::NAMESPACES], "{\"allow\":[\"lab\"]}");
+    assert!(!annotations.contains_key(labels::LEFT));
 
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let mut present: BTreeMap<String, String> = annotations.iter().map(|(k, v)| (k.clone(), text(v))).collect();
     present.insert("theirs".into(), "x".into());
-    assert_eq!(marks.patch(&labels_of(&profile, seconds(0)), &present), None);
+    assert_eq!(marks.patch(&labels_of(&profile, lasts), &present), None);
 
-    let open = Marks::of(&profile, seconds(0), None, &SiteInfo::default());
-    let patch = open.patch(&labels_of(&profile, seconds(0)), &present).unwrap();
+    // One that left and is there again has not left.
+    present.insert(labels::LEFT.into(), "1970-01-01T00:00:01Z".into());
+    let open = Marks::of(&profile, &Lives { lasts, ..Lives::default() }, &SiteInfo::default());
+    let patch = open.patch(&labels_of(&profile, lasts), &present).unwrap();
+    let gone = [labels::ENDS_AT, labels::WALLTIME_MARGIN, labels::NAMESPACES, labels::LEFT].map(|name| (name, None));
+    let gone: BTreeMap<&str, Option<()>> = gone.into();
+    assert_eq!(patch, serde_json::json!({"metadata": {"annotations": gone}}));
+}
+
+#[test]
+fn the_end_is_told_when_it_is_far_and_when_it_is_near() {
+    let says = |nearing| {
+        let view = View { host: &host(), usage: None, shortages: Shortages::default(), trouble: None, nearing };
+        let status = status(&profile(), &view, None, at(1));
+        let ending = condition(&status, labels::ENDING);
+        let text = |text: &Option<String>| text.clone().unwrap();
+        (ending.status.clone(), text(&ending.reason), text(&ending.message))
+    };
+    let far = says(Nearing::Far { source: Source::Squeue, at: at(3600) });
     assert_eq!(
-        patch,
-        serde_json::json!({"metadata": {"annotations": {labels::ENDS_AT: null, labels::NAMESPACES: null}}})
+        (&*far.0, &*far.1, &*far.2),
+        ("False", "WalltimeLasts", "the node ends at 1970-01-01T01:00:00Z (by squeue)")
     );
+    for (cause, reason) in
+        [(Cause::Walltime, "WalltimeNearlyOver"), (Cause::Signalled, "Signalled"), (Cause::Preempted, "Preempted")]
+    {
+        let near = says(Nearing::Near { cause, source: Source::Signal, at: at(3600) });
+        assert_eq!((&*near.0, &*near.1), ("True", reason));
+        assert!(near.2.contains("at 1970-01-01T01:00:00Z") || near.2.contains("by 1970-01-01T01:00:00Z"), "{}", near.2);
+    }
 }

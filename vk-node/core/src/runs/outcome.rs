@@ -6,6 +6,7 @@ use vk_cmd_crds::labels::CONTAINER_STATUS_UNKNOWN;
 use vk_task::{End, LimitKind, StartFailure, TaskState, TaskView};
 
 use super::RunState;
+use crate::ending::{TERMINATED, WALLTIME_EXCEEDED};
 
 /// How a run ended, in the terms of a pod's status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ const CHANGED: &str = "Container definition changed";
 const DEFINITION_CHANGED: &str = "DefinitionChanged";
 /// The reasons of a run that was ended because it went past a limit. The first one is the kubelet's word; the kubelet
 /// has no such limits as the others.
-const OVER_LIMIT: [&str; 4] = ["OOMKilled", "WalltimeExceeded", "TooManyProcesses", "OutputLimitExceeded"];
+const OVER_LIMIT: [&str; 4] = ["OOMKilled", WALLTIME_EXCEEDED, "TooManyProcesses", "OutputLimitExceeded"];
 
 impl Outcome {
     /// The same run, ended because it went past `limit`. The exit code stays what the kernel gave.
@@ -148,6 +149,15 @@ fn outcome(end: &End, started_at: Timestamp, finished_at: Timestamp, stopped: Op
             (None, reason, Some(message.clone()))
         }
     };
-    let reason = if stopped.is_some_and(|why| why.starts_with(CHANGED)) { DEFINITION_CHANGED } else { reason };
+    let is_for = |begin: &str| stopped.is_some_and(|why| why.starts_with(begin));
+    let (reason, message) = match end {
+        _ if is_for(CHANGED) => (DEFINITION_CHANGED, message),
+        // It was told to end with its node: what it has done by then, and its exit code, are not the end of its work.
+        End::Exited { .. } | End::Signaled { .. } if is_for(WALLTIME_EXCEEDED) => {
+            (WALLTIME_EXCEEDED, message.or_else(|| stopped.map(str::to_owned)))
+        }
+        End::Exited { .. } if is_for(TERMINATED) => (ERROR, message.or_else(|| stopped.map(str::to_owned))),
+        End::Exited { .. } | End::Signaled { .. } | End::NotStarted { .. } => (reason, message),
+    };
     Outcome { exit_code: end.exit_code(), signal, reason: reason.into(), message, started_at, finished_at }
 }

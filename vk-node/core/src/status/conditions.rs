@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{ContainerStatus, PodCondition, ResourceRequirements};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Lists, whole};
+use super::{Lists, Verdict, whole};
 use crate::admit::Role;
 use crate::look::{Look, Seen};
 
@@ -16,6 +16,17 @@ const CONTAINERS_READY: &str = "ContainersReady";
 const SCHEDULED: &str = "PodScheduled";
 /// It is there only while it holds.
 const RESIZE_PENDING: &str = "PodResizePending";
+
+/// That the pod was disturbed from outside: others write it too, and only what has our reason is ours.
+const DISRUPTION: &str = "DisruptionTarget";
+/// The kubelet's reason.
+const BY_KUBELET: &str = "TerminationByKubelet";
+
+/// Whether a condition of this type and reason is the node's to write.
+#[must_use]
+pub fn is_ours(kind: &str, reason: Option<&str>) -> bool {
+    OURS.contains(&kind) || kind == DISRUPTION && reason == Some(BY_KUBELET)
+}
 
 /// What a resize can change.
 const RESIZABLE: [&str; 2] = ["cpu", "memory"];
@@ -37,7 +48,7 @@ impl Says {
 }
 
 /// Our conditions, with the time of their last change kept; those that others wrote stay as they are.
-pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str) -> Vec<PodCondition> {
+pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str, verdict: Verdict<'_>) -> Vec<PodCondition> {
     let before = look.facts.published.conditions.as_deref().unwrap_or_default();
     let containers_ready = containers_ready(look, phase);
     let ready = ready(look, containers_ready.clone());
@@ -50,10 +61,14 @@ pub(super) fn of(look: &Look<'_>, lists: &Lists, phase: &str) -> Vec<PodConditio
         (CONTAINERS_READY, containers_ready),
         (SCHEDULED, Says::YES),
     ];
+    let mut disruption = None;
+    if let Verdict::NodeEnds { why, .. } = verdict {
+        disruption = Some((DISRUPTION, Says { reason: Some(BY_KUBELET), message: Some(why.to_owned()), ..Says::YES }));
+    }
     // In the order in which they are there: the API server keeps it.
     let mut all = before.to_vec();
     all.retain(|condition| condition.type_ != RESIZE_PENDING || resize.is_some());
-    for (kind, says) in says.into_iter().chain(resize.map(|says| (RESIZE_PENDING, says))) {
+    for (kind, says) in says.into_iter().chain(resize.map(|says| (RESIZE_PENDING, says))).chain(disruption) {
         let status = if says.holds { "True" } else { "False" };
         let old = before.iter().find(|c| c.type_ == kind);
         let unchanged = old.filter(|c| c.status == status).and_then(|c| c.last_transition_time.clone());

@@ -10,12 +10,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_task::MAX_TERMINATION_MESSAGE_BYTES;
 
 use crate::admit::{Refusal, Role};
+use crate::ending::OUT_OF_WALLTIME;
 use crate::evict::EVICTED;
 use crate::facts::{Facts, Trouble};
 use crate::life::Progress;
 use crate::look::Look;
 
-pub use self::conditions::OURS as OUR_CONDITIONS;
+pub use self::conditions::{OURS as OUR_CONDITIONS, is_ours};
 
 /// The reason of a pod that was ended for its deadline, and of the request that ended its tasks: the kubelet's word.
 pub(crate) const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
@@ -35,6 +36,13 @@ pub(crate) enum Verdict<'a> {
     PastDeadline,
     /// It was evicted, and why.
     Evicted(&'a str),
+    /// The node ends.
+    NodeEnds {
+        /// The pod's reason, where something of it has run.
+        reason: &'static str,
+        /// For people.
+        why: &'a str,
+    },
     /// Somebody else has said so.
     Ended,
     /// One of its containers cannot be started, for good.
@@ -87,6 +95,12 @@ pub(crate) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> 
             Some("the pod was active on the node longer than its activeDeadlineSeconds".to_owned()),
         ),
         Verdict::Evicted(why) => (Some(EVICTED.to_owned()), Some(why.to_owned())),
+        // Of what has not begun, as if it had come too late.
+        Verdict::NodeEnds { why, .. } if !has_begun => {
+            let refusal = facts.end.map_or(OUT_OF_WALLTIME, |end| end.cause.refusal());
+            (Some(refusal.to_owned()), Some(why.to_owned()))
+        }
+        Verdict::NodeEnds { reason, why } => (Some(reason.to_owned()), Some(why.to_owned())),
         // Theirs stay.
         Verdict::Ended => (facts.published.reason.clone(), facts.published.message.clone()),
         Verdict::CannotStart(trouble) => (Some(trouble.reason.clone()), Some(trouble.message.clone())),
@@ -102,7 +116,7 @@ pub(crate) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> 
         phase: Some(phase.into()),
         reason,
         message,
-        conditions: Some(conditions::of(look, &lists, phase)),
+        conditions: Some(conditions::of(look, &lists, phase, verdict)),
         // As the API server does, one that is empty is left out.
         init_container_statuses: Some(lists.init).filter(|list| !list.is_empty()),
         container_statuses: Some(lists.main),

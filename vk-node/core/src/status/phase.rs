@@ -11,7 +11,11 @@ pub(super) fn of(look: &Look<'_>, progress: &Progress, verdict: Verdict<'_>) -> 
     let succeeded = |seen: Seen<'_>| seen.outcome().is_some_and(Outcome::is_success);
     match verdict {
         Verdict::Ended if look.facts.published.phase.as_deref() == Some("Succeeded") => "Succeeded",
-        Verdict::PastDeadline | Verdict::CannotStart(_) | Verdict::Evicted(_) | Verdict::Ended => "Failed",
+        Verdict::PastDeadline
+        | Verdict::CannotStart(_)
+        | Verdict::Evicted(_)
+        | Verdict::NodeEnds { .. }
+        | Verdict::Ended => "Failed",
         Verdict::ByItself if *progress != Progress::Failed && look.with(Role::Main).all(succeeded) => "Succeeded",
         Verdict::ByItself => "Failed",
         Verdict::Living | Verdict::Stopping if is_running(look) => "Running",

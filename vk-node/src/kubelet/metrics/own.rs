@@ -49,6 +49,14 @@ pub(super) fn metrics(context: &Context) -> String {
     context.durations.write(&mut text);
     context.requests.write(&mut text);
 
+    let (ends, is_ending) = context.end.measured();
+    if let Some(ends) = ends {
+        let help = "When the node ends, as far as is known, since unix epoch in seconds.";
+        text.single("vk_node_end_time_seconds", help, Gauge, ends.as_duration().as_secs_f64());
+    }
+    let help = "Whether the node's end is near: it takes nothing, and what runs is ended in time.";
+    text.single("vk_node_ending", help, Gauge, f64::from(u8::from(is_ending)));
+
     let is_live = f64::from(u8::from(context.mirror.is_live()));
     text.single("vk_node_pipe_up", "Whether the pipe answers.", Gauge, is_live);
     let mut family = text.family("vk_node_tasks", "Tasks that the pipe has records of, by state.", Gauge);

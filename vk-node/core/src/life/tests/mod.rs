@@ -2,9 +2,11 @@
 //! are a list and a value.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 mod clock;
 mod conditions;
+mod end_of_node;
 mod ends;
 mod ephemeral;
 mod hooks;
@@ -22,6 +24,7 @@ use vk_task::{ContainerRun, End, LimitKind, Origin, TaskState, TaskView};
 use super::course::is_terminal;
 use super::*;
 use crate::admit::{Problem, Problems, Role, admit};
+use crate::ending::EndFacts;
 use crate::facts::{Hook, HookFacts, NodeFacts, Probed, Retry, Trouble};
 use crate::runs::{ID_SCHEME, all_published, published_of};
 
@@ -36,6 +39,10 @@ struct World {
     hooks: BTreeMap<String, HookFacts>,
     back_off_from: BTreeMap<String, u32>,
     evicted: Option<String>,
+    end: Option<EndFacts>,
+    warned: BTreeMap<TaskId, Duration>,
+    /// How often each task was warned.
+    warnings: Vec<(String, StopSignal)>,
     stopping_since: Option<Timestamp>,
     /// Whether its room was given to others.
     is_over: bool,
@@ -82,6 +89,9 @@ impl World {
             hooks: BTreeMap::new(),
             back_off_from: BTreeMap::new(),
             evicted: None,
+            end: None,
+            warned: BTreeMap::new(),
+            warnings: vec![],
             stopping_since: None,
             is_over: false,
             now: Timestamp::from_second(1000).unwrap(),
@@ -110,6 +120,7 @@ impl World {
         self.hooks.clear();
         self.back_off_from.clear();
         self.evicted = None;
+        self.warned.clear();
         self.stopping_since = None;
     }
 
@@ -126,6 +137,8 @@ impl World {
             hooks: &self.hooks,
             back_off_from: &self.back_off_from,
             evicted: self.evicted.as_deref(),
+            end: self.end.as_ref(),
+            warned: &self.warned,
             stopping_since: self.stopping_since,
             node: &self.node,
             now: self.now,
@@ -178,6 +191,12 @@ impl World {
                 assert!(!task.state.is_final() && request.kill_at > self.now);
                 assert!(task.stop.as_ref().is_none_or(|s| request.kill_at < steps.present(s.kill_at)));
                 task.stop = Some(request);
+            }
+            Step::Warn { id, signal } => {
+                let task = self.tasks.iter().find(|task| task.id == id).unwrap();
+                assert!(matches!(task.state, TaskState::Running { .. }) && task.stop.is_none(), "{task:?}");
+                self.warnings.push((task.origin.run().unwrap().container.clone(), signal));
+                self.warned.insert(id, self.end.as_ref().unwrap().at_boot);
             }
             Step::RunHook { container, restart, hook } => {
                 let container = &self.admitted.as_ref().unwrap().containers[container];

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use vk_task::Signal;
 
 use super::*;
+use crate::ending::{EndPlan, Ends, NodeEnd, Source, Told};
 use crate::facts::Probe;
 
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ enum Happening {
     HookEnds(usize, bool),
     Debug,
     SetClock(i64),
+    NodeEnds { after: u64, told: bool },
+    EndIsFar,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -47,6 +50,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         3 => (which(), any::<[bool; 3]>()).prop_map(|(n, told)| Happening::Probe(n, told)),
         3 => (which(), any::<bool>()).prop_map(|(n, ok)| Happening::HookEnds(n, ok)),
         1 => Just(Happening::Debug),
+        1 => (0..600_u64, any::<bool>()).prop_map(|(after, told)| Happening::NodeEnds { after, told }),
+        1 => Just(Happening::EndIsFar),
         1 => prop_oneof![Just(172_800_i64), Just(-172_800), -900..900_i64].prop_map(Happening::SetClock),
     ]
 }
@@ -102,7 +107,21 @@ impl World {
             |name: String| move |task: &TaskView| matches!(&task.origin, Origin::Pod(run) if run.container == name);
         match happening {
             Happening::Pass(seconds) => self.pass(seconds),
-            Happening::SetClock(by) => self.step(by),
+            Happening::SetClock(by) => {
+                self.step(by);
+                // The end is counted by a clock that nobody sets, and shown by this one.
+                if let Some(end) = &mut self.end {
+                    end.at += seconds(by);
+                    end.kill_by += seconds(by);
+                }
+            }
+            Happening::NodeEnds { after, told } => self.node_ends(after, told),
+            Happening::EndIsFar => {
+                // What has been told to end is not told otherwise.
+                if self.stopping_since.is_none() {
+                    self.end = None;
+                }
+            }
             Happening::OpenGate => self.open_gate(),
             Happening::Exit(n, code) => self.exit(&self.name(n), code),
             Happening::ExitAll(code) => self.end(&End::Exited { code }),
@@ -159,6 +178,16 @@ impl World {
         }
     }
 
+    /// The node ends so long from now on, or was told to.
+    fn node_ends(&mut self, after: u64, told: bool) {
+        let now = Duration::try_from(self.reading().boot).unwrap();
+        let ends = Some(Ends { at: now + Duration::from_secs(after), source: Source::Squeue });
+        let told = Told { term: told.then_some(now), ..Told::default() };
+        let end = NodeEnd::of(&EndPlan::default(), ends, told).unwrap();
+        let zero = self.zero;
+        self.end = Some(EndFacts::of(&end, "USR1@60".parse().ok(), now, |boot| zero + boot));
+    }
+
     /// What is collected was told of: it changes neither what is published nor what is to be done.
     fn collect_and_see_nothing_of_it(&mut self) {
         let due = self.settle();
@@ -182,7 +211,7 @@ impl World {
             match step {
                 Step::Start { .. } => assert!(was_in_trouble, "{step:?}"),
                 Step::Stop { .. } => assert!(was_stopping, "{step:?}"),
-                Step::RunHook { .. } => {}
+                Step::RunHook { .. } | Step::Warn { .. } => {}
                 // Of a run whose hook or probe had failed that is forgotten, as long as nothing was published.
                 Step::Publish(ref new) => {
                     assert!(was_in_trouble || new.phase == self.published.phase, "{step:?}");

@@ -1,0 +1,153 @@
+//! What the end of a node means for its pods: the times of the wall clock that runs now, and what has no time any more.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{Cause, NodeEnd, Phase, Warning};
+
+/// The end of a node, for deciding about its pods. Times are the wall clock's that runs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndFacts {
+    /// Why.
+    pub cause: Cause,
+    /// How far the node is.
+    pub phase: Phase,
+    /// When everything here is ended by others.
+    pub at: Timestamp,
+    /// The same, since boot: one end is told from another by it.
+    pub at_boot: Duration,
+    /// When the last process is killed.
+    pub kill_by: Timestamp,
+    /// The longest time between TERM and KILL.
+    pub longest_grace: SignedDuration,
+    /// Whether pods are told to end now.
+    pub at_once: bool,
+    /// The signal that tasks are warned with where their pod names none.
+    pub warning: Option<Warning>,
+    /// Why pods are ended, for people.
+    pub message: String,
+}
+
+/// There is no time for a pod any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct NoTime {
+    cause: Cause,
+    phase: Phase,
+    at: Timestamp,
+    /// When its processes would be told to end.
+    until: Timestamp,
+    /// `activeDeadlineSeconds`.
+    deadline: Option<u32>,
+}
+
+/// The `reason` of a pod that is ended because its node's time is over, and of its containers.
+pub const WALLTIME_EXCEEDED: &str = "WalltimeExceeded";
+/// The `reason` of a pod that is ended because its node was told to end: the kubelet's word.
+pub const TERMINATED: &str = "Terminated";
+/// The `reason` of a pod that is refused because its node ends too soon.
+pub const OUT_OF_WALLTIME: &str = "OutOfWalltime";
+/// The `reason` of a pod that is refused because its node was told to end: the kubelet's word.
+pub const NODE_SHUTDOWN: &str = "NodeShutdown";
+
+impl Cause {
+    /// The `reason` of the pods that are ended.
+    #[must_use]
+    pub fn pod_reason(self) -> &'static str {
+        match self {
+            Self::Walltime => WALLTIME_EXCEEDED,
+            Self::Signalled | Self::Preempted => TERMINATED,
+        }
+    }
+
+    /// The `reason` of the pods that are not taken, or not begun.
+    #[must_use]
+    pub fn refusal(self) -> &'static str {
+        match self {
+            Self::Walltime => OUT_OF_WALLTIME,
+            Self::Signalled | Self::Preempted => NODE_SHUTDOWN,
+        }
+    }
+}
+
+impl EndFacts {
+    /// Of an end, at a moment since boot; `wall` is what the clock that runs now shows at one.
+    #[must_use]
+    pub fn of(end: &NodeEnd, warning: Option<Warning>, now: Duration, wall: impl Fn(Duration) -> Timestamp) -> Self {
+        let at = wall(end.at);
+        let message = match end.cause {
+            Cause::Walltime => format!("the node's walltime is over at {} (by {})", whole(at), end.source.words()),
+            Cause::Signalled => "Pod was terminated in response to imminent node shutdown.".to_owned(),
+            Cause::Preempted => {
+                "Pod was terminated in response to imminent node shutdown: its batch job was preempted.".to_owned()
+            }
+        };
+        Self {
+            cause: end.cause,
+            phase: end.phase(now),
+            at,
+            at_boot: end.at,
+            kill_by: wall(end.kill_by),
+            at_once: end.at_once,
+            longest_grace: SignedDuration::try_from(end.longest_grace).unwrap_or(SignedDuration::MAX),
+            warning,
+            message,
+        }
+    }
+
+    /// When the processes of a pod with this grace are told to end.
+    #[must_use]
+    pub fn term_at(&self, grace: SignedDuration) -> Timestamp {
+        if self.at_once {
+            return Timestamp::MIN;
+        }
+        self.kill_by.saturating_sub(grace.min(self.longest_grace)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Whether a pod that is new and may take so long is sure to end before.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn takes(&self, deadline: Option<u32>, grace: SignedDuration, now: Timestamp) -> Result<(), NoTime> {
+        let until = self.term_at(grace);
+        let fits = match (self.phase, deadline) {
+            (Phase::Closing, _) | (Phase::Ending, None) => false,
+            (Phase::Serving, None) => true,
+            (Phase::Serving | Phase::Ending, Some(seconds)) => {
+                now.saturating_add(SignedDuration::from_secs(seconds.into())).is_ok_and(|over| over <= until)
+            }
+        };
+        let Self { cause, phase, at, .. } = *self;
+        if fits { Ok(()) } else { Err(NoTime { cause, phase, at, until, deadline }) }
+    }
+}
+
+impl NoTime {
+    /// The `reason` of the refused pod.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.cause.refusal()
+    }
+}
+
+impl fmt::Display for NoTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (at, until) = (whole(self.at), whole(self.until));
+        match (self.phase, self.deadline) {
+            (Phase::Closing, _) => write!(f, "the node ends at {at} and takes nothing more"),
+            (Phase::Serving | Phase::Ending, Some(seconds)) => write!(
+                f,
+                "it may take {seconds} s (activeDeadlineSeconds), and the node, which ends at {at}, would end it from {until} on"
+            ),
+            (Phase::Serving | Phase::Ending, None) => write!(
+                f,
+                "the node ends at {at}, and takes only what is sure to have ended by {until} (activeDeadlineSeconds)"
+            ),
+        }
+    }
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
