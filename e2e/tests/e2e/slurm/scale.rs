@@ -1,10 +1,88 @@
 //! A fleet that grows and shrinks with its queue.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use vk_cmd_crds::PilotsStatus;
+use futures::future::join_all;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use serde_json::json;
+use vk_cmd_crds::{CmdJob, PilotsStatus, State};
+use vk_cmd_e2e::wait::{self, Probe};
 
 use super::Stage;
+
+const JOBS: usize = 100;
+/// What that takes if all other tests run at the same time.
+const VERY_LONG: Duration = Duration::from_secs(600);
+const SOMETIMES: Duration = Duration::from_millis(500);
+
+/// What the jobs have written of themselves: how often each began, and came to its end.
+fn told(stage: &Stage) -> BTreeMap<String, (usize, usize)> {
+    let text = std::fs::read_to_string(stage.gateway.home().join("told")).unwrap_or_default();
+    let mut all = BTreeMap::<String, (usize, usize)>::new();
+    for line in text.lines() {
+        let (name, what) = line.split_once(' ').unwrap();
+        let (begun, ended) = all.entry(name.to_owned()).or_default();
+        match what {
+            "begins" => *begun += 1,
+            "ends" => *ended += 1,
+            other => panic!("{other}"),
+        }
+    }
+    all
+}
+
+/// A hundred jobs, each of which says that it begins and ends.
+async fn hundred_jobs(stage: &Stage, seconds: u32) -> Vec<CmdJob> {
+    let told = stage.gateway.home().join("told");
+    let spec = json!({
+        "target": {"fleet": stage.name},
+        "script": format!(
+            "echo $VK_JOB begins >>{0}\nsleep {seconds}\necho $VK_JOB ends >>{0}\n", told.display()
+        ),
+    });
+    join_all((0..JOBS).map(|n| {
+        let mut spec = spec.clone();
+        spec["env"] = json!([{"name": "VK_JOB", "value": format!("job-{n}")}]);
+        async move { stage.room.job(&format!("job-{n}"), spec).await }
+    }))
+    .await;
+    // All of them are waited for together: the machine may be busy with other tests.
+    let jobs: Api<CmdJob> = Api::namespaced(stage.room.client.clone(), &stage.name);
+    let is_ended =
+        |job: &CmdJob| matches!(job.status.as_ref().and_then(|s| s.state), Some(State::Complete | State::Failed));
+    let ended = wait::until("all jobs to end", VERY_LONG, SOMETIMES, async || {
+        let all = jobs.list(&ListParams::default()).await?.items;
+        let all: Vec<CmdJob> = all.into_iter().filter(|job| job.name_any().starts_with("job-")).collect();
+        let open = all.iter().filter(|job| !is_ended(job)).count();
+        Ok(if open == 0 && all.len() == JOBS { Probe::Ready(all) } else { Probe::not_yet(format!("{open} have not")) })
+    });
+    ended.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_goes_from_nothing_to_four_nodes_and_back_on_a_hundred_jobs() {
+    let Some(stage) = Stage::new("slurm-scale", &json!({}), &json!({})).await else { return };
+    assert_eq!(stage.allocations().await, []);
+    let grown = stage.until("to have four nodes", |pilots| pilots.running == 4);
+    let (grown, jobs) = futures::join!(grown, hundred_jobs(&stage, 1));
+    assert_eq!(grown.status.unwrap().pilots.unwrap().wanted_nodes, 4);
+    let told = told(&stage);
+    for job in &jobs {
+        let name = job.name_any();
+        let status = job.status.as_ref().unwrap();
+        assert_eq!(status.state, Some(State::Complete), "{name}: {status:?}");
+        let (begun, ended) = told[&name];
+        assert_eq!((begun, ended), (1, 1), "{name}: {status:?}");
+    }
+    let shrunk = |pilots: &PilotsStatus| pilots.running == 0 && pilots.pending == 0 && pilots.cancelling == 0;
+    let fleet = stage.until("to have none", shrunk).await;
+    let pilots = fleet.status.unwrap().pilots.unwrap();
+    assert_eq!(pilots.failures, 0, "{pilots:?}");
+    stage.gone().await;
+    stage.close().await;
+}
 
 #[tokio::test]
 async fn nodes_are_as_many_as_somebody_says_alone_in_an_array_and_together() {

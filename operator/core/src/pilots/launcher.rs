@@ -29,6 +29,8 @@ pub struct ValidLauncher<'a> {
     pub nodes_per_pilot: u32,
     /// What a node has, if it is said.
     pub node_resources: Option<Amounts>,
+    /// Whether the batch system may run an allocation again: nodes that have gone may come back.
+    pub comes_back: bool,
     /// What runs in the allocation.
     pub node: &'a NodeProgram,
     /// Where pilots keep what they know.
@@ -122,6 +124,7 @@ impl<'a> ValidLauncher<'a> {
                 system,
                 walltime: SignedDuration::from_secs(launcher.walltime_seconds),
                 nodes_per_pilot,
+                comes_back: matches!(system, System::Slurm(slurm) if slurm.requeue),
                 node_resources: launcher.node_resources.as_ref().map(Amounts::read),
                 node: &launcher.node,
                 directory: launcher.directory.as_deref(),

@@ -211,8 +211,9 @@ impl<'a> View<'a> {
             .pilots
             .iter()
             .map(|seen| {
-                let to_come = npp.saturating_sub(memory.appeared(&seen.name));
                 let nodes = by_pilot.remove(&*seen.name).unwrap_or_default();
+                let come = if facts.launcher.comes_back { many(nodes.len()) } else { memory.appeared(&seen.name) };
+                let to_come = npp.saturating_sub(come);
                 PilotView { seen, nodes, to_come: if seen.is_live() { to_come } else { 0 } }
             })
             .collect();

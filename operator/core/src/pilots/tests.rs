@@ -258,6 +258,21 @@ fn one_is_sent_ahead_where_nobody_knows_what_a_node_has() {
 }
 
 #[test]
+fn a_node_that_has_left_comes_back_only_where_the_batch_system_may_run_it_again() {
+    for (requeue, then) in [(true, ""), (false, "submit 1")] {
+        let mut world = World::new(&json!({"slurm": {"requeue": requeue}}), (None, 0, Some(1)));
+        world.waiting = 1;
+        assert_eq!(world.act(), "submit 0");
+        world.node(0, 0, 1);
+        world.waiting = 0;
+        assert_eq!(world.act(), "");
+        world.nodes.clear();
+        world.waiting = 1;
+        assert_eq!(world.act(), then);
+    }
+}
+
+#[test]
 fn limits_of_pilots_are_kept() {
     let mut world = World::new(&json!({"maxPendingPilots": 2, "maxPilots": 3}), (None, 0, Some(10)));
     world.waiting = 100;
