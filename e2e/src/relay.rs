@@ -1,4 +1,4 @@
-//! A running `vk-operator relay`, on ports of 127.0.0.1.
+//! A running `vk-operator relay`: where nodes dial is as one wishes, and the API server reaches them on ports of 127.0.0.1.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,8 @@ const PORTS: u16 = 32;
 /// What is not as always about a relay.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// Where nodes dial.
+    pub address: Ipv4Addr,
     /// How many ports it has for nodes.
     pub ports: u16,
     /// The kubeconfig with which it reads the cluster's authority of clients; none: it is given the file.
@@ -33,7 +35,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ports: PORTS, kubeconfig: None, flags: Vec::new() }
+        Self { address: Ipv4Addr::LOCALHOST, ports: PORTS, kubeconfig: None, flags: Vec::new() }
     }
 }
 
@@ -53,9 +55,9 @@ impl Relay {
     pub async fn start(plane: &ControlPlane, settings: Settings) -> Result<Self> {
         let program = binaries::built().await?.operator.clone();
         let scratch = Scratch::new("vk-relay-")?;
-        certify(scratch.path())?;
-        let local = |port| SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-        let (address, health) = (local(free_port()?), local(free_port()?));
+        certify(scratch.path(), settings.address)?;
+        let address = SocketAddr::new(settings.address.into(), free_port()?);
+        let health = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), free_port()?);
         let file = |name: &str| scratch.path().join(name).display().to_string();
         let mut arguments = vec![
             "relay".to_owned(),
@@ -170,15 +172,15 @@ fn range(count: u16) -> Result<String> {
     anyhow::bail!("there are no {count} ports beside each other")
 }
 
-/// Makes an authority, and a certificate of it for 127.0.0.1.
-fn certify(directory: &Path) -> Result<()> {
+/// Makes an authority, and a certificate of it for that address.
+fn certify(directory: &Path, address: Ipv4Addr) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "relay-ca");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate()?;
     let pem = authority.self_signed(&key)?.pem();
     let issuer = Issuer::new(authority, key);
-    let mut relay = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+    let mut relay = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
     relay.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate = relay.signed_by(&key, &issuer)?.pem();

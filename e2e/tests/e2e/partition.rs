@@ -1,5 +1,5 @@
 //! A site at the end of a bad wire, which is cut: what runs there goes on, its ends are told when the wire is whole again, and
-//! nothing is run twice.
+//! nothing is run twice. Logs are had through the relay, since nobody can dial it.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,10 +8,13 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use vk_cmd_crds::{CmdJobStatus, Reason, State};
 use vk_cmd_e2e::network::{self, Quality};
-use vk_cmd_e2e::site::Site;
+use vk_cmd_e2e::relay::{Relay, Settings as RelaySettings};
+use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
+use crate::exec::{BY_WEBSOCKET, shown};
 use crate::ground::{GLANCE, Job, Room, room};
+use crate::relay::{listening, next};
 
 /// A wire across an ocean that loses two packets of a hundred.
 const BAD: Quality = Quality { delay: Duration::from_millis(40), lost: 20 };
@@ -141,4 +144,55 @@ async fn a_site_that_is_cut_off_goes_on_and_tells_later() {
 #[ignore = "it takes ten minutes"]
 async fn a_site_that_is_cut_off_for_ten_minutes_goes_on_and_tells_later() {
     is_survived(&room("partition-long").await, "vk-partition-long", Duration::from_secs(600)).await;
+}
+
+/// Nobody can dial the site, and its own connections break: a log that is followed ends with an error or goes on, and has each line
+/// once; what is asked for afterwards is had again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logs_behind_a_firewall_are_whole_or_end_when_the_wire_is_cut() {
+    const NODE: &str = "vk-partition-logs";
+    let room = room("partition-logs").await;
+    let Some(mut network) = network::behind_a_firewall().await else { return };
+    network.set(BAD);
+    let settings = RelaySettings { address: network.host_address(), ..RelaySettings::default() };
+    let relay = Relay::start(room.ground.plane, settings).await.unwrap();
+    let settings = network.settings(room.ground.plane, NODE).await.unwrap();
+    let mut site = room.site_with(Settings { node_flags: relay.node_flags(), ..settings }).await;
+    assert_eq!(listening(site.node().unwrap().pid()), Vec::<PathBuf>::new());
+
+    let script = "n=0; while :; do echo $n; n=$((n+1)); sleep 0.1; done";
+    room.running_pod("counter", NODE, json!({"command": ["sh", "-c", script]})).await;
+    room.has_logs("counter").await;
+    for cut_for in [Duration::from_secs(2), Duration::from_secs(40)] {
+        let (mut follower, mut lines) = room.goes_on(&["logs", "--follow", "counter"]);
+        for n in 0..10 {
+            assert_eq!(next(&mut lines).await, Some(n.to_string()));
+        }
+        network.set(Quality::CUT);
+        let mended = tokio::time::Instant::now() + cut_for;
+        let mut seen = 10;
+        // Cancel-safe: what comes of the log is counted by `seen`, and a line that is cut in two by the end of the wait is read on.
+        let ended = tokio::time::timeout_at(mended, async {
+            while let Some(line) = next(&mut lines).await {
+                assert_eq!(line, seen.to_string());
+                seen += 1;
+            }
+        });
+        let has_ended = ended.await.is_ok();
+        network.set(BAD);
+        if !has_ended {
+            // The connection has outlived it, or is known to be dead soon.
+            let before = seen;
+            while let Some(line) = next(&mut lines).await.filter(|_| seen < before + 20) {
+                assert_eq!(line, seen.to_string());
+                seen += 1;
+            }
+        }
+        eprintln!("after {cut_for:?} of nothing: the log {}", if has_ended { "had ended" } else { "went on" });
+        follower.kill().await.unwrap();
+        let took = room.has_logs("counter").await;
+        assert!(took < Duration::from_secs(90), "{took:?}");
+    }
+    let again = room.kubectl_by(BY_WEBSOCKET, &["exec", "counter", "--", "sh", "-c", "exit 3"], b"").await;
+    assert_eq!(again.status.code(), Some(3), "{:?}", shown(&again));
 }

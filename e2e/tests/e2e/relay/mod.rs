@@ -37,7 +37,7 @@ impl Room {
     }
 
     /// A kubectl that goes on.
-    fn goes_on(&self, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    pub(crate) fn goes_on(&self, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
         let mut kubectl = tokio::process::Command::from(self.kubectl(arguments));
         kubectl.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = kubectl.spawn().unwrap();
@@ -50,7 +50,7 @@ impl Room {
     }
 
     /// Waits until logs of a pod can be had, and gives how long that took.
-    async fn has_logs(&self, pod: &str) -> Duration {
+    pub(crate) async fn has_logs(&self, pod: &str) -> Duration {
         let began = Instant::now();
         let had = wait::until("logs to be had", LONG, GLANCE, async || {
             let output = vk_cmd_e2e::exec::output(self.kubectl(&["logs", "--tail=1", pod]), LONG).await?;
@@ -61,7 +61,7 @@ impl Room {
     }
 }
 
-async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
+pub(crate) async fn next(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<String> {
     tokio::time::timeout(LONG, lines.next_line()).await.unwrap().unwrap()
 }
 
@@ -72,7 +72,7 @@ fn addresses(node: &Node) -> Vec<String> {
 }
 
 /// The sockets of a process that listen for TCP.
-fn listening(pid: u32) -> Vec<PathBuf> {
+pub(crate) fn listening(pid: u32) -> Vec<PathBuf> {
     let mut listening = Vec::new();
     for table in ["tcp", "tcp6"] {
         let text = std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap_or_default();
