@@ -488,7 +488,7 @@ fn what_a_fleet_says_counts_from_the_moment_that_it_is_known() {
     assert_eq!(ask(&mut floor, 3000), Ok("vk-a".to_owned()));
     assert_eq!(
         ask(&mut floor, 3001),
-        Err("NoNodeFits: node vk-a is to be free from 2026-01-02T03:54:05Z on, the margin of its fleet before the end, before the \
+        Err("NoNodeFits: node vk-a is to be free from 2026-01-02T03:54:05Z on, the margin before its end, before the \
              50m 1s that it may take have passed"
             .to_owned())
     );
