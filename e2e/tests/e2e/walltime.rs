@@ -325,7 +325,7 @@ async fn the_operator_cordons_and_removes_vk_nodes_and_no_others() {
     let node = |name: &str| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"unschedulable": true}});
     for (name, may) in [("not-a-vk-node", false), ("vk-operators-own", true)] {
         room.apply(&node(name)).await;
-        for act in [&["uncordon", name][..], &["delete", "node", name]] {
+        for act in [&["annotate", "node", name, "example.org/a=b"][..], &["delete", "node", name]] {
             let output = exec::output(room.kubectl(&[act, &[&operator]].concat()), SOON).await.unwrap();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.success(), may, "{act:?}: {said}");
