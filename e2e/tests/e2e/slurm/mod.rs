@@ -71,7 +71,7 @@ impl Stage {
             std::fs::copy(made, &path).unwrap();
         }
         let text = format!(
-            "version: 1\nbootstrapKubeconfig: {}\naddress: 127.0.0.1\nport: 0\nmaxPods: 5\npressure: {{nodefs.available: 1Mi}}\n{more}",
+            "version: 1\nbootstrapKubeconfig: {}\naddress: 127.0.0.1\nport: 0\nmaxPods: 5\nwalltimeMarginSeconds: 10\nkillWaitSeconds: 5\npressure: {{nodefs.available: 1Mi}}\n{more}",
             path.display()
         );
         std::fs::write(self.node_file(), text).unwrap();
@@ -102,12 +102,17 @@ impl Stage {
         reached.await.unwrap()
     }
 
-    /// Waits until Slurm has no allocation of this fleet any more.
+    /// Waits until Slurm has no allocation of this fleet any more, and the cluster no node.
     async fn gone(&self) {
         let what = format!("{}: all to be gone", self.name);
         let reached = wait::until(&what, LONG, GLANCE, async || {
             let seen = self.allocations().await;
-            Ok(if seen.is_empty() { Probe::Ready(()) } else { Probe::not_yet(format!("{seen:?}")) })
+            let nodes = self.nodes().await;
+            Ok(if seen.is_empty() && nodes.is_empty() {
+                Probe::Ready(())
+            } else {
+                Probe::not_yet(format!("{seen:?} {nodes:?}"))
+            })
         });
         reached.await.unwrap();
     }
@@ -121,6 +126,24 @@ impl Stage {
             Some((words.next()?.to_owned(), words.next()?.to_owned(), words.next()?.to_owned()))
         });
         words.filter(|(_, _, name)| name.starts_with(&prefix)).map(|(id, state, _)| (id, state)).collect()
+    }
+
+    /// Waits until there is an allocation that runs, and says its id.
+    async fn allocation(&self) -> String {
+        let what = format!("{}: an allocation", self.name);
+        let reached = wait::until(&what, LONG, GLANCE, async || {
+            let seen = self.allocations().await;
+            let running = seen.iter().find(|(_, state)| state == "RUNNING").map(|(id, _)| id.clone());
+            Ok(running.map_or_else(|| Probe::not_yet(format!("{seen:?}")), Probe::Ready))
+        });
+        reached.await.unwrap()
+    }
+
+    /// The names of the fleet's nodes.
+    async fn nodes(&self) -> Vec<String> {
+        let nodes: Api<k8s_openapi::api::core::v1::Node> = Api::all(self.room.client.clone());
+        let of_fleet = ListParams::default().labels(&format!("{}={}", labels::FLEET, self.name));
+        nodes.list(&of_fleet).await.unwrap().into_iter().filter_map(|node| node.metadata.name).collect()
     }
 
     /// Deletes the fleet: all its pilots go with it.
