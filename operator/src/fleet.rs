@@ -15,19 +15,19 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use kube::api::Patch;
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
 use vk_cmd_crds::amounts::PODS;
 use vk_cmd_crds::{CmdFleet, Scheduling};
-use vk_operator_core::cordon::{By, Cordon};
+use vk_operator_core::cordon::By;
 use vk_operator_core::fleet::{Drained, Look, cordons, is_urgent, look, nodes_of};
 use vk_operator_core::floor::Floor;
 use vk_operator_core::{backoff, patch};
 
 use crate::api::{CallError, call, patch_params};
+use crate::cordon::cordon;
 use crate::drain::Drainer;
 use crate::reconcile::Context;
 
@@ -125,13 +125,8 @@ impl Keeper {
         failed.contains(&true)
     }
 
-    /// The cache may be behind, and others speak for other reasons: what is written follows from the node as it is.
     async fn cordon_one(&self, name: &str, by: By, wanted: bool) -> Result<(), CallError> {
-        let nodes: Api<Node> = Api::all(self.context.client.clone());
-        let Some(node) = call("read a node", nodes.get_opt(name)).await? else { return Ok(()) };
-        let Some(change) = Cordon::of(&node).want(by, wanted) else { return Ok(()) };
-        let patch = Patch::Merge(change.patch(node.metadata.resource_version.as_deref()));
-        call("cordon a node", nodes.patch(name, &patch_params(), &patch)).await?;
+        let Some(change) = cordon(&self.context.client, name, by, wanted).await? else { return Ok(()) };
         info!(
             node = name,
             unschedulable = change.unschedulable,

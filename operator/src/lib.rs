@@ -2,7 +2,7 @@
 //!
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
-//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, and [`drain`] empties their nodes; [`join`] makes the tokens by which nodes come to them; [`nodes`] cordons those that end, and removes those that left; [`election`] sees to it that one of several operators acts.
+//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, [`mod@cordon`] has their nodes take nothing more, and [`drain`] empties them; [`join`] makes the tokens by which nodes come to them; [`nodes`] cordons those that end, and removes those that left; [`election`] sees to it that one of several operators acts.
 //! Beside all that, [`relay`] is a program of its own.
 
 pub mod api;
@@ -10,6 +10,7 @@ pub mod apply;
 pub mod approver;
 pub mod cache;
 pub mod cli;
+pub mod cordon;
 pub mod drain;
 pub mod election;
 pub mod events;

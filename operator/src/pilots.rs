@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::{DeleteParams, ListParams, Patch, Preconditions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, ResourceExt};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 use vk_cmd_crds::{CmdFleet, CmdJob, Launcher, Scheduling, labels};
-use vk_operator_core::cordon::{By, Cordon};
+use vk_operator_core::cordon::By;
 use vk_operator_core::effects::{CallFailure as _, Refusal};
 use vk_operator_core::pilots::{
     Decision, Facts, Memory, NodeOfPilot, PilotSeen, Step, Told, ValidLauncher, Wishes, decide, invalid, job, name,
 };
 use vk_operator_core::place::Meant;
 
-use crate::api::{CallError, call, patch_params, post_params};
+use crate::api::{CallError, call, chain, post_params};
+use crate::cordon::cordon;
 use crate::reconcile::Context;
 
 /// How often fleets are looked at: it costs a walk over what is in memory, and nothing where no fleet has a launcher.
@@ -128,12 +129,12 @@ impl Hands {
                 }
             }
             Step::Release { node, .. } => {
-                let nodes: Api<Node> = Api::all(client.clone());
-                let Some(found) = call("read a node", nodes.get_opt(node)).await? else { return Ok(()) };
-                let Some(change) = Cordon::of(&found).want(By::Released, true) else { return Ok(()) };
-                let patch = Patch::Merge(change.patch(found.metadata.resource_version.as_deref()));
-                unless_gone(call("cordon a node", nodes.patch(node, &patch_params(), &patch)).await.map(drop))?;
-                info!(fleet = launcher.fleet, node, "nobody needs it: its pilot is cancelled when nothing runs there");
+                if unless_gone(cordon(client, node, By::Released, true).await)?.is_some() {
+                    info!(
+                        fleet = launcher.fleet,
+                        node, "nobody needs it: its pilot is cancelled when nothing runs there"
+                    );
+                }
             }
             Step::Cancel { pilot, uid, nodes } => {
                 for node in nodes {
@@ -220,15 +221,9 @@ async fn delete(jobs: &Api<CmdJob>, what: &'static str, pilot: &str, uid: &str) 
 }
 
 /// What is gone, or is another one by now, needs nothing.
-fn unless_gone(done: Result<(), CallError>) -> Result<(), CallError> {
+fn unless_gone<T: Default>(done: Result<T, CallError>) -> Result<T, CallError> {
     match done {
-        Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+        Err(error) if error.is_not_found() || error.is_conflict() => Ok(T::default()),
         other => other,
     }
-}
-
-/// An error with its sources, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

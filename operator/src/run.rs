@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tracing::{debug, info, warn};
 use vk_operator_core::lease::Times;
 
+use crate::api::chain;
 use crate::approver::{self, Approvals};
 use crate::cache::{self, Caches, MaybeJob};
 use crate::election::Election;
@@ -227,10 +228,4 @@ fn log(memory: &Memory, result: Result<(ObjectRef<MaybeJob>, Action), Error<Reco
         Err(Error::QueueError(error)) => warn!("a watch has failed and is started again: {}", chain(&error)),
         Err(Error::RunnerError(error)) => warn!("{}", chain(&error)),
     }
-}
-
-/// An error with its sources, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }

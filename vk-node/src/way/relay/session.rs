@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use vk_node_core::config::RelayConfig;
+use vk_record::chain;
 use vk_relay_core::protocol::{
     ALPN, Message, NODE_STREAMS, PING_AFTER_SECONDS, PING_TIMEOUT_SECONDS, SEND_BUFFER, STREAM_WINDOW,
 };
@@ -102,12 +103,6 @@ impl Session {
             }
         }
     }
-}
-
-/// An error with its sources, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 fn tls(config: &RelayConfig, certificate: ClientPair) -> anyhow::Result<ClientConfig> {
