@@ -51,16 +51,8 @@ pub struct Network {
 ///
 /// # Panics
 /// Where it cannot be made and [`runtimes::REQUIRE_VARIABLE`] is set.
-#[allow(clippy::panic, reason = "a test that must not be skipped fails")]
 pub async fn behind_a_firewall() -> Option<Network> {
-    match Box::pin(Network::new()).await {
-        Ok(network) => Some(network),
-        Err(error) if std::env::var_os(runtimes::REQUIRE_VARIABLE).is_some() => panic!("{error:#}"),
-        Err(error) => {
-            packages::announce(&format!("SKIPPED: a test with a network of its own. {error:#}"));
-            None
-        }
-    }
+    runtimes::or_skipped("a network of its own", Box::pin(Network::new()).await)
 }
 
 impl Network {

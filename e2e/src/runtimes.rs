@@ -5,6 +5,7 @@
 mod install;
 mod rootfs;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -45,15 +46,23 @@ pub struct Runtimes {
 ///
 /// # Panics
 /// Where they cannot be had and [`REQUIRE_VARIABLE`] is set.
-#[allow(clippy::panic, reason = "a test that must not be skipped fails")]
 pub async fn shared() -> Option<&'static Runtimes> {
     static SHARED: OnceCell<Result<Runtimes, String>> = OnceCell::const_new();
     let made = SHARED.get_or_init(async || Runtimes::new().await.map_err(|error| format!("{error:#}"))).await;
+    or_skipped("container runtimes", made.as_ref())
+}
+
+/// What a test needs; `None`, after a loud word about what is missing, where it cannot be had.
+///
+/// # Panics
+/// Where it cannot be had and [`REQUIRE_VARIABLE`] is set.
+#[allow(clippy::panic, reason = "a test that must not be skipped fails")]
+pub(crate) fn or_skipped<T, E: Display>(what: &str, made: Result<T, E>) -> Option<T> {
     match made {
-        Ok(runtimes) => Some(runtimes),
-        Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_some() => panic!("{error}"),
+        Ok(made) => Some(made),
+        Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_some() => panic!("{error:#}"),
         Err(error) => {
-            packages::announce(&format!("SKIPPED: a test with container runtimes. {error}"));
+            packages::announce(&format!("SKIPPED: a test with {what}. {error:#}"));
             None
         }
     }

@@ -15,10 +15,9 @@ use tokio::sync::OnceCell;
 use crate::control_plane::ports;
 use crate::janitor::{self, SITE_VARIABLE};
 use crate::process::{self, Process};
-use crate::runtimes::REQUIRE_VARIABLE;
 use crate::scratch::{Scratch, write_private};
 use crate::wait::{self, Probe};
-use crate::{exec, packages};
+use crate::{exec, packages, runtimes};
 
 /// How many machines the cluster has: of the partition `all`, and the last one of the partition `lone`.
 pub const NODES: usize = 4;
@@ -52,19 +51,11 @@ pub struct Slurm {
 /// The cluster, once in this process; `None`, after a loud word about what is missing, where it cannot be had.
 ///
 /// # Panics
-/// Where it cannot be had and [`REQUIRE_VARIABLE`] is set.
-#[allow(clippy::panic, reason = "a test that must not be skipped fails")]
+/// Where it cannot be had and [`runtimes::REQUIRE_VARIABLE`] is set.
 pub async fn shared() -> Option<&'static Slurm> {
     static SHARED: OnceCell<Result<Slurm, String>> = OnceCell::const_new();
     let made = SHARED.get_or_init(async || Slurm::start().await.map_err(|error| format!("{error:#}"))).await;
-    match made {
-        Ok(slurm) => Some(slurm),
-        Err(error) if std::env::var_os(REQUIRE_VARIABLE).is_some() => panic!("{error}"),
-        Err(error) => {
-            packages::announce(&format!("SKIPPED: a test with Slurm. {error}"));
-            None
-        }
-    }
+    runtimes::or_skipped("Slurm", made.as_ref())
 }
 
 impl Slurm {

@@ -119,7 +119,6 @@ async fn measured(
     tokio::time::sleep(plan.counted).await;
     let (after, cpu_after) = (audit.requests()?, proc::cpu_time(pid)?);
     site.node().context("the node's process has ended")?.must_be_running()?;
-    let status = proc::read(pid, "status")?;
     let memory = proc::memory(pid)?;
     let fresh = leases(client, Duration::from_secs(40)).await?;
     let ready = ready_now(client).await?;
@@ -138,7 +137,7 @@ async fn measured(
     Ok(Fleet {
         nodes,
         ready_seconds,
-        rss_kib: proc::number_after(&status, "VmRSS:").context("no VmRSS")?,
+        rss_kib: proc::resident(pid)?,
         private_kib: memory.private,
         api_server_kib: api_server_kib(plane)?,
         connections: connections(pid)?,

@@ -39,6 +39,11 @@ pub(super) fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { private: of("Private_Clean:")? + of("Private_Dirty:")?, pss: of("Pss:")? })
 }
 
+/// What of a process is in memory, shared pages too, in KiB.
+pub(super) fn resident(pid: u32) -> Result<f64> {
+    number_after(&read(pid, "status")?, "VmRSS:").with_context(|| format!("process {pid} has no VmRSS"))
+}
+
 /// The text of `/proc/PID/<file>`.
 pub(super) fn read(pid: u32, file: &str) -> Result<String> {
     let path = format!("/proc/{pid}/{file}");

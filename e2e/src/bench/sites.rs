@@ -143,7 +143,7 @@ async fn measured(
     let at_rest = requests(audit)? - before;
 
     let pid = operator.process().context("the operator has ended")?.pid();
-    let operator_idle_kib = resident(pid)?;
+    let operator_idle_kib = proc::resident(pid)?;
     let (before, cpu) = (requests(audit)?, proc::cpu_time(pid)?);
     eprintln!("bench: {} CmdJobs for {nodes} nodes in {} fleets", plan.jobs, plan.fleets);
     let namespaces: Api<Namespace> = Api::all(client.clone());
@@ -165,7 +165,7 @@ async fn measured(
     ensure!(ready == nodes, "of {nodes} nodes {ready} are Ready in the end");
     let nodes_kib = sites
         .iter_mut()
-        .map(|site| resident(site.node().context("a process of nodes has ended")?.pid()))
+        .map(|site| proc::resident(site.node().context("a process of nodes has ended")?.pid()))
         .sum::<Result<f64>>()?;
     Ok(Sites {
         nodes,
@@ -177,15 +177,10 @@ async fn measured(
         busy_requests_per_job: number(requests(audit)? - before) / number(plan.jobs),
         operator_cpu_seconds: (proc::cpu_time(pid)?.saturating_sub(cpu)).as_secs_f64(),
         operator_idle_kib,
-        operator_kib: resident(pid)?,
+        operator_kib: proc::resident(pid)?,
         nodes_kib,
         api_server_kib: fleet::api_server_kib(plane)?,
     })
-}
-
-/// What a process has in memory.
-fn resident(pid: u32) -> Result<f64> {
-    proc::number_after(&proc::read(pid, "status")?, "VmRSS:").context("a process has no VmRSS")
 }
 
 /// How many requests the nodes have made.

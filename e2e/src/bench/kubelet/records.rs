@@ -66,9 +66,7 @@ async fn look(site: &Site, settle: Duration) -> Result<Snapshot> {
     let of = |part: &str| {
         let pid = pids.iter().find(|pid| proc::part(**pid) == part.as_bytes());
         let pid = *pid.with_context(|| format!("the site has no `vk-node {part}`"))?;
-        let status = proc::read(pid, "status")?;
-        let rss_kib = proc::number_after(&status, "VmRSS:").context("a process has no VmRSS")?;
-        Ok::<_, anyhow::Error>(Memory { rss_kib, private_kib: proc::memory(pid)?.private })
+        Ok::<_, anyhow::Error>(Memory { rss_kib: proc::resident(pid)?, private_kib: proc::memory(pid)?.private })
     };
     Ok(Snapshot([of("run")?, of("pipe")?]))
 }
