@@ -71,18 +71,23 @@ fn of(config: &Config, current: &Path) -> Kubeconfig {
     let certificate = Some(current.display().to_string());
     let auth_info =
         AuthInfo { client_certificate: certificate.clone(), client_key: certificate, ..AuthInfo::default() };
-    let context = KubeContext { cluster: NAME.to_owned(), user: Some(NAME.to_owned()), ..KubeContext::default() };
+    of_one(NAME, cluster, auth_info)
+}
+
+/// The kubeconfig of one cluster and one user, which go by this name in it.
+pub(crate) fn of_one(name: &str, cluster: Cluster, auth_info: AuthInfo) -> Kubeconfig {
+    let context = KubeContext { cluster: name.to_owned(), user: Some(name.to_owned()), ..KubeContext::default() };
     Kubeconfig {
         kind: Some("Config".to_owned()),
         api_version: Some("v1".to_owned()),
-        clusters: vec![NamedCluster { name: NAME.to_owned(), cluster: Some(cluster), ..NamedCluster::default() }],
+        clusters: vec![NamedCluster { name: name.to_owned(), cluster: Some(cluster), ..NamedCluster::default() }],
         auth_infos: vec![NamedAuthInfo {
-            name: NAME.to_owned(),
+            name: name.to_owned(),
             auth_info: Some(auth_info),
             ..NamedAuthInfo::default()
         }],
-        contexts: vec![NamedContext { name: NAME.to_owned(), context: Some(context), ..NamedContext::default() }],
-        current_context: Some(NAME.to_owned()),
+        contexts: vec![NamedContext { name: name.to_owned(), context: Some(context), ..NamedContext::default() }],
+        current_context: Some(name.to_owned()),
         ..Kubeconfig::default()
     }
 }

@@ -37,7 +37,7 @@ use crate::tunnel::Tunnel;
 
 pub(crate) use dial::endpoint;
 pub(crate) use identity::{ClientPair, Identity};
-pub(crate) use kubeconfig::pem_of;
+pub(crate) use kubeconfig::{of_one, pem_of};
 pub(crate) use serving::{Serving, Shown};
 pub(crate) use store::keep_private;
 

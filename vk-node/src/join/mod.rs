@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use kube::config::{AuthInfo, Cluster, Context as KubeContext, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
+use kube::config::{AuthInfo, Cluster, Kubeconfig};
 use vk_cmd_crds::NodeName;
 use vk_cmd_crds::join::JoinToken;
 use vk_node_core::join::{self, CONFIG, KUBECONFIG, RELAY_CA};
 
-use crate::credentials::{keep_private, pem_of};
+use crate::credentials::{keep_private, of_one, pem_of};
 
 /// The one cluster, user and context in the kubeconfig.
 const NAME: &str = "vk-cmd";
@@ -84,18 +84,5 @@ fn kubeconfig(token: &JoinToken) -> Kubeconfig {
         ..Cluster::default()
     };
     let auth_info = AuthInfo { token: Some(token.token.bearer().into()), ..AuthInfo::default() };
-    let context = KubeContext { cluster: NAME.to_owned(), user: Some(NAME.to_owned()), ..KubeContext::default() };
-    Kubeconfig {
-        kind: Some("Config".to_owned()),
-        api_version: Some("v1".to_owned()),
-        clusters: vec![NamedCluster { name: NAME.to_owned(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo {
-            name: NAME.to_owned(),
-            auth_info: Some(auth_info),
-            ..NamedAuthInfo::default()
-        }],
-        contexts: vec![NamedContext { name: NAME.to_owned(), context: Some(context), ..NamedContext::default() }],
-        current_context: Some(NAME.to_owned()),
-        ..Kubeconfig::default()
-    }
+    of_one(NAME, cluster, auth_info)
 }

@@ -10,11 +10,11 @@ use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
-use vk_node_core::node::{self, Nearing, NodeProfile, View};
+use vk_node_core::node::{self, Nearing, NodeProfile};
 
 use super::api_server::ApiServer;
 use super::host::Host;
-use super::registration::{Health, Registration};
+use super::registration::{self, Health, Registration};
 use super::shared::Shared;
 use crate::credentials::{self, Serving};
 use crate::ending::OwnEnd;
@@ -106,13 +106,7 @@ pub(super) async fn run(
     let hostname = seen.borrow().info.hostname.clone();
     let can_run = Box::new(move |facts: &NodeFacts| {
         let seen = seen.borrow();
-        let view = View {
-            host: &seen.info,
-            usage: seen.usage.as_ref(),
-            shortages: seen.shortages,
-            trouble: None,
-            nearing: Nearing::Unknown,
-        };
+        let view = registration::view(&seen, None, Nearing::Unknown);
         NodeFacts { allocatable: node::allocatable(&profile, &view), ..facts.at(&seen.info) }
     });
     let itself = pods::Itself { facts: facts.clone(), can_run, lineage, end: end.clone() };
@@ -256,13 +250,7 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host, end: &OwnE
     );
     let (status, host_info) = {
         let seen = seen.borrow();
-        let view = View {
-            host: &seen.info,
-            usage: seen.usage.as_ref(),
-            shortages: seen.shortages,
-            trouble: None,
-            nearing: Nearing::Unknown,
-        };
+        let view = registration::view(&seen, None, Nearing::Unknown);
         (node::status(&profile, &view, None, Timestamp::now()), seen.info.clone())
     };
     if way.is_cold() {

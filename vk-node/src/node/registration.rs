@@ -345,7 +345,8 @@ impl Registration {
     }
 }
 
-fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Nearing) -> View<'a> {
+/// What a status is made of.
+pub(super) fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Nearing) -> View<'a> {
     View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble, nearing }
 }
 

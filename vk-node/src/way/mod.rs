@@ -11,7 +11,6 @@
 //! A node that knows no way in is a node all the same: it runs its pods. It only cannot be asked for logs and the like,
 //! and its Node names no address meanwhile.
 
-mod connection;
 mod relay;
 
 use std::io;
@@ -19,14 +18,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::net::TcpListener;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
+use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::RelayConfig;
 use vk_node_core::node::{Reach, Through};
 
-pub(crate) use self::connection::Connection;
 use self::relay::Dialler;
 use crate::credentials::Identity;
 use crate::tunnel::Tunnel;
@@ -74,6 +75,9 @@ pub(crate) enum Entrance {
     Passed(mpsc::Receiver<Passed>),
 }
 
+/// A connection to the kubelet API: by a port of this host, or a stream of the connection to the relay.
+pub(crate) type Connection = Either<TcpStream, TokioIo<Upgraded>>;
+
 /// A connection that was handed on.
 pub(crate) struct Passed {
     /// Itself.
@@ -93,7 +97,7 @@ impl Entrance {
                 let (stream, peer) = listener.accept().await?;
                 // Only slower without.
                 let _ = stream.set_nodelay(true);
-                Ok((Connection::Tcp(stream), peer.to_string()))
+                Ok((Either::Left(stream), peer.to_string()))
             }
             Self::Passed(passed) => match passed.recv().await {
                 Some(Passed { connection, peer }) => Ok((connection, peer)),

@@ -10,10 +10,11 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
+use tokio_util::either::Either;
 use tracing::{debug, warn};
 use vk_relay_core::protocol::{MESSAGE_MAX, MESSAGE_PATH, Message, PEER_HEADER};
 
-use super::super::{Connection, Passed};
+use super::super::Passed;
 
 /// What answers the relay.
 #[derive(Clone)]
@@ -45,7 +46,7 @@ impl Answers {
         // The stream begins when this has been answered.
         tokio::spawn(async move {
             match hyper::upgrade::on(request).await {
-                Ok(stream) => drop(place.send(Passed { connection: Connection::Relayed(TokioIo::new(stream)), peer })),
+                Ok(stream) => drop(place.send(Passed { connection: Either::Right(TokioIo::new(stream)), peer })),
                 Err(error) => debug!(peer, %error, "a stream has ended before it began"),
             }
         });
