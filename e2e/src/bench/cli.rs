@@ -29,6 +29,9 @@ pub(super) struct Cli {
     /// Of the part `scale`: completions of each Indexed CmdJob.
     #[arg(long, value_name = "COMPLETIONS", default_value_t = 1000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     scale_completions: usize,
+    /// Of the part `scale`: rounds of the rates; 0 leaves them out.
+    #[arg(long, value_name = "ROUNDS", default_value_t = 3)]
+    scale_rounds: usize,
     /// Of the part `sites`: CmdJobs.
     #[arg(long, value_name = "JOBS", default_value_t = 10_000)]
     sites_jobs: usize,
@@ -107,7 +110,7 @@ impl Cli {
             return scale::Plan { jobs: 100, indexed: 2, completions: 20, more: 5, round: [10, 20], rounds: 1 };
         }
         let (jobs, indexed, completions) = (self.scale_jobs, self.scale_indexed, self.scale_completions);
-        scale::Plan { jobs, indexed, completions, more: 100, round: [200, 500], rounds: 3 }
+        scale::Plan { jobs, indexed, completions, more: 100, round: [200, 500], rounds: self.scale_rounds }
     }
 
     pub(super) fn sites_plan(&self) -> sites::Plan {

@@ -72,29 +72,8 @@ pub fn main() -> ExitCode {
 async fn run(cli: &Cli) -> Result<()> {
     let mut figures =
         Figures { machine: machine::describe(), load_before: machine::load_average(), ..Figures::default() };
-    if cli.wants(Part::Pipe) {
-        let measured = tokio::time::timeout(LIMIT, Box::pin(pipe::measure(&cli.pipe_plan()))).await;
-        figures.pipe = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
-    }
-    if cli.wants(Part::Fleet) {
-        let measured = tokio::time::timeout(LIMIT, Box::pin(fleet::measure(&cli.fleet_plan()))).await;
-        figures.fleet = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
-    }
-    if cli.wants(Part::Scale) {
-        figures.scale = Some(Box::pin(scale::measure(&cli.scale_plan())).await?);
-    }
-    if cli.wants(Part::Sites) {
-        figures.sites = Box::pin(sites::measure(&cli.sites_plan())).await?;
-    }
-    if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
-        let ground = Box::pin(Ground::prepare()).await?;
-        let measured = tokio::time::timeout(LIMIT, Box::pin(measure(cli, &ground, &mut figures))).await;
-        let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
-        if measured.is_err() {
-            ground.keep_logs();
-        }
-        measured?;
-    }
+    // What was measured before something failed is worth as much as without that.
+    let measured = Box::pin(measure(cli, &mut figures)).await;
     figures.load_after = machine::load_average();
     println!("{}", report::tables(&figures));
     let json = serde_json::to_string_pretty(&figures).context("the figures do not become JSON")?;
@@ -105,10 +84,38 @@ async fn run(cli: &Cli) -> Result<()> {
     };
     write(&file, &json)?;
     eprintln!("the same as JSON: {}", file.display());
+    measured
+}
+
+/// Each part that is wanted, in turn, until one fails.
+async fn measure(cli: &Cli, figures: &mut Figures) -> Result<()> {
+    if cli.wants(Part::Pipe) {
+        let measured = tokio::time::timeout(LIMIT, Box::pin(pipe::measure(&cli.pipe_plan()))).await;
+        figures.pipe = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
+    }
+    if cli.wants(Part::Fleet) {
+        let measured = tokio::time::timeout(LIMIT, Box::pin(fleet::measure(&cli.fleet_plan()))).await;
+        figures.fleet = Some(measured.with_context(|| format!("not done within {LIMIT:.0?}"))??);
+    }
+    if cli.wants(Part::Scale) {
+        Box::pin(scale::measure(&cli.scale_plan(), figures.scale.insert(scale::ScaleFigures::default()))).await?;
+    }
+    if cli.wants(Part::Sites) {
+        Box::pin(sites::measure(&cli.sites_plan(), &mut figures.sites)).await?;
+    }
+    if cli.wants(Part::Cluster) || cli.wants(Part::Kubelet) {
+        let ground = Box::pin(Ground::prepare()).await?;
+        let measured = tokio::time::timeout(LIMIT, Box::pin(measure_on(cli, &ground, figures))).await;
+        let measured = measured.with_context(|| format!("not done within {LIMIT:.0?}")).flatten();
+        if measured.is_err() {
+            ground.keep_logs();
+        }
+        measured?;
+    }
     Ok(())
 }
 
-async fn measure(cli: &Cli, ground: &Ground, figures: &mut Figures) -> Result<()> {
+async fn measure_on(cli: &Cli, ground: &Ground, figures: &mut Figures) -> Result<()> {
     if cli.wants(Part::Cluster) {
         measure_cluster(&cli.plan(), ground, figures).await?;
     }

@@ -67,13 +67,12 @@ const SETTLE: Duration = Duration::from_secs(20);
 const NAMESPACE: &str = "sites";
 
 /// Measures each size on a control plane of its own.
-pub(super) async fn measure(plan: &Plan) -> Result<Vec<Sites>> {
+pub(super) async fn measure(plan: &Plan, rows: &mut Vec<Sites>) -> Result<()> {
     binaries::built().await?;
-    let mut rows = Vec::new();
     for nodes in plan.sizes {
         rows.push(Box::pin(one(plan, nodes)).await?);
     }
-    Ok(rows)
+    Ok(())
 }
 
 async fn one(plan: &Plan, nodes: usize) -> Result<Sites> {

@@ -51,8 +51,11 @@ pub(super) async fn measure(world: &World, plan: &Plan, figures: &mut ScaleFigur
             .growth
             .push(jobs.some_more(plan.more, &format!("all of these ({} pods)", told.seen().pods.len())).await?);
     }
-    let pods = told.seen().pods.len();
-    ensure!(pods == jobs.made + plan.indexed * plan.completions, "{pods} pods are there");
+    let (pods, made) = (told.seen().pods.len(), jobs.made + plan.indexed * plan.completions);
+    let succeeded = told.seen().succeeded.len();
+    ensure!(succeeded == made, "{succeeded} pods have succeeded, of {made}");
+    // Of those that have ended the controller-manager keeps 12,500 in all (--terminated-pod-gc-threshold).
+    ensure!(pods <= made, "{pods} pods are there, of {made}");
     if pods <= MOST_DELETED {
         figures.deletion.push(gone(world, &told, NAMESPACE, jobs.made + plan.indexed, pods).await?);
     }

@@ -42,12 +42,12 @@ pub(super) struct Plan {
     pub(super) more: usize,
     /// Jobs in a round of the rates, with the defaults and with the limits lifted.
     pub(super) round: [usize; 2],
-    /// Rounds of each.
+    /// Rounds of each; none: the rates are not measured.
     pub(super) rounds: usize,
 }
 
 /// What was measured.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct ScaleFigures {
     pub(super) targets: Vec<Target>,
     pub(super) rates: Vec<ScaleRate>,
@@ -118,24 +118,22 @@ pub(super) struct Deletion {
 }
 
 /// Measures all of it.
-pub(super) async fn measure(plan: &Plan) -> Result<ScaleFigures> {
+pub(super) async fn measure(plan: &Plan, figures: &mut ScaleFigures) -> Result<()> {
     binaries::built().await?;
-    let mut figures = ScaleFigures {
-        targets: Vec::new(),
-        rates: Vec::new(),
-        growth: Vec::new(),
-        loads: Vec::new(),
-        deletion: Vec::new(),
-    };
-    let world = Box::pin(World::start(Limits::Defaults)).await?;
-    let done = Box::pin(with_defaults(plan, &world, &mut figures)).await;
-    kept_if_failed(&world, done)?;
-    drop(world);
+    let done = Box::pin(in_both_worlds(plan, figures)).await;
+    figures.targets = report::targets(figures);
+    done
+}
+
+async fn in_both_worlds(plan: &Plan, figures: &mut ScaleFigures) -> Result<()> {
+    if plan.rounds > 0 {
+        let world = Box::pin(World::start(Limits::Defaults)).await?;
+        let done = Box::pin(with_defaults(plan, &world, figures)).await;
+        kept_if_failed(&world, done)?;
+    }
     let world = Box::pin(World::start(Limits::Lifted)).await?;
-    let done = Box::pin(with_limits_lifted(plan, &world, &mut figures)).await;
-    kept_if_failed(&world, done)?;
-    figures.targets = report::targets(&figures);
-    Ok(figures)
+    let done = Box::pin(with_limits_lifted(plan, &world, figures)).await;
+    kept_if_failed(&world, done)
 }
 
 async fn with_defaults(plan: &Plan, world: &World, figures: &mut ScaleFigures) -> Result<()> {
@@ -147,7 +145,9 @@ async fn with_defaults(plan: &Plan, world: &World, figures: &mut ScaleFigures) -
 
 async fn with_limits_lifted(plan: &Plan, world: &World, figures: &mut ScaleFigures) -> Result<()> {
     let [_, round] = plan.round;
-    figures.rates.extend(rates::measure(world, round, plan.rounds).await?);
+    if plan.rounds > 0 {
+        figures.rates.extend(rates::measure(world, round, plan.rounds).await?);
+    }
     growth::measure(world, plan, figures).await
 }
 
