@@ -59,6 +59,21 @@ pub async fn static_node() -> Result<&'static PathBuf> {
     BUILT.get_or_try_init(build).await
 }
 
+/// kubectl-cmdjob, once in this process: no other test needs it.
+pub async fn plugin() -> Result<&'static PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || {
+        if let Some(given) = std::env::var_os(GIVEN_VARIABLE).map(|given| PathBuf::from(given).join("kubectl-cmdjob"))
+            && given.is_file()
+        {
+            return Ok(given);
+        }
+        let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
+        find(&compile(&["vk-cli"], &[], place.as_ref()).await?, "kubectl-cmdjob")
+    };
+    BUILT.get_or_try_init(build).await
+}
+
 /// vk-node with a wall clock that can be set, once in this process: see `e2e/clock`. Whoever sets it makes a copy first.
 pub async fn node_with_clock() -> Result<&'static PathBuf> {
     static BUILT: OnceCell<(PathBuf, Scratch)> = OnceCell::const_new();

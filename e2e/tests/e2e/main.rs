@@ -15,6 +15,7 @@ mod asking;
 mod attach;
 mod cancel;
 mod chart_works;
+mod cli;
 mod cluster_is_up;
 mod cmdfleet;
 mod crashes;
