@@ -1,5 +1,6 @@
 //! sbatch's options in headers: what each becomes, or why it cannot be honoured.
 
+mod effects;
 mod table;
 
 use std::fmt::Write as _;
@@ -7,8 +8,8 @@ use std::fmt::Write as _;
 use crate::headers::Wrong;
 use crate::wish::Wish;
 
+pub(crate) use effects::constraints;
 pub use table::OPTIONS;
-pub(crate) use table::constraints;
 
 /// One of sbatch's options.
 pub struct Opt {
