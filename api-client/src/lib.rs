@@ -17,7 +17,6 @@
 //! TLS is spoken to in HTTP/1.1.
 
 mod body;
-pub mod call;
 mod connect;
 mod observed;
 mod pool;

@@ -3,6 +3,7 @@
 //! What is decided is in `vk-cli-core`; here it is asked, written and printed. Under the name `kubectl_complete-cmdjob` the program
 //! completes words for kubectl.
 
+mod call;
 mod cancel;
 mod change;
 mod cluster;
@@ -29,9 +30,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use call::chain;
 use clap::Parser;
 use clap::error::ErrorKind;
-use vk_api_client::call::chain;
 use vk_cli_core::args::{Cli, Command};
 use vk_cli_core::{completion, exit};
 

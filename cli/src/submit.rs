@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
+use crate::call::CallError;
 use anyhow::{Context as _, Result, anyhow, bail};
 use kube::api::PostParams;
-use vk_api_client::call::CallError;
 use vk_cli_core::args::Run;
 use vk_cli_core::job::{self, Name, SUFFIX_LENGTH, SUFFIX_LETTERS};
 use vk_cli_core::script::What;
@@ -80,7 +80,7 @@ impl Order {
             let job = self.job(&name)?;
             match cluster.call("submit the job", jobs.create(&params, &job)).await {
                 Ok(made) => return Ok(made),
-                Err(error) if error.is_conflict() && name.is_made_up && left > 0 => {}
+                Err(error) if error.is_already_exists() && name.is_made_up && left > 0 => {}
                 Err(error) => return Err(unsubmitted(cluster, &name.text, error)),
             }
         }

@@ -1,16 +1,13 @@
-//! Calls to the API server: each with a time limit, each error saying what was attempted.
+//! Calls to the API server: each with a time limit, each error saying what was attempted. As the operator's, of which this is the part
+//! that somebody needs who is not the operator.
 
 use std::time::Duration;
 
 use kube::core::Status;
 
-/// The longest time for one call. The API server itself gives up after a minute; an answer that takes longer than this is
-/// asked for again later.
-const TIME_LIMIT: Duration = Duration::from_secs(15);
-
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// No answer in time.
     #[error("cannot {what}: the API server has not answered within {} s", .limit.as_secs())]
     TimedOut {
@@ -39,7 +36,7 @@ pub enum CallError {
 
 impl CallError {
     /// What the API server answered, if it did.
-    pub fn status(&self) -> Option<&Status> {
+    pub(crate) fn status(&self) -> Option<&Status> {
         match self {
             Self::Refused { status, .. } => Some(status),
             Self::TimedOut { .. } | Self::Failed { .. } => None,
@@ -47,29 +44,29 @@ impl CallError {
     }
 
     /// Whether the object is not there.
-    pub fn is_not_found(&self) -> bool {
+    pub(crate) fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
     }
 
+    /// Whether an object of that name is there.
+    pub(crate) fn is_already_exists(&self) -> bool {
+        self.status().is_some_and(Status::is_already_exists)
+    }
+
     /// Whether the object is another one, or another version, than was said.
-    pub fn is_conflict(&self) -> bool {
+    pub(crate) fn is_conflict(&self) -> bool {
         self.status().is_some_and(Status::is_conflict)
     }
 }
 
 /// An error with its sources, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let sources = std::iter::successors(error.source(), |error| error.source());
     sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
-/// Makes a call with the usual time limit. `what` completes "cannot …".
-pub async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
-    call_within(TIME_LIMIT, what, request).await
-}
-
-/// The same with another time limit.
-pub async fn call_within<T>(
+/// Makes a call with a time limit. `what` completes "cannot …".
+pub(crate) async fn call_within<T>(
     limit: Duration,
     what: &'static str,
     request: impl Future<Output = kube::Result<T>>,
