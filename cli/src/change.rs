@@ -34,15 +34,15 @@ pub(crate) async fn requeue(flags: &ClusterFlags, args: Requeue) -> Result<u8> {
         report(&[made], true, args.output, "created")?;
         return Ok(0);
     }
-    let held = match change(&cluster, &job, &hold::requeue).await? {
-        Change::Made(held) => held,
+    match change(&cluster, &job, &hold::requeue).await? {
+        Change::Made(_) => {}
         Change::Already(words) => {
             say(&words);
             report(&[job], true, args.output, "left as it is")?;
             return Ok(0);
         }
         Change::Refused(words) => bail!(words),
-    };
+    }
     let name = &args.name;
     let uid = job.metadata.uid.clone();
     let mut progress = Progress::begin();
@@ -62,18 +62,17 @@ pub(crate) async fn requeue(flags: &ClusterFlags, args: Requeue) -> Result<u8> {
     progress.end();
     let Some(stopped) = stopped else { bail!("{name} was deleted meanwhile") };
     let after = match change(&cluster, &stopped, &hold::release).await? {
-        Change::Made(job) => job,
+        Change::Made(job) => *job,
         Change::Already(_) => stopped,
         Change::Refused(words) => bail!(words),
     };
-    drop(held);
     report(&[after], true, args.output, "requeued")?;
     Ok(0)
 }
 
 /// What has become of a job.
 enum Change {
-    Made(CmdJob),
+    Made(Box<CmdJob>),
     Already(String),
     Refused(String),
 }
@@ -91,7 +90,7 @@ async fn change(cluster: &Cluster, job: &CmdJob, decide: &impl Fn(&CmdJob) -> De
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let jobs = cluster.jobs();
         match cluster.call("change the job", jobs.patch(name, &params, &Patch::Merge(&patch))).await {
-            Ok(job) => return Ok(Change::Made(job)),
+            Ok(job) => return Ok(Change::Made(Box::new(job))),
             Err(error) if error.is_conflict() => job = cluster.job(name).await?,
             Err(error) => return Err(cluster.no_job(name, error)),
         }
@@ -117,7 +116,7 @@ async fn each(
     let (mut after, mut refused) = (Vec::new(), false);
     for job in &jobs {
         match change(&cluster, job, &decide).await? {
-            Change::Made(job) => after.push(job),
+            Change::Made(job) => after.push(*job),
             Change::Already(words) => {
                 say(&words);
                 after.push(job.clone());

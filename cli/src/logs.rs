@@ -70,7 +70,8 @@ pub(crate) async fn run(flags: &ClusterFlags, args: args::Logs) -> Result<u8> {
     }
     let mut signals = Signals::new()?;
     let attended = Attended { cluster: &cluster, name: &args.name, uid: job.metadata.uid.as_deref() };
-    let ended = attend(&mut signals, &attended, Vec::new(), follow(&cluster, &job, options)).await?;
+    let followed = Box::pin(follow(&cluster, &job, options));
+    let ended = attend(&mut signals, &attended, Vec::new(), followed).await?;
     Ok(match ended {
         Outcome::Done(_) => 0,
         Outcome::Left(code) => code,

@@ -51,10 +51,11 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nobody may be there to read it.
             let _ = error.print();
-            ExitCode::from(match error.kind() {
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => 0,
-                _ => failure(words.get(1).and_then(|word| word.to_str()).unwrap_or_default(), exit::USAGE),
-            })
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+                return ExitCode::SUCCESS;
+            }
+            let subcommand = words.get(1).and_then(|word| word.to_str()).unwrap_or_default();
+            ExitCode::from(failure(subcommand, exit::USAGE))
         }
     }
 }
@@ -65,11 +66,7 @@ fn failure(subcommand: &str, usual: u8) -> u8 {
 }
 
 fn begin(cli: Cli) -> ExitCode {
-    let subcommand = match &cli.command {
-        Command::Run(_) => "run",
-        Command::Wait(_) => "wait",
-        _ => "",
-    };
+    let returns_codes = matches!(cli.command, Command::Run(_) | Command::Wait(_));
     // The processor is not what is waited for; one thread starts sooner than several.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
@@ -83,7 +80,7 @@ fn begin(cli: Cli) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => BROKEN_PIPE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {}", chain(&*error));
-            failure(subcommand, exit::FAILED)
+            if returns_codes { exit::NO_CODE } else { exit::FAILED }
         }
     })
 }

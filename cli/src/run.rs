@@ -49,7 +49,7 @@ pub(crate) async fn run(flags: &ClusterFlags, args: Run) -> Result<u8> {
     }
     say(submit::told(&job).trim_end());
     let attended = Attended { cluster: &cluster, name: plain::name(&job), uid: job.metadata.uid.as_deref() };
-    let outcome = attend(&mut signals, &attended, pressed, within(&args, &cluster, &job)).await;
+    let outcome = attend(&mut signals, &attended, pressed, Box::pin(within(&args, &cluster, &job))).await;
     let ended = match outcome {
         Ok(Outcome::Done(Some(ended))) => ended,
         Ok(Outcome::Done(None)) => {
@@ -67,7 +67,7 @@ pub(crate) async fn run(flags: &ClusterFlags, args: Run) -> Result<u8> {
 
 /// Waits for the end, as long as is wanted.
 async fn within(args: &Run, cluster: &Cluster, job: &CmdJob) -> Result<Option<CmdJob>> {
-    let ended = ended(args.follow, cluster, job);
+    let ended = Box::pin(ended(args.follow, cluster, job));
     match args.timeout {
         None => ended.await.map(Some),
         Some(seconds) => match tokio::time::timeout(Duration::from_secs(seconds.unsigned_abs()), ended).await {
@@ -80,7 +80,7 @@ async fn within(args: &Run, cluster: &Cluster, job: &CmdJob) -> Result<Option<Cm
 /// Waits for the end, and prints meanwhile what it writes if that is wanted.
 async fn ended(prints: bool, cluster: &Cluster, job: &CmdJob) -> Result<CmdJob> {
     if prints {
-        return logs::follow(cluster, job, Options::following()).await;
+        return Box::pin(logs::follow(cluster, job, Options::following())).await;
     }
     let progress = Progress::begin();
     let (name, uid) = (plain::name(job), job.metadata.uid.as_deref());

@@ -14,16 +14,24 @@ pub fn human(length: SignedDuration) -> String {
         0 => format!("{many}{unit}"),
         few => format!("{many}{unit}{few}{small}"),
     };
-    match seconds {
-        ..120 => format!("{seconds}s"),
-        ..600 => two(minutes, 'm', seconds % 60, 's'),
-        ..10_800 => format!("{minutes}m"),
-        ..28_800 => two(hours, 'h', minutes % 60, 'm'),
-        ..172_800 => format!("{hours}h"),
-        ..691_200 => two(days, 'd', hours % 24, 'h'),
-        ..63_072_000 => format!("{days}d"),
-        ..252_288_000 => two(days / 365, 'y', days % 365, 'd'),
-        _ => format!("{}y", days / 365),
+    if seconds < 120 {
+        format!("{seconds}s")
+    } else if minutes < 10 {
+        two(minutes, 'm', seconds % 60, 's')
+    } else if minutes < 180 {
+        format!("{minutes}m")
+    } else if hours < 8 {
+        two(hours, 'h', minutes % 60, 'm')
+    } else if hours < 48 {
+        format!("{hours}h")
+    } else if days < 8 {
+        two(days, 'd', hours % 24, 'h')
+    } else if days < 730 {
+        format!("{days}d")
+    } else if days < 2920 {
+        two(days / 365, 'y', days % 365, 'd')
+    } else {
+        format!("{}y", days / 365)
     }
 }
 

@@ -80,9 +80,8 @@ pub fn build(wish: &Wish, what: &What, name: &Name, here: &BTreeMap<String, Stri
     };
     let mut keep = |result: Result<Value, String>| result.map_err(|problem| problems.push(problem)).ok();
     set("target", keep(target(&wish.place)));
-    match keep(script::form(what, wish.shell.as_deref()).map(of_form)) {
-        Some(Value::Object(fields)) => fields.into_iter().for_each(|(field, value)| set(&field, Some(value))),
-        Some(_) | None => {}
+    if let Some(Value::Object(fields)) = keep(script::form(what, wish.shell.as_deref()).map(of_form)) {
+        fields.into_iter().for_each(|(field, value)| set(&field, Some(value)));
     }
     set("env", keep(env(wish, here)).filter(|env| env.as_array().is_some_and(|all| !all.is_empty())));
     set("resources", keep(resources(wish)).filter(|limits| !limits.is_null()));

@@ -191,10 +191,8 @@ mod tests {
 
     fn run(line: &str) -> Result<Run, clap::Error> {
         let words = shlex::split(&format!("kubectl-cmdjob run {line}")).unwrap();
-        match Cli::try_parse_from(words)?.command {
-            Command::Run(run) => Ok(*run),
-            _ => panic!("{line}"),
-        }
+        let Command::Run(run) = Cli::try_parse_from(words)?.command else { panic!("{line}") };
+        Ok(*run)
     }
 
     #[test]
