@@ -3,6 +3,7 @@
 
 mod conf;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,17 @@ use crate::scratch::{Scratch, write_private};
 use crate::wait::{self, Probe};
 use crate::{exec, packages, runtimes};
 
-/// How many machines the cluster has: of the partition `all`, and the last one of the partition `lone`.
-pub const NODES: usize = 4;
-/// The machine that is alone in its partition: nobody else minds when it goes down.
-pub const LONE: usize = NODES - 1;
+/// How many machines the partition `all` has, which all share.
+pub const SHARED: usize = 3;
+/// The machine that is alone in the partition `lone`: nobody else minds when it goes down.
+pub const LONE: usize = SHARED;
+/// The machines that two partitions have.
+pub const CONTESTED: [Contested; 2] = [
+    Contested { machine: LONE + 1, low: "low", high: "high", mode: "PreemptMode=REQUEUE" },
+    Contested { machine: LONE + 2, low: "scavenge", high: "urgent", mode: "PreemptMode=CANCEL GraceTime=30" },
+];
+/// How many machines the cluster has.
+pub const NODES: usize = LONE + 1 + CONTESTED.len();
 /// How long Slurm leaves a job between TERM and KILL, in seconds.
 pub const KILL_WAIT_SECONDS: u64 = 5;
 
@@ -37,6 +45,19 @@ const PROGRAMS: [(&str, &str); 4] =
 const START_LIMIT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(60);
 const GLANCE: Duration = Duration::from_millis(100);
+
+/// A machine that two partitions have: jobs of the one take the place of those of the other.
+#[derive(Clone, Copy, Debug)]
+pub struct Contested {
+    /// Its number.
+    machine: usize,
+    /// The partition whose jobs give way.
+    pub low: &'static str,
+    /// The partition for whose jobs they do.
+    pub high: &'static str,
+    /// What becomes of them then, in the words of slurm.conf.
+    mode: &'static str,
+}
 
 /// A cluster. Dropping it stops it.
 #[derive(Debug)]
@@ -100,6 +121,25 @@ impl Slurm {
         self.scratch.keep();
     }
 
+    /// For a test that has failed: leaves the logs there for good, and says how the queue and the machines are.
+    pub fn post_mortem(&self) -> String {
+        self.keep_logs();
+        let mut text = format!("Slurm's logs are in {}\n", self.directory().join("log").display());
+        for (program, arguments) in [
+            ("squeue", &["--states=all", "--format=%A %j %T %D %R %L"][..]),
+            ("sinfo", &["--Node", "--format=%N %T %C %E"]),
+        ] {
+            let mut command = Command::new("timeout");
+            command.args(["10", program]).args(arguments).env("SLURM_CONF", self.conf());
+            let said = match command.output() {
+                Ok(output) => [output.stdout, output.stderr].concat(),
+                Err(error) => error.to_string().into_bytes(),
+            };
+            text.push_str(&format!("{program}:\n{}", String::from_utf8_lossy(&said)));
+        }
+        text
+    }
+
     /// One of Slurm's commands.
     pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
@@ -120,7 +160,8 @@ impl Slurm {
         wait::until("Slurm's machines to be there", START_LIMIT, GLANCE, async || {
             let seen = exec::output(self.command("sinfo", &["--noheader", "--Node", "--format=%N %T"]), SOON).await?;
             let text = String::from_utf8_lossy(&seen.stdout).into_owned();
-            let idle = text.lines().filter(|line| line.ends_with(" idle")).count();
+            // A machine of two partitions is there twice.
+            let idle = text.lines().filter(|line| line.ends_with(" idle")).collect::<BTreeSet<_>>().len();
             let why = || format!("{text}{}", String::from_utf8_lossy(&seen.stderr));
             Ok(if idle == NODES { Probe::Ready(()) } else { Probe::not_yet(why()) })
         })

@@ -9,8 +9,9 @@ use crate::ground::{GLANCE, LONG};
 async fn slurm_runs_and_ends_jobs_on_all_machines() {
     let Some(slurm) = slurm::shared().await else { return };
     let out = slurm.directory().join("log/hello");
+    let _witness = super::Witness(slurm);
     let script = "--wrap=hostname; echo $SLURMD_NODENAME; exec sleep 600";
-    let nodes = format!("--nodes={}", slurm::LONE);
+    let nodes = format!("--nodes={}", slurm::SHARED);
     let output = format!("--output={}", out.display());
     let id = slurm.says("sbatch", &["--parsable", "--chdir=/", &nodes, &output, script]).await.unwrap();
     let state =

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod ends;
+mod preempted;
 mod scale;
 
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -18,24 +19,37 @@ use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG, Room, room};
 
+/// Tells how Slurm is, and leaves its logs there, if the test fails while this lives.
+struct Witness(&'static Slurm);
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0.post_mortem());
+        }
+    }
+}
+
 /// A fleet with a launcher, and where it is.
 struct Stage {
     room: Room,
     slurm: &'static Slurm,
     gateway: Site,
     name: String,
+    _witness: Witness,
 }
 
 impl Stage {
     /// A fleet of this name, with this in its spec and its launcher beside what all have. None, if there is no Slurm here.
     async fn new(name: &str, spec: &Value, launcher: &Value) -> Option<Self> {
         let slurm = slurm::shared().await?;
+        let witness = Witness(slurm);
         let room = room(name).await;
         let gateway = room.site_with(Settings {
             environment: vec![("SLURM_CONF".into(), slurm.conf().into())],
             ..Settings::on(room.ground.plane, &format!("vk-gw-{name}")).unwrap()
         });
-        let this = Self { slurm, gateway: gateway.await, name: name.to_owned(), room };
+        let this = Self { slurm, gateway: gateway.await, name: name.to_owned(), room, _witness: witness };
         this.write_node_file("").await;
         let mut all = json!({
             "maxNodes": 4, "walltimeMarginSeconds": 10,
@@ -113,6 +127,17 @@ impl Stage {
             } else {
                 Probe::not_yet(format!("{seen:?} {nodes:?}"))
             })
+        });
+        reached.await.unwrap();
+    }
+
+    /// Waits until the cluster has none of these nodes.
+    async fn gone_from(&self, nodes: &[String]) {
+        let what = format!("{}: {nodes:?} to be gone", self.name);
+        let reached = wait::until(&what, LONG, GLANCE, async || {
+            let seen = self.nodes().await;
+            let left: Vec<&String> = seen.iter().filter(|node| nodes.contains(*node)).collect();
+            Ok(if left.is_empty() { Probe::Ready(()) } else { Probe::not_yet(format!("{left:?}")) })
         });
         reached.await.unwrap();
     }
