@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client};
 
@@ -15,6 +15,7 @@ use crate::binaries;
 use crate::control_plane::ControlPlane;
 use crate::janitor::{self, SITE_VARIABLE};
 use crate::process::{self, Process};
+use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::wait::{self, Probe};
 
@@ -100,6 +101,24 @@ impl Settings {
         let kubeconfig = plane.node_kubeconfig(node_name)?;
         let settings = Self::new(node_name, &kubeconfig, Some(plane.client_ca().to_owned()));
         Ok(Self { address: Some(Ipv4Addr::LOCALHOST.into()), ..settings })
+    }
+
+    /// The same for a node that reaches the API server of this control plane by a way that can be cut.
+    ///
+    /// # Errors
+    /// When there is no such way, or the node's credentials name another server.
+    pub async fn by_proxy(mut self, plane: &ControlPlane) -> Result<(Self, Proxy)> {
+        let url = plane.server_url();
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok());
+        let proxy = Proxy::to(port.with_context(|| format!("{url} has no port"))?).await?;
+        let config = std::fs::read_to_string(&self.kubeconfig).context("cannot read the node's kubeconfig")?;
+        if !config.contains(&url) {
+            bail!("{} does not name {url}", self.kubeconfig.display());
+        }
+        self.kubeconfig = plane.directory().join(format!("{}-by-proxy.kubeconfig", self.node_name));
+        let by_proxy = config.replace(&url, &format!("https://127.0.0.1:{}", proxy.port()));
+        std::fs::write(&self.kubeconfig, by_proxy).context("cannot write the node's kubeconfig")?;
+        Ok((self, proxy))
     }
 
     /// The same with `vk-node pipe` as a process of its own.

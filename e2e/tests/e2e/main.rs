@@ -57,6 +57,7 @@ mod same_name;
 mod site_rules;
 mod sites;
 mod slurm;
+mod stays;
 mod steady;
 mod top;
 mod trace;

@@ -20,19 +20,22 @@ use crate::ground::{GLANCE, LONG, Room, room};
 use crate::node_object::{condition, is, reason};
 use crate::plain_pods::phase;
 
+/// The number of a job of Slurm that no Slurm of the tests gets to.
+const JOB: &str = "60000017";
+
 /// A node's file and a directory for what a test's tasks write, and what a batch system would say.
-struct Place {
+pub(crate) struct Place {
     directory: TempDir,
 }
 
 impl Place {
-    fn new(config: &str) -> Self {
+    pub(crate) fn new(config: &str) -> Self {
         let this = Self { directory: tempfile::tempdir().unwrap() };
         this.configure(config);
         this
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -40,41 +43,41 @@ impl Place {
         std::fs::write(self.path("node.yaml"), format!("version: 1\n{config}")).unwrap();
     }
 
-    fn settings(&self, room: &Room, node: &str) -> Settings {
+    pub(crate) fn settings(&self, room: &Room, node: &str) -> Settings {
         let settings = Settings::on(room.ground.plane, node).unwrap();
         Settings { node_flags: vec!["--config".into(), self.path("node.yaml").into()], ..settings }
     }
 
-    /// Makes a squeue of it that says that so much time is left, to whoever asks for the job 17.
+    /// Has its squeue say that so much time is left, to whoever asks for the job.
     fn squeue(&self, left: &str) {
-        let program = self.path("squeue");
         // Whoever runs it finds one or the other.
-        std::fs::write(self.path("left.new"), format!("17 {left}\n")).unwrap();
+        std::fs::write(self.path("left.new"), format!("{JOB} {left} N/A\n")).unwrap();
         std::fs::rename(self.path("left.new"), self.path("left")).unwrap();
-        if !program.exists() {
-            let script = "#!/bin/sh\n[ \"$*\" = '-h -j 17 -o %A %L' ] || exit 1\nexec cat \"${0%/*}/left\"\n";
-            std::fs::write(&program, script).unwrap();
-            std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        }
     }
 
-    /// The environment of Slurm's job 17.
-    fn job_17(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+    /// The environment of a job of Slurm. The commands of Slurm are of this place, whatever the machine has: squeue says what it was
+    /// told to, if it was, and scontrol nothing.
+    pub(crate) fn job(&self) -> Vec<(std::ffi::OsString, std::ffi::OsString)> {
+        let squeue = format!("[ \"$*\" = '-h -j {JOB} -o %A %L %e' ] && exec cat \"${{0%/*}}/left\"");
+        for (name, script) in [("squeue", squeue.as_str()), ("scontrol", "exit 1")] {
+            std::fs::write(self.path(name), format!("#!/bin/sh\n{script}\n")).unwrap();
+            std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
         let mut path = self.directory.path().as_os_str().to_owned();
         path.push(":");
         path.push(std::env::var_os("PATH").unwrap());
-        vec![("SLURM_JOB_ID".into(), "17".into()), ("PATH".into(), path)]
+        vec![("SLURM_JOB_ID".into(), JOB.into()), ("PATH".into(), path)]
     }
 
     /// The lines that tasks have written to a file.
-    fn lines(&self, name: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         std::fs::read_to_string(self.path(name)).unwrap_or_default().lines().map(str::to_owned).collect()
     }
 }
 
 impl Room {
     /// Binds a pod to a node that runs a script, with these more fields of its specification.
-    async fn put(&self, node: &str, name: &str, script: &str, annotations: Value, more: Value) {
+    pub(crate) async fn put(&self, node: &str, name: &str, script: &str, annotations: Value, more: Value) {
         let mut spec = json!({
             "nodeName": node, "restartPolicy": "Never", "automountServiceAccountToken": false,
             "terminationGracePeriodSeconds": 3, "tolerations": [{"operator": "Exists"}],
@@ -86,7 +89,7 @@ impl Room {
     }
 
     /// Waits until there is no Node of this name.
-    async fn node_is_gone(&self, name: &str) {
+    pub(crate) async fn node_is_gone(&self, name: &str) {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let what = format!("node {name} to be gone");
         let gone = wait::until(&what, LONG, GLANCE, async || {
@@ -100,7 +103,7 @@ impl Room {
 }
 
 /// Waits until the node's process has ended, which must be well.
-async fn has_ended(site: &mut Site) {
+pub(crate) async fn has_ended(site: &mut Site) {
     let ended = wait::until("the node to end", LONG, GLANCE, async || {
         Ok(site.node().unwrap().exited()?.map_or(Probe::not_yet("it runs"), Probe::Ready))
     });
@@ -108,7 +111,7 @@ async fn has_ended(site: &mut Site) {
     assert!(status.success(), "{status}: {}", site.node().unwrap().log_tail(20));
 }
 
-fn annotation<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
+pub(crate) fn annotation<'a>(node: &'a Node, name: &str) -> Option<&'a str> {
     node.metadata.annotations.as_ref()?.get(name).map(String::as_str)
 }
 
@@ -122,18 +125,18 @@ fn ends_in(node: &Node) -> Option<i64> {
     Some(at.duration_since(Timestamp::now()).as_secs())
 }
 
-fn failed_with(pod: &Pod, reason: &str) -> bool {
+pub(crate) fn failed_with(pod: &Pod, reason: &str) -> bool {
     phase(pod) == "Failed" && pod.status.as_ref().is_some_and(|status| status.reason.as_deref() == Some(reason))
 }
 
-fn was_disrupted(pod: &Pod) -> bool {
+pub(crate) fn was_disrupted(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().unwrap().conditions.as_deref().unwrap_or_default();
     conditions.iter().any(|c| {
         c.type_ == "DisruptionTarget" && c.status == "True" && c.reason.as_deref() == Some("TerminationByKubelet")
     })
 }
 
-fn terminated(pod: &Pod) -> &ContainerStateTerminated {
+pub(crate) fn terminated(pod: &Pod) -> &ContainerStateTerminated {
     let container = &pod.status.as_ref().unwrap().container_statuses.as_ref().unwrap()[0];
     container.state.as_ref().unwrap().terminated.as_ref().unwrap()
 }
@@ -250,12 +253,15 @@ async fn in_a_job_of_slurm_the_time_is_squeues_and_term_ends_the_tasks_too() {
     let room = room("in-slurm").await;
     let place = Place::new("walltimeCheckSeconds: 1\nkillWaitSeconds: 12\n");
     place.squeue("1:00:00");
-    let settings = Settings { environment: place.job_17(), ..place.settings(&room, "vk-in-slurm") };
+    let settings = Settings { environment: place.job(), ..place.settings(&room, "vk-in-slurm") };
     let mut site = room.site_with(settings).await;
-    let node = room.node("vk-in-slurm", "to say when it ends", |node| ends_in(node).is_some()).await;
+    // A squeue that was not answered in time is asked again; and annotations are written before conditions.
+    let by_squeue = |node: &Node| {
+        let told = condition(node, labels::ENDING).and_then(|ending| ending.message.clone()).unwrap_or_default();
+        ends_in(node).is_some() && told.ends_with("(by squeue)")
+    };
+    let node = room.node("vk-in-slurm", "to say when it ends, by squeue", by_squeue).await;
     assert!((3000..=3600).contains(&ends_in(&node).unwrap()), "{node:?}");
-    let told = condition(&node, labels::ENDING).unwrap().message.clone().unwrap();
-    assert!(told.ends_with("(by squeue)"), "{told}");
     let file = place.path("told");
     room.put("vk-in-slurm", "deaf", &deaf(&file), json!({}), json!({})).await;
     room.put("vk-in-slurm", "polite", "trap 'exit 3' TERM; while :; do sleep 0.1; done", json!({}), json!({})).await;
@@ -339,7 +345,7 @@ async fn the_operator_cordons_and_removes_vk_nodes_and_no_others() {
 async fn without_any_warning_the_next_start_tells_the_true_ends() {
     let room = room("no-warning").await;
     let place = Place::new("walltimeSeconds: 3600\n");
-    let settings = Settings { environment: place.job_17(), ..place.settings(&room, "vk-no-warning") };
+    let settings = Settings { environment: place.job(), ..place.settings(&room, "vk-no-warning") };
     let mut site = room.site_with(settings).await;
     let gate = place.path("open");
     let (gate_text, ended) = (gate.display(), place.path("ended"));

@@ -11,7 +11,7 @@ use vk_task::clock::Steps;
 use vk_task::{HostInfo, MountNamespaces, TaskId, TaskView};
 
 use crate::admit::{AdmittedPod, HookKind, Refusal};
-use crate::ending::EndFacts;
+use crate::ending::{EndFacts, JobTerm};
 use crate::images::ImageMap;
 
 /// What is known about one pod when a decision is made.
@@ -38,6 +38,8 @@ pub struct Facts<'a> {
     pub evicted: Option<&'a str>,
     /// The end of the node, if one is known: see [`crate::ending`].
     pub end: Option<&'a EndFacts>,
+    /// The TERM that comes to all processes of a batch job, as far as it has to do with how tasks ended.
+    pub job_term: &'a JobTerm,
     /// The tasks that were warned of the node's end, each with the end that it was warned of ([`EndFacts::at_boot`]). What is
     /// forgotten is warned again.
     pub warned: &'a BTreeMap<TaskId, Duration>,

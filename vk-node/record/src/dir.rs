@@ -29,6 +29,8 @@ pub mod names {
     pub const CLOCK: &str = "clock.json";
     /// Those that the node has seen.
     pub const NODE_CLOCK: &str = "node-clock.json";
+    /// Since when the node is there, and whether it was told to end.
+    pub const NODE_STAY: &str = "node-stay.json";
     /// The lock of the pipe.
     pub const PIPE_LOCK: &str = "pipe.lock";
     /// The directory of the tasks' directories.

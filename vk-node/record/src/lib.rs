@@ -7,6 +7,7 @@
 //!   events.sock              shims ring here after each durable change
 //!   pipeline.out, .err       what the FIFO's lines write, besides their logs; added by their shims
 //!   clock.json               the steps of the wall clock  written by the pipe; node-clock.json by the node
+//!   node-stay.json           since when the node is there, and whether it was told to end   written by the node
 //!   pipe.lock                held by the one pipe of this directory
 //!   pipe.host                on a shared file system: which host has it; then the rest is on local disk
 //!   tasks/<id>/

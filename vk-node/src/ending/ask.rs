@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::debug;
@@ -19,8 +19,8 @@ const LATE_ANSWER: Duration = Duration::from_secs(5);
 pub(super) async fn left(batch: &Batch) -> anyhow::Result<Option<(Left, Source)>> {
     match batch {
         Batch::Slurm { job, .. } => {
-            let answer = said(ANSWER, "squeue", &["-h", "-j", job, "-o", "%A %L"]).await?;
-            Ok(Some((ending::squeue(&answer, job), Source::Squeue)))
+            let answer = said(ANSWER, "squeue", &["-h", "-j", job, "-o", "%A %L %e"]).await?;
+            Ok(Some((ending::squeue(&answer, job, Timestamp::now()), Source::Squeue)))
         }
         Batch::Pbs { job, .. } => {
             let answer = said(ANSWER, "qstat", &["-f", job]).await?;
@@ -44,8 +44,8 @@ pub(super) async fn is_preempted(job: &str) -> bool {
 /// What a command prints.
 async fn said(limit: Duration, program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let mut command = Command::new(program);
-    // Dates as they are printed where nobody has set anything.
-    command.args(arguments).env("LC_ALL", "C").stdin(Stdio::null()).kill_on_drop(true);
+    // Dates as they are printed where nobody has set anything, but for Slurm's, which can be had as numbers.
+    command.args(arguments).env("LC_ALL", "C").env("SLURM_TIME_FORMAT", "%s").stdin(Stdio::null()).kill_on_drop(true);
     let output = match timeout(limit, command.output()).await {
         Ok(output) => output.with_context(|| format!("cannot run {program}: is it on the PATH of vk-node?"))?,
         Err(_) => bail!("{program} did not answer within {} s", limit.as_secs()),

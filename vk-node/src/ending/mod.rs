@@ -8,21 +8,25 @@
 //! ```
 
 mod ask;
+mod kept;
+mod own;
 mod signals;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{Stream, stream};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
 use vk_node_core::ending::{
-    self, Batch, BatchSays, EndFacts, EndPlan, Ends, Left, NodeEnd, Phase, Source, Told, Walltime,
+    self, Batch, BatchSays, EndPlan, Ends, Former, Here, Left, NodeEnd, Source, Stay, Told, Walltime,
 };
-use vk_node_core::node::{Lasts, Lives, Nearing};
 use vk_record::clock::{self, Clock};
+use vk_record::{Dir, RecordError};
 
+use self::kept::Kept;
+use self::own::Now;
+pub(crate) use self::own::OwnEnd;
 pub(crate) use self::signals::Signals;
 
 /// The longest sleep before the time is looked at again: the clock that counts goes on while the host sleeps, timers do not.
@@ -32,37 +36,90 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub(crate) struct Endings {
     plan: EndPlan,
     batch: Option<Batch>,
-    /// When the process was started, since boot.
-    started: Duration,
     known: watch::Sender<Known>,
+    /// The stay, once the pipe's directory is ours.
+    kept: Mutex<Option<Kept>>,
 }
 
 /// What all nodes of the process have in common.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
+    /// When the stay began: lengths count from there.
+    started: Duration,
     batch: BatchSays,
     told: Told,
+    /// The stay before, if that was told to end.
+    former: Option<Former>,
 }
 
 impl Endings {
     /// What the environment tells.
     pub(crate) fn new(plan: EndPlan) -> Self {
         let batch = Batch::of(|name| std::env::var(name).ok());
-        let now = clock::boot();
-        let says = match &batch {
-            Some(Batch::Slurm { end_time: Some(at), .. }) => {
-                let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
-                BatchSays::Nothing.after(Left::For(left), Source::SlurmEnvironment, now)
-            }
-            Some(Batch::Pbs { walltime: Some(length), .. }) => {
-                BatchSays::Nothing.after(Left::For(*length), Source::PbsEnvironment, now)
-            }
-            Some(Batch::Slurm { .. } | Batch::Pbs { .. } | Batch::Other { .. }) | None => BatchSays::Nothing,
-        };
         if let Some(batch) = &batch {
             info!(?batch, "in a job of a batch system");
         }
-        Self { plan, batch, started: now, known: watch::Sender::new(Known { batch: says, told: Told::default() }) }
+        let started = clock::boot();
+        let known = Known { started, batch: environment(batch.as_ref(), started), told: Told::default(), former: None };
+        Self { plan, batch, known: watch::Sender::new(known), kept: Mutex::default() }
+    }
+
+    /// Goes on with the stay that is kept in the pipe's directory, which must be ours, or begins one there. `lengths` are those of the
+    /// nodes, as far as they count from their start.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub(crate) fn resume(&self, dir: Dir, lengths: impl Iterator<Item = Walltime>) -> Result<(), RecordError> {
+        let job = self.batch.as_ref().map(Batch::key);
+        let by_batch = match &self.batch {
+            Some(Batch::Pbs { walltime, .. }) => *walltime,
+            Some(Batch::Slurm { .. } | Batch::Other { .. }) | None => None,
+        };
+        let lasts = lengths.filter_map(|length| length.said.or(length.assumed)).chain(by_batch).max();
+        let lasts = lasts.filter(|length| !length.is_zero());
+        let now = clock::boot();
+        let kept = Kept::resume(dir, |kept, boot_id| {
+            Stay::resumed(kept, &Here { boot_id, job: job.as_deref(), lasts, kill_wait: self.plan.kill_wait, now })
+        })?;
+        let stay = kept.stay();
+        let ago = now.saturating_sub(stay.started()).as_secs();
+        if ago > 0 {
+            info!(seconds_ago = ago, "started anew: how long the node is there counts from its first start");
+        }
+        if stay.term().is_some() {
+            info!("told to end before it was started anew: so it does");
+        }
+        self.known.send_modify(|known| {
+            known.started = stay.started();
+            known.told.term = known.told.term.or(stay.term());
+            known.former = stay.former();
+            if by_batch.is_some() && known.batch != BatchSays::Never {
+                known.batch = environment(self.batch.as_ref(), stay.started());
+            }
+        });
+        *self.lock() = Some(kept);
+        // It may have come before there was a place to keep it.
+        self.keep_told();
+        Ok(())
+    }
+
+    /// All nodes have left: the stay is over.
+    pub(crate) fn left(&self) {
+        if let Some(kept) = self.lock().take() {
+            kept.end();
+        }
+    }
+
+    /// Keeps it for the next start that the nodes were told to end.
+    fn keep_told(&self) {
+        let term = self.known.borrow().told.term;
+        if let (Some(term), Some(kept)) = (term, &mut *self.lock()) {
+            kept.change(|stay| Stay::told(stay, term));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether TERM ends the nodes, and their tasks with them.
@@ -85,6 +142,21 @@ impl Endings {
         let now = clock::boot();
         info!(kill_wait = self.plan.kill_wait.as_secs(), "told to end: so do the tasks, in so many seconds at most");
         self.known.send_modify(|known| known.told.term = known.told.term.or(Some(now)));
+        self.keep_told();
+    }
+
+    /// Returns when the nodes were told to end.
+    pub(crate) async fn told(&self) {
+        // The sender is here.
+        let _ = self.known.subscribe().wait_for(|known| known.told.term.is_some()).await;
+    }
+
+    /// Returns when the nodes were told to end, and the time is over that there is for their tasks.
+    pub(crate) async fn told_and_over(&self) {
+        self.told().await;
+        let end = NodeEnd::of(&self.plan, None, self.known.borrow().told);
+        let left = end.map_or(Duration::ZERO, |end| end.kill_by.saturating_sub(clock::boot()));
+        tokio::time::sleep(left).await;
     }
 
     /// Asks before the first node is registered, where the environment does not say when the end is.
@@ -94,11 +166,19 @@ impl Endings {
         }
     }
 
-    /// Asks for ever, now and then.
+    /// Asks for ever, now and then, and when USR1 comes: the end may have come nearer all of a sudden, as that of a job which is
+    /// preempted does.
     pub(crate) async fn keep(&self) {
+        let mut known = self.known.subscribe();
+        let mut noticed = None;
         loop {
             let wait = ending::ask_after(&self.plan, self.known.borrow().batch, clock::boot());
-            tokio::time::sleep(wait).await;
+            // Cancel-safe: both only wait. The sender is here.
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                _ = known.wait_for(|known| known.told.notice != noticed) => {}
+            }
+            noticed = self.known.borrow().told.notice;
             self.ask().await;
         }
     }
@@ -129,12 +209,13 @@ impl Endings {
     /// The end of one node.
     pub(crate) fn of_node(&self, walltime: Walltime, clock: Arc<Clock>) -> OwnEnd {
         let now = watch::Sender::new(self.look(walltime));
-        OwnEnd { plan: self.plan.clone(), started: self.started, clock, now }
+        let Known { started, former, .. } = *self.known.borrow();
+        OwnEnd { plan: self.plan.clone(), started, former, ends_on_term: self.end_on_term(), clock, now }
     }
 
     fn look(&self, walltime: Walltime) -> Option<Now> {
         let known = *self.known.borrow();
-        let ends: Option<Ends> = ending::ends(&walltime, known.batch, self.started);
+        let ends: Option<Ends> = ending::ends(&walltime, known.batch, known.started);
         let end = NodeEnd::of(&self.plan, ends, known.told)?;
         Some(Now { end, phase: end.phase(clock::boot()) })
     }
@@ -160,106 +241,16 @@ impl Endings {
     }
 }
 
-/// The end of a node, and how far the node is on the way there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Now {
-    end: NodeEnd,
-    phase: Phase,
-}
-
-/// The end of one node, now and later. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct OwnEnd {
-    plan: EndPlan,
-    started: Duration,
-    clock: Arc<Clock>,
-    now: watch::Sender<Option<Now>>,
-}
-
-impl OwnEnd {
-    fn say(&self) {
-        match *self.now.borrow() {
-            Some(Now { end, phase }) => info!(
-                left = end.at.saturating_sub(clock::boot()).as_secs(),
-                by = end.source.words(),
-                ?phase,
-                "the node ends in so many seconds"
-            ),
-            None => info!("no end of the node is known"),
+/// What the environment says of a job whose first node was started then.
+fn environment(batch: Option<&Batch>, started: Duration) -> BatchSays {
+    match batch {
+        Some(Batch::Slurm { end_time: Some(at), .. }) => {
+            let left = Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default();
+            BatchSays::Nothing.after(Left::For(left), Source::SlurmEnvironment, clock::boot())
         }
-    }
-
-    /// For deciding about pods.
-    pub(crate) fn facts(&self) -> Option<EndFacts> {
-        let Now { end, .. } = (*self.now.borrow())?;
-        let now = self.clock.now();
-        Some(EndFacts::of(&end, self.plan.warning, now.boot, |boot| wall(&now, boot)))
-    }
-
-    /// For the Node's condition.
-    pub(crate) fn nearing(&self) -> Nearing {
-        let Some(Now { end, phase }) = *self.now.borrow() else { return Nearing::Unknown };
-        let at = wall(&self.clock.now(), end.at);
-        match phase {
-            Phase::Serving => Nearing::Far { source: end.source, at },
-            Phase::Ending | Phase::Closing => Nearing::Near { cause: end.cause, source: end.source, at },
+        Some(Batch::Pbs { walltime: Some(length), .. }) => {
+            BatchSays::Nothing.after(Left::For(*length), Source::PbsEnvironment, started)
         }
+        Some(Batch::Slurm { .. } | Batch::Pbs { .. } | Batch::Other { .. }) | None => BatchSays::Nothing,
     }
-
-    /// For the Node's labels and annotations.
-    pub(crate) fn lives(&self) -> Lives {
-        let now = self.clock.now();
-        let end = self.now.borrow().map(|now| now.end);
-        let lasts =
-            |end: NodeEnd| Lasts { whole: end.at.saturating_sub(self.started), left: end.at.saturating_sub(now.boot) };
-        Lives { lasts: end.map(lasts), ends: end.map(|end| wall(&now, end.at)), margin: self.plan.margin.as_secs() }
-    }
-
-    /// When the node ends, by the wall clock, and whether that is near: for metrics.
-    pub(crate) fn measured(&self) -> (Option<Timestamp>, bool) {
-        let now = *self.now.borrow();
-        let at = now.map(|now| wall(&self.clock.now(), now.end.at));
-        (at, now.is_some_and(|now| now.phase > Phase::Serving))
-    }
-
-    /// Waits until the node takes nothing new, and is to go when nothing of it is left.
-    pub(crate) async fn closing(&self) {
-        let is_closing = |now: &Option<Now>| now.is_some_and(|now| now.phase == Phase::Closing);
-        // The sender is here.
-        let _ = self.now.subscribe().wait_for(is_closing).await;
-    }
-
-    /// Whether that is so now: an end may move away again.
-    pub(crate) fn is_closing(&self) -> bool {
-        self.now.borrow().is_some_and(|now| now.phase == Phase::Closing)
-    }
-
-    /// Tells of each change.
-    pub(crate) fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
-        let changes = self.now.subscribe();
-        stream::unfold(changes, async |mut changes| changes.changed().await.ok().map(|()| ((), changes)))
-    }
-
-    /// The same, to be waited for.
-    pub(crate) fn subscribe(&self) -> Changes {
-        Changes(self.now.subscribe())
-    }
-}
-
-/// Changes of a node's end.
-pub(crate) struct Changes(watch::Receiver<Option<Now>>);
-
-impl Changes {
-    /// Waits for the next one. Cancel-safe.
-    pub(crate) async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
-        }
-    }
-}
-
-/// What the wall clock shows at a time since boot.
-fn wall(now: &clock::Now, boot: Duration) -> Timestamp {
-    let boot = SignedDuration::try_from(boot).unwrap_or(SignedDuration::MAX);
-    now.steps.wall(boot).unwrap_or(Timestamp::MAX)
 }

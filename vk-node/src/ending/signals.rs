@@ -39,15 +39,6 @@ impl Signals {
         }
     }
 
-    /// Waits for `SIGTERM` or `SIGINT`, whatever they mean. Cancel-safe.
-    pub(crate) async fn stop(&mut self) {
-        // Cancel-safe, as above.
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-
     /// Takes what comes, and returns when the process is to end without its tasks. What ends the nodes with their tasks is told to
     /// them, and they end by themselves. Cancel-safe: what was told is told.
     pub(crate) async fn obey(&mut self, endings: &Endings) {

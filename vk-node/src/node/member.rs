@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{SemaphorePermit, watch};
 use tracing::{error, info, warn};
 use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
@@ -16,6 +16,7 @@ use super::api_server::ApiServer;
 use super::host::Host;
 use super::registration::{self, Health, Registration};
 use super::shared::Shared;
+use super::unregistered;
 use crate::credentials::{self, Serving};
 use crate::ending::OwnEnd;
 use crate::events;
@@ -25,7 +26,7 @@ use crate::probes::Prober;
 use crate::way::Way;
 
 /// How often it is looked whether a node that is to go has anything left.
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The pause of one of many nodes that has failed.
 const PAUSE: Duration = Duration::from_secs(10);
 
@@ -75,25 +76,44 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let end = shared.endings.of_node(config.walltime, host.clock().clone());
     let mut keep_end = std::pin::pin!(shared.endings.keep_node(config.walltime, &end));
-    // Cancel-safe: what it has done so far is done again by the next start, or runs out with the lease.
-    let prepared = tokio::select! {
+    // Cancel-safe: what it has done so far is done again by the next start.
+    let mut prepared = tokio::select! {
         () = ending(&mut course) => {
-            info!(node = %config.name, "told to end before the node was registered");
+            info!(node = %config.name, "told to end before the node was registered: its tasks, if there are any, go on");
             return Ok(());
         }
-        () = end.closing() => {
-            info!(node = %config.name, "the node's time is over before it was registered");
-            return Ok(());
-        }
+        () = unregistered::ended(shared, config, &end, None) => return Ok(()),
         () = &mut keep_end => return Ok(()),
         prepared = Box::pin(prepare(shared, config, host, &end)) => prepared?,
     };
+    // Cancel-safe, as above; what may have been told the API server by then is taken back.
+    let lineage = tokio::select! {
+        () = ending(&mut course) => {
+            info!(node = %config.name, "told to end while the node was being registered: its tasks, if there are any, go on");
+            prepared.registration.withdraw().await;
+            return Ok(());
+        }
+        () = unregistered::ended(shared, config, &end, Some(&prepared.registration)) => {
+            prepared.registration.withdraw().await;
+            return Ok(());
+        }
+        () = &mut keep_end => return Ok(()),
+        lineage = prepared.registration.register() => lineage,
+    };
+    drop(prepared.turn.take());
+    prepared.facts.uid = lineage.first().cloned().unwrap_or_default();
+    info!(
+        node = prepared.facts.name,
+        address = prepared.facts.address,
+        port = prepared.registration.port(),
+        "registered"
+    );
     let member = MemberConfig {
         address: prepared.facts.address.parse().ok(),
         port: prepared.registration.port(),
         ..config.clone()
     };
-    let Prepared { server, serving, way, facts, profile, registration, lineage } = prepared;
+    let Prepared { server, serving, way, facts, profile, registration, turn: _ } = prepared;
     // The keeper is held to the end: what people have open is ended by its way.
     let Way { entrance, reach, keeper: _keeper, .. } = way;
     let Shared { pipe, mirror, .. } = shared;
@@ -191,22 +211,27 @@ async fn leave(end: &OwnEnd, pods: &pods::Context, registration: &Registration) 
     }
 }
 
-/// A node that is registered.
-struct Prepared {
+/// A node that can be registered.
+struct Prepared<'a> {
     server: Arc<ApiServer>,
     serving: Serving,
     way: Way,
     facts: NodeFacts,
     profile: NodeProfile,
     registration: Registration,
-    /// The UIDs of the Node object, and of those that it replaces in this cluster.
-    lineage: Vec<String>,
+    /// That it is its turn to register.
+    turn: Option<SemaphorePermit<'a>>,
 }
 
-/// Waits for the API server, however long it takes, and registers the node.
-async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host, end: &OwnEnd) -> anyhow::Result<Prepared> {
+/// Waits for the API server, however long it takes, and for what the node is registered with.
+async fn prepare<'a>(
+    shared: &'a Shared,
+    config: &MemberConfig,
+    host: &Host,
+    end: &OwnEnd,
+) -> anyhow::Result<Prepared<'a>> {
     // The semaphore is never closed.
-    let _turn = shared.registering.acquire().await;
+    let turn = shared.registering.acquire().await.ok();
     let server = shared.server(config).await?;
     let address = match config.address {
         Some(address) => address,
@@ -262,8 +287,9 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host, end: &OwnE
     let serving = Serving::new(&shared.config.certificates, &config.name, names)?;
     let service = shared.config.kubernetes_service.as_ref();
     let api_server = service.map(|at| Endpoint { host: at.host.clone(), port: at.port });
-    let mut facts = NodeFacts {
+    let facts = NodeFacts {
         name: config.name.as_str().to_owned(),
+        // It is known when the node is registered.
         uid: String::new(),
         address: address.to_string(),
         mount_namespaces: host_info.mount_namespaces.clone(),
@@ -275,8 +301,5 @@ async fn prepare(shared: &Shared, config: &MemberConfig, host: &Host, end: &OwnE
         labels: node::lasting_labels(&profile, end.lives().lasts).into(),
         allocatable: status.allocatable.unwrap_or_default(),
     };
-    let lineage = registration.register().await;
-    facts.uid = lineage.first().cloned().unwrap_or_default();
-    info!(node = facts.name, address = facts.address, port = registration.port(), "registered");
-    Ok(Prepared { server, serving, way, facts, profile, registration, lineage })
+    Ok(Prepared { server, serving, way, facts, profile, registration, turn })
 }

@@ -25,6 +25,7 @@ mod own_pipe;
 mod registration;
 mod requests;
 mod shared;
+mod unregistered;
 
 pub(crate) use self::requests::Requests;
 
@@ -52,20 +53,26 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
     // Held to the end: dropping it ends the pipe that it started.
     let _own_pipe = (config.pipe.owner == PipeOwner::Node)
         .then(|| own_pipe::keep(&config.pipe, pipe.clone(), mirror.link(), open_files));
-    // Cancel-safe: nothing has been done yet that somebody would have to take back.
+    // Cancel-safe: nothing has been done yet that somebody would have to take back, and a signal that was heard is kept.
     let (host, _only) = tokio::select! {
-        () = signals.stop() => {
-            info!("told to end before the pipe answered");
+        () = signals.obey(endings) => {
+            info!("told to end before the pipe answered: the tasks, if there are any, go on");
+            return Ok(());
+        }
+        // What an earlier start has left here is ended with the node, if the pipe answers in time.
+        () = endings.told_and_over() => {
+            info!("told to end, and the pipe has not answered: what runs here, if anything, ends with the job");
             return Ok(());
         }
         host = shared.host() => host?,
     };
     // Cancel-safe, as above.
     tokio::select! {
-        () = signals.stop() => {
-            info!("told to end before it was known how long the node is there");
+        () = signals.obey(endings) => {
+            info!("told to end before it was known how long the node is there: the tasks, if there are any, go on");
             return Ok(());
         }
+        () = endings.told() => {}
         () = endings.ask_first() => {}
     }
     let tunnel = shared.begin_tunnel()?;
@@ -85,7 +92,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = endings.keep() => None,
     };
     let ended = match by_themselves {
-        Some(ended) => ended,
+        Some(ended) => ended.inspect(|()| endings.left()),
         None => {
             let _ = course.send(Course::Ending);
             members.await

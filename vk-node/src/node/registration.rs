@@ -186,6 +186,23 @@ impl Registration {
         lock(&self.lineage).clone()
     }
 
+    /// Whether there is a Node object that is known to be this node's.
+    pub(super) fn has_node(&self) -> bool {
+        !lock(&self.lineage).is_empty()
+    }
+
+    /// Takes back what has been told the API server of a node that ends while it is being registered: its name is free at once.
+    pub(super) async fn withdraw(&self) {
+        if self.has_node() {
+            return self.sign_off(false).await;
+        }
+        match timeout(SIGN_OFF_TIMEOUT, self.name.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("cannot give the name back: {error:#}; the lease will run out"),
+            Err(_) => warn!("the API server does not answer; the lease, if there is one, will run out"),
+        }
+    }
+
     /// Keeps the status, the labels and the lease for as long as nobody else takes the name. Returns why it gave up.
     pub(super) async fn keep(&self, mut health: Health, events: &Events) -> anyhow::Error {
         let own = watch::Sender::new(OwnNode::default());

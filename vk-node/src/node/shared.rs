@@ -61,6 +61,8 @@ impl Shared {
         let info = own_pipe::await_pipe(&self.pipe, &self.config.pipe).await;
         let only = only_one::claim(&self.config.pipe.directory)?;
         let clock = Arc::new(Clock::kept_in(Dir::open(&self.config.pipe.directory)?, names::NODE_CLOCK)?);
+        let lengths = self.config.members.iter().map(|member| member.walltime);
+        self.endings.resume(Dir::open(&self.config.pipe.directory)?, lengths)?;
         info!(host = info.hostname, user = info.user, directory = %info.directory.display(), "the pipe answers");
         info!("in force: {}", node::in_force(&info));
         Ok((Arc::new(Host::new(self.pipe.clone(), info, &self.config, clock).await), only))

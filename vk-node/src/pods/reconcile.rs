@@ -91,6 +91,7 @@ fn decide(
         back_off_from: &remembered.back_off_from,
         evicted: remembered.evicted.as_deref(),
         end: context.end.facts().as_ref(),
+        job_term: &context.end.job_term(),
         warned: &remembered.warned,
         stopping_since: remembered.stopping_since,
         probed: &context.prober.told(uid),

@@ -18,19 +18,6 @@ use crate::rough::rough;
 
 const NODE: &str = "vk-expired";
 
-/// Settings for a node that reaches the API server by a proxy.
-async fn by_proxy(room: &Room) -> (Settings, Proxy) {
-    let plane = room.ground.plane;
-    let mut settings = Settings::on(plane, NODE).unwrap();
-    let url = plane.server_url();
-    let proxy = Proxy::to(url.rsplit(':').next().unwrap().parse().unwrap()).await.unwrap();
-    let config = std::fs::read_to_string(&settings.kubeconfig).unwrap();
-    assert!(config.contains(&url));
-    settings.kubeconfig = plane.directory().join(format!("{NODE}-by-proxy.kubeconfig"));
-    std::fs::write(&settings.kubeconfig, config.replace(&url, &format!("https://127.0.0.1:{}", proxy.port()))).unwrap();
-    (settings, proxy)
-}
-
 /// How often the API server has told the node that a resource version is too old.
 fn expirations(site: &Site) -> usize {
     std::fs::read_to_string(site.node_log()).unwrap().matches("too old resource version").count()
@@ -40,7 +27,8 @@ fn expirations(site: &Site) -> usize {
 async fn a_node_whose_watches_have_expired_takes_up_what_has_changed_and_nothing_else() {
     let ground = rough().await;
     let room = ground.room("expired").await;
-    let (settings, proxy) = by_proxy(&room).await;
+    let settings = Settings::on(room.ground.plane, NODE).unwrap();
+    let (settings, proxy) = settings.by_proxy(room.ground.plane).await.unwrap();
     let site = room.site_with(settings).await;
     let crowd = Crowd::gather(&room, &site, 0.1).await;
     for name in ["by-force", "deleted", "replaced"] {

@@ -99,7 +99,7 @@ pub struct MemberConfig {
     pub capacity: Resources,
     /// What of that is not for pods.
     pub reserved: Resources,
-    /// How long the node is there, from its start.
+    /// How long the node is there, from its first start.
     pub walltime: Walltime,
 }
 

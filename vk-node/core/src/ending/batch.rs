@@ -3,7 +3,7 @@
 //! | asked | says |
 //! |---|---|
 //! | `SLURM_JOB_END_TIME` | when the job ends, as it was when it was started, in seconds since 1970 |
-//! | `squeue -h -j JOB -o '%A %L'` | how long it has from now on: it can be extended and cut |
+//! | `squeue -h -j JOB -o '%A %L %e'` | how long it has from now on, by its limit, and when it ends: it can be extended and cut, and ends before its limit when it is preempted with a grace time |
 //! | `qstat -f JOB` | PBS: `Walltime.Remaining` (Torque), or `Resource_List.walltime` after `stime`, or without `resources_used.walltime` |
 //! | `PBS_WALLTIME` | how long it had when it was started |
 
@@ -21,6 +21,8 @@ pub enum Batch {
     Slurm {
         /// `SLURM_JOB_ID`.
         job: String,
+        /// `SLURM_RESTART_COUNT`: which run of it, for one that is requeued keeps its number.
+        run: u32,
         /// `SLURM_JOB_END_TIME`.
         end_time: Option<Timestamp>,
     },
@@ -35,6 +37,8 @@ pub enum Batch {
     Other {
         /// By which variable it was known.
         variable: &'static str,
+        /// What that says.
+        job: String,
     },
 }
 
@@ -58,12 +62,27 @@ impl Batch {
     pub fn of(variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
         let get = |name: &str| variable(name).filter(|value| !value.is_empty());
         if let Some(job) = get("SLURM_JOB_ID") {
-            return Some(Self::Slurm { job, end_time: get("SLURM_JOB_END_TIME").and_then(|text| end_time(&text)) });
+            let run = get("SLURM_RESTART_COUNT").and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+            return Some(Self::Slurm {
+                job,
+                run,
+                end_time: get("SLURM_JOB_END_TIME").and_then(|text| end_time(&text)),
+            });
         }
         if let Some(job) = get("PBS_JOBID") {
             return Some(Self::Pbs { job, walltime: get("PBS_WALLTIME").and_then(|text| pbs_length(&text)) });
         }
-        OTHERS.into_iter().find(|name| get(name).is_some()).map(|variable| Self::Other { variable })
+        OTHERS.into_iter().find_map(|variable| Some(Self::Other { variable, job: get(variable)? }))
+    }
+
+    /// What tells this run of this job from all others of the host.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Slurm { job, run, .. } => format!("slurm {job}.{run}"),
+            Self::Pbs { job, .. } => format!("pbs {job}"),
+            Self::Other { variable, job } => format!("{variable} {job}"),
+        }
     }
 }
 
@@ -81,20 +100,27 @@ fn pbs_length(text: &str) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs).or_else(|| colons(text))
 }
 
-/// Reads the answer of `squeue -h -j JOB -o '%A %L'`. Asked for the last task of an array it tells of all of them, each in a
-/// line with its own number. A line without a number is taken as it is.
+/// Reads the answer of `squeue -h -j JOB -o '%A %L %e'` with `SLURM_TIME_FORMAT=%s`, so that the time of its end is in seconds since 1970.
+/// What is left by the limit and by that time are the same but for a job that is preempted: the sooner counts. Asked for the
+/// last task of an array it tells of all of them, each in a line with its own number. A line without a number is taken as it is.
 #[must_use]
-pub fn squeue(answer: &str, job: &str) -> Left {
+pub fn squeue(answer: &str, job: &str, now: Timestamp) -> Left {
     let lines = answer.lines().filter_map(|line| {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         match words.as_slice() {
-            [left] => Some(*left),
-            [id, left] if *id == job => Some(*left),
+            [left] => Some((*left, None)),
+            [id, left] if *id == job => Some((*left, None)),
+            [id, left, end] if *id == job => Some((*left, end_time(end))),
             _ => None,
         }
     });
-    let left = lines.map(time_left).find(|left| *left != Left::Unknown);
-    left.unwrap_or(Left::Unknown)
+    let mut left = lines.map(|(left, end)| match (time_left(left), end) {
+        (Left::For(left), Some(end)) => {
+            Left::For(left.min(Duration::try_from(end.duration_since(now)).unwrap_or_default()))
+        }
+        (left, _) => left,
+    });
+    left.find(|left| *left != Left::Unknown).unwrap_or(Left::Unknown)
 }
 
 /// Slurm's `%L`: `D-HH:MM:SS`, `HH:MM:SS`, `MM:SS`, `SS`, or a word. `INVALID` is what a negative time is written as, for a
@@ -158,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_job_is_known_by_its_variables() {
-        let slurm = |end_time| Some(Batch::Slurm { job: "17".into(), end_time });
+        let slurm = |end_time| Some(Batch::Slurm { job: "17".into(), run: 0, end_time });
         assert_eq!(batch(&[]), None);
         assert_eq!(batch(&[("SLURM_JOB_ID", "")]), None);
         assert_eq!(batch(&[("SLURM_JOB_ID", "17")]), slurm(None));
@@ -172,7 +198,20 @@ mod tests {
         let hour = Some(Duration::from_secs(3600));
         assert_eq!(batch(&[("PBS_JOBID", "1.s"), ("PBS_WALLTIME", "3600")]), pbs(hour));
         assert_eq!(batch(&[("PBS_JOBID", "1.s"), ("PBS_WALLTIME", "01:00:00")]), pbs(hour));
-        assert_eq!(batch(&[("LSB_JOBID", "5")]), Some(Batch::Other { variable: "LSB_JOBID" }));
+        assert_eq!(batch(&[("LSB_JOBID", "5")]), Some(Batch::Other { variable: "LSB_JOBID", job: "5".into() }));
+    }
+
+    #[test]
+    fn a_run_of_a_job_is_told_from_all_others() {
+        let key = |pairs: &[(&'static str, &str)]| batch(pairs).unwrap().key();
+        let all = [
+            key(&[("SLURM_JOB_ID", "17")]),
+            key(&[("SLURM_JOB_ID", "17"), ("SLURM_RESTART_COUNT", "1")]),
+            key(&[("SLURM_JOB_ID", "18")]),
+            key(&[("PBS_JOBID", "17")]),
+            key(&[("LSB_JOBID", "17")]),
+        ];
+        assert_eq!(all, ["slurm 17.0", "slurm 17.1", "slurm 18.0", "pbs 17", "LSB_JOBID 17"]);
     }
 
     #[test]
@@ -196,7 +235,21 @@ mod tests {
             ("15 1:00\n17 2:00\n16 3:00\n", left(120)),
             ("15 1:00\n", Left::Unknown),
         ] {
-            assert_eq!(squeue(answer, "17"), expected, "{answer:?}");
+            assert_eq!(squeue(answer, "17", Timestamp::UNIX_EPOCH), expected, "{answer:?}");
+        }
+        // Its end by the clock, which is nearer where it is preempted.
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for (answer, expected) in [
+            ("17 1:00:00 1800003600\n", left(3600)),
+            ("17 1:00:00 1800000030\n", left(30)),
+            ("17 1:00:00 1799999999\n", left(0)),
+            ("17 1:00:00 N/A\n", left(3600)),
+            ("17 1:00:00 2026-11-26T03:00:00\n", left(3600)),
+            ("17 UNLIMITED NONE\n", Left::Unlimited),
+            ("17 INVALID 1800000030\n", Left::Unknown),
+            ("15 1:00 1800000001\n17 2:00 1800000120\n", left(120)),
+        ] {
+            assert_eq!(squeue(answer, "17", now), expected, "{answer:?}");
         }
     }
 
@@ -233,7 +286,7 @@ mod tests {
         #[test]
         fn garbage_is_no_panic(text in "[ -~\n]{0,120}") {
             let now: Zoned = "2026-11-26T03:00:00+00:00[UTC]".parse().unwrap();
-            let _ = (squeue(&text, "17"), qstat(&text, &now), is_preempted(&text), time_left(&text));
+            let _ = (squeue(&text, "17", now.timestamp()), qstat(&text, &now), is_preempted(&text), time_left(&text));
         }
     }
 }

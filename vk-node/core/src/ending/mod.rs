@@ -24,15 +24,21 @@
 //! and keeps none alive. What others are shown is turned into the wall clock's time by the clock's steps.
 
 mod batch;
+mod job_term;
 mod length;
+mod plan;
+mod stay;
 mod takes;
 mod warning;
 
 use std::time::Duration;
 
 pub use self::batch::{Batch, Left, is_preempted, qstat, squeue};
+pub use self::job_term::{Came, JobTerm, Whose};
 pub use self::length::{LengthError, length};
-pub use self::takes::{EndFacts, NODE_SHUTDOWN, NoTime, OUT_OF_WALLTIME, TERMINATED, WALLTIME_EXCEEDED};
+pub use self::plan::{EndPlan, OnTerm};
+pub use self::stay::{Former, Here, Stay};
+pub use self::takes::{EndFacts, NODE_SHUTDOWN, NoTime, OUT_OF_WALLTIME, SHUTDOWN, TERMINATED, WALLTIME_EXCEEDED};
 pub use self::warning::{InvalidWarning, Warning};
 
 /// The most that is kept between the last KILL and the end, for telling how all has ended.
@@ -41,74 +47,6 @@ const LONGEST_RESERVE: Duration = Duration::from_secs(10);
 pub(crate) const SAME: Duration = Duration::from_secs(5);
 /// Who is asked again near the end is asked so often at most.
 const OFTEN: Duration = Duration::from_secs(10);
-
-/// What is configured of the end of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndPlan {
-    /// `walltimeMarginSeconds`: so long before its end the node is Ending.
-    pub margin: Duration,
-    /// `walltimeCheckSeconds`: how often the batch system is asked for the time that is left.
-    pub check_every: Duration,
-    /// `killWaitSeconds`: how long after its TERM the batch system sends KILL.
-    pub kill_wait: Duration,
-    /// `noticeSeconds`: how long after its USR1 the batch system ends the job.
-    pub notice: Duration,
-    /// `warningSignal`: the signal for tasks of pods that name none themselves.
-    pub warning: Option<Warning>,
-    /// `onTerm`.
-    pub on_term: OnTerm,
-}
-
-/// What TERM and INT mean.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnTerm {
-    /// In a job of a batch system [`Self::End`], elsewhere [`Self::Keep`].
-    #[default]
-    Auto,
-    /// This process ends, the tasks go on, and the next start takes them up.
-    Keep,
-    /// The node ends, and its tasks with it.
-    End,
-}
-
-impl OnTerm {
-    /// By their words in the configuration.
-    pub const WORDS: [(&'static str, Self); 3] = [("auto", Self::Auto), ("keep", Self::Keep), ("end", Self::End)];
-
-    /// Whether the node ends.
-    #[must_use]
-    pub fn ends(self, is_in_batch_job: bool) -> bool {
-        match self {
-            Self::Auto => is_in_batch_job,
-            Self::Keep => false,
-            Self::End => true,
-        }
-    }
-
-    /// Its word.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Keep => "keep",
-            Self::End => "end",
-        }
-    }
-}
-
-impl Default for EndPlan {
-    /// Slurm's figures where it has them: `KillWait`, and the time of `--signal`.
-    fn default() -> Self {
-        Self {
-            margin: Duration::from_secs(120),
-            check_every: Duration::from_secs(300),
-            kill_wait: Duration::from_secs(30),
-            notice: Duration::from_secs(60),
-            warning: None,
-            on_term: OnTerm::default(),
-        }
-    }
-}
 
 /// What is said of how long a node is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

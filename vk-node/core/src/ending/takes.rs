@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use vk_task::{StopRequest, TaskView};
 
 use super::{Cause, NodeEnd, Phase, Warning};
 
@@ -50,6 +51,8 @@ pub const TERMINATED: &str = "Terminated";
 pub const OUT_OF_WALLTIME: &str = "OutOfWalltime";
 /// The `reason` of a pod that is refused because its node was told to end: the kubelet's word.
 pub const NODE_SHUTDOWN: &str = "NodeShutdown";
+/// Why a pod is ended whose node was told to end, for people: the kubelet's words.
+pub const SHUTDOWN: &str = "Pod was terminated in response to imminent node shutdown.";
 
 impl Cause {
     /// The `reason` of the pods that are ended.
@@ -78,7 +81,7 @@ impl EndFacts {
         let at = wall(end.at);
         let message = match end.cause {
             Cause::Walltime => format!("the node's walltime is over at {} (by {})", whole(at), end.source.words()),
-            Cause::Signalled => "Pod was terminated in response to imminent node shutdown.".to_owned(),
+            Cause::Signalled => SHUTDOWN.to_owned(),
             Cause::Preempted => {
                 "Pod was terminated in response to imminent node shutdown: its batch job was preempted.".to_owned()
             }
@@ -103,6 +106,22 @@ impl EndFacts {
             return Timestamp::MIN;
         }
         self.kill_by.saturating_sub(grace.min(self.longest_grace)).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Why the pipe is asked to end a task for it: what is found there after a restart of the node.
+    #[must_use]
+    pub(crate) fn request(reason: &str, why: &str) -> String {
+        format!("{reason}: {why}")
+    }
+
+    /// What the pipe is asked for a task of a pod that is not known, because the node was not registered before its end came: TERM
+    /// now, and as much grace as there is. None: it has ended, or this was asked for. `present` is what the clock that runs now would
+    /// have shown at a recorded time.
+    #[must_use]
+    pub fn ends_unregistered(&self, task: &TaskView, present: impl Fn(Timestamp) -> Timestamp) -> Option<StopRequest> {
+        let is_asked = task.stop.as_ref().is_some_and(|stop| present(stop.kill_at) <= self.kill_by);
+        let reason = Self::request(self.cause.pod_reason(), &self.message);
+        (!task.state.is_final() && !is_asked).then_some(StopRequest { kill_at: self.kill_by, reason })
     }
 
     /// Whether a pod that is new and may take so long is sure to end before.

@@ -1,5 +1,6 @@
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
+use vk_task::{End, Origin, StopRequest, TaskId, TaskState, TaskView};
 
 use super::*;
 
@@ -148,6 +149,33 @@ fn a_grace_goes_as_far_as_the_margin() {
     let term =
         |grace: i64| facts(&end, 0).term_at(SignedDuration::from_secs(grace)).duration_since(wall(s(0))).as_secs();
     assert_eq!([term(0), term(30), term(110), term(3600)], [990, 960, 880, 880]);
+}
+
+#[test]
+fn what_an_earlier_start_has_left_is_ended_in_the_time_there_is_and_says_why() {
+    let end = NodeEnd::of(&plan(), None, Told { term: Some(s(500)), ..Told::default() }).unwrap();
+    let facts = facts(&end, 500);
+    let mut task = TaskView {
+        id: TaskId::new("t").unwrap(),
+        origin: Origin::Fifo { writer: None },
+        state: TaskState::Running { pid: 7, started_at: wall(s(100)) },
+        stop: None,
+        lingering: vec![],
+        reported: false,
+        termination_message: None,
+    };
+    let ends = |task: &TaskView| facts.ends_unregistered(task, |recorded| recorded);
+    let request = ends(&task).unwrap();
+    assert_eq!(request.kill_at, wall(s(520)));
+    assert_eq!(request.reason, "Terminated: Pod was terminated in response to imminent node shutdown.");
+    task.stop = Some(StopRequest { kill_at: wall(s(900)), reason: "the pod was deleted".into() });
+    assert_eq!(ends(&task).map(|request| request.kill_at), Some(wall(s(520))), "it had more time than there is");
+    task.stop = Some(request);
+    assert_eq!(ends(&task), None);
+    let end = End::Exited { code: 0 };
+    let (started_at, finished_at) = (wall(s(100)), wall(s(400)));
+    task = TaskView { stop: None, state: TaskState::Ended { started_at, finished_at, end, exceeded: None }, ..task };
+    assert_eq!(ends(&task), None);
 }
 
 proptest! {

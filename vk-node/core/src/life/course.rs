@@ -2,13 +2,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{ContainerStatus, PodStatus};
+use vk_task::{TaskState, TaskView};
 
 use super::init::Progress;
 use crate::admit::Role;
-use crate::ending::{EndFacts, TERMINATED, WALLTIME_EXCEEDED};
+use crate::ending::{EndFacts, TERMINATED, WALLTIME_EXCEEDED, Whose};
 use crate::evict::EVICTED;
 use crate::facts::{Deletion, Facts, Retry, Trouble};
-use crate::look::Look;
+use crate::look::{Look, Seen};
 use crate::runs::all_published;
 use crate::status::{DEADLINE_EXCEEDED, Verdict, is_given_up, is_told};
 
@@ -18,7 +19,10 @@ pub(super) enum Course<'a> {
     /// It runs.
     Runs,
     /// Its main containers have ended for good, or an init container has failed for good: what is left is ended.
-    Over,
+    Over {
+        /// Until when it is not told of: it is not known before whether that was the end of the node.
+        open_until: Option<Timestamp>,
+    },
     /// Nothing more of it is started, and what runs is left to run: a container cannot be started, for good. That is no
     /// reason to kill the others.
     CannotStart(&'a Trouble),
@@ -68,12 +72,45 @@ pub(super) fn of<'a>(look: &Look<'a>, progress: &Progress, deadline: Option<Time
         return Course::NodeEnds { reason, why };
     }
     if is_over {
-        return Course::Over;
+        return match whose_end(look) {
+            Whose::Own => Course::Over { open_until: None },
+            Whose::Open { until } => Course::Over { open_until: Some(until) },
+            Whose::Node(came) => Course::NodeEnds { reason: came.reason, why: &came.message },
+        };
     }
     // An ephemeral container has no say in it.
     let counts = |name: &str| look.all().any(|s| s.container.name == name && s.container.role != Role::Ephemeral);
     let hopeless = facts.troubles.iter().find(|(name, trouble)| trouble.retry == Retry::Never && counts(name));
     hopeless.map_or(Course::Runs, |(_, trouble)| Course::CannotStart(trouble))
+}
+
+/// Whose doing it is that a pod is over: that of the node's end if all that made it fail is, or, where nothing has failed, what
+/// ended last.
+fn whose_end<'a>(look: &Look<'a>) -> Whose<'a> {
+    let counts = |seen: &Seen<'_>| matches!(seen.container.role, Role::Init | Role::Main);
+    let ends = || look.all().filter(counts).filter_map(|seen| Some((seen.outcome()?.is_success(), whose(look, seen))));
+    let failed =
+        ends().filter(|(is_success, _)| !is_success).map(|(_, whose)| whose).reduce(|one, other| match (one, other) {
+            (Whose::Own, _) | (_, Whose::Own) => Whose::Own,
+            (Whose::Open { until }, Whose::Open { until: later }) => Whose::Open { until: until.max(later) },
+            (open @ Whose::Open { .. }, Whose::Node(_)) | (Whose::Node(_), open @ Whose::Open { .. }) => open,
+            (node @ Whose::Node(_), Whose::Node(_)) => node,
+        });
+    let by_node = || ends().map(|(_, whose)| whose).find(|whose| matches!(whose, Whose::Node(_)));
+    failed.or_else(by_node).unwrap_or(Whose::Own)
+}
+
+/// Whose doing the end of a container's last run is. What we have asked to end, what went past a limit and what nobody saw end has
+/// been decided about.
+fn whose<'a>(look: &Look<'a>, seen: Seen<'_>) -> Whose<'a> {
+    let facts = look.facts;
+    let record = seen.latest().and_then(|run| facts.tasks.iter().find(|task| task.id.as_str() == run.id));
+    match record {
+        Some(TaskView { state: TaskState::Ended { end, finished_at, exceeded: None, .. }, stop: None, .. }) => {
+            facts.job_term.whose(end, facts.present(*finished_at), facts.now)
+        }
+        Some(_) | None => Whose::Own,
+    }
 }
 
 /// The end of the node, if what runs of the pod is to be ended for it now.
@@ -85,13 +122,13 @@ pub(super) fn ends_with_node<'a>(look: &Look<'a>) -> Option<&'a EndFacts> {
 pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bool) -> Verdict<'a> {
     match course {
         Course::Runs => Verdict::Living,
-        Course::Over if !look.all().any(|seen| seen.is_active()) => Verdict::ByItself,
+        Course::Over { .. } if !look.all().any(|seen| seen.is_active()) => Verdict::ByItself,
         Course::CannotStart(trouble) if nothing_runs => Verdict::CannotStart(trouble),
         Course::Deleted { .. } if nothing_runs => Verdict::ByItself,
         Course::PastDeadline if nothing_runs => Verdict::PastDeadline,
         Course::Evicted { why } if nothing_runs => Verdict::Evicted(why),
         Course::NodeEnds { reason, why } if nothing_runs => Verdict::NodeEnds { reason, why },
-        Course::Over
+        Course::Over { .. }
         | Course::CannotStart(_)
         | Course::Deleted { .. }
         | Course::PastDeadline
@@ -104,11 +141,6 @@ pub(super) fn verdict<'a>(course: &Course<'a>, look: &Look<'_>, nothing_runs: bo
 /// Why a request ended a task of a pod that is evicted: what is found there after a restart of the node.
 pub(super) fn eviction(why: &str) -> String {
     format!("{EVICTED}: {why}")
-}
-
-/// Why a request ended a task of a pod whose node ends: what is found there after a restart of the node.
-pub(super) fn end_of_node(reason: &str, why: &str) -> String {
-    format!("{reason}: {why}")
 }
 
 fn ended_with_node(request: &str) -> Option<(&'static str, &str)> {

@@ -36,6 +36,7 @@
 //!      │
 //!      │ it uses more room than it may: TERM, 2 s, KILL ──▶ all tasks final ──▶ Failed, Evicted
 //!      │ the node ends: the warning signal, then TERM, grace, KILL ──▶ all tasks final ──▶ Failed, WalltimeExceeded
+//!      │ its mains ended by the TERM of a batch system, which went to all processes of the job ──▶ Failed, Terminated
 //!      │ somebody else writes Succeeded or Failed: as if it were over ──▶ all containers final ──▶ told as what they are
 //!      │
 //!      │ one of its containers cannot be started, for good (the site's policy denies it, say):
@@ -70,6 +71,7 @@ use vk_task::{Origin, StopRequest, StopSignal, TaskId};
 use self::course::Course;
 use self::stop::Ending;
 use crate::admit::{AdmittedPod, HookKind, Refusal};
+use crate::ending::EndFacts;
 use crate::facts::{Deletion, Facts};
 use crate::look::Look;
 use crate::runs::RunState;
@@ -223,17 +225,17 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
         Course::Deleted { grace } => end(*grace, POD_DELETED, true),
         Course::PastDeadline => end(pod.grace, DEADLINE_EXCEEDED, true),
         Course::Ended => end(pod.grace, POD_HAS_ENDED, false),
-        Course::NodeEnds { reason, why } if !is_terminal => end(pod.grace, &course::end_of_node(reason, why), true),
+        Course::NodeEnds { reason, why } if !is_terminal => end(pod.grace, &EndFacts::request(reason, why), true),
         Course::Evicted { why } if !is_terminal => end(EVICTION_GRACE, &course::eviction(why), true),
         // What is left of it are lines of the FIFO.
         _ if is_terminal => match facts.end.filter(|_| !course::nothing_runs(facts)) {
             Some(node) if course::ends_with_node(&look).is_some() => {
-                end(pod.grace, &course::end_of_node(node.cause.pod_reason(), &node.message), true);
+                end(pod.grace, &EndFacts::request(node.cause.pod_reason(), &node.message), true);
             }
             Some(node) => decision.again(node.term_at(pod.grace)),
             None => {}
         },
-        Course::Over => end(pod.grace, POD_IS_OVER, false),
+        Course::Over { .. } => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) if course::only_company_runs(&look) => end(pod.grace, POD_IS_OVER, false),
         Course::CannotStart(_) => stop::attend(&look, &mut decision),
         // It is over: see above.
@@ -254,7 +256,9 @@ fn run(pod: &AdmittedPod, facts: &Facts<'_>) -> Decision {
     if !is_terminal {
         let verdict = course::verdict(&course, &look, nothing_runs);
         if let Some(status) = status::of(&look, &progress, verdict).filter(|status| status != facts.published) {
-            match settles_at(&look, verdict, &decision).filter(|until| *until > facts.now) {
+            let open_until = if let Course::Over { open_until } = course { open_until } else { None };
+            let later = open_until.or_else(|| settles_at(&look, verdict, &decision));
+            match later.filter(|until| *until > facts.now) {
                 Some(until) => decision.again(until),
                 None => decision.steps.push(Step::Publish(Box::new(status))),
             }

@@ -199,3 +199,124 @@ fn a_pod_names_its_own_signal_and_what_starts_too_late_is_not_warned() {
     world.go();
     assert_eq!((world.active(), world.warnings.len()), (vec!["c"], 1), "it may not be ready for a signal");
 }
+
+/// The pod of a batch job, which runs.
+fn in_a_job(spec: Value) -> World {
+    let mut world = World::of(spec);
+    world.shares_term = true;
+    world.go();
+    world.until(100);
+    world
+}
+
+fn by_term() -> End {
+    End::Signaled { signal: Signal(15), core_dumped: false }
+}
+
+#[test]
+fn what_ends_by_the_term_that_the_node_gets_too_has_ended_with_its_node() {
+    for restarted in [false, true] {
+        let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c")]}));
+        let writes = world.writes;
+        world.end(&by_term());
+        // Nobody is told of it, and nobody gets its room, before it is known whose doing it is.
+        assert_eq!(world.settle(), Some(world.now + seconds(2)));
+        assert_eq!((world.phase(), world.writes, world.is_over), ("Running", writes, false));
+        if restarted {
+            world.restart_node();
+            assert_eq!(world.settle(), Some(world.now + seconds(2)));
+        }
+        world.pass(1);
+        world.told = Some(Duration::from_secs(1101));
+        world.settle();
+        assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("Terminated")));
+        assert_eq!(world.published.message.as_deref(), Some("the node was told to end"));
+        assert_eq!(world.condition("DisruptionTarget"), ("True", "TerminationByKubelet", "the node was told to end"));
+        // How it truly ended stays to be read.
+        let ended = world.state().terminated.unwrap();
+        assert_eq!((ended.exit_code, ended.signal, ended.reason.as_deref()), (143, Some(15), Some("Error")));
+        assert_eq!(ended.message.as_deref(), Some("killed by SIGTERM (signal 15)"));
+        let writes = world.writes;
+        world.settle();
+        assert_eq!(world.writes, writes);
+    }
+}
+
+#[test]
+fn what_ends_by_a_term_of_its_own_is_told_so_a_moment_later() {
+    let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c")]}));
+    world.end(&by_term());
+    world.settle();
+    world.pass(2);
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", None));
+    assert!(world.published.conditions.as_ref().unwrap().iter().all(|c| c.type_ != "DisruptionTarget"));
+    // Later it is too late.
+    world.told = Some(Duration::from_secs(1102));
+    let told = world.published.clone();
+    world.settle();
+    assert_eq!(world.published, told);
+}
+
+#[test]
+fn what_succeeds_or_crashes_waits_for_nobody() {
+    for (end, phase) in [
+        (End::Exited { code: 0 }, "Succeeded"),
+        (End::Signaled { signal: Signal(11), core_dumped: true }, "Failed"),
+        (End::Signaled { signal: Signal(9), core_dumped: false }, "Failed"),
+    ] {
+        let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c")]}));
+        world.end(&end);
+        world.settle();
+        assert_eq!(world.phase(), phase, "{end:?}");
+    }
+    let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c")]}));
+    world.shares_term = false;
+    world.end(&by_term());
+    world.settle();
+    assert_eq!(world.phase(), "Failed", "TERM to it is not TERM to the node");
+}
+
+#[test]
+fn who_takes_its_leave_when_the_node_is_told_to_end_has_not_come_to_its_end() {
+    for code in [0, 3] {
+        let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c")]}));
+        world.told = Some(Duration::from_secs(1100));
+        world.end(&End::Exited { code });
+        world.settle();
+        assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("Terminated")), "{code}");
+        assert_eq!(world.state().terminated.unwrap().exit_code, i32::from(code));
+    }
+}
+
+#[test]
+fn a_pod_that_had_failed_by_itself_is_not_ended_by_its_node() {
+    let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c"), container("d")]}));
+    world.exit("c", 1);
+    world.settle();
+    world.pass(10);
+    world.end(&by_term());
+    world.told = Some(Duration::from_secs(1110));
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", None));
+    // And where one of two ends well, the other one decides.
+    let mut world = in_a_job(json!({"restartPolicy": "Never", "containers": [container("c"), container("d")]}));
+    world.exit("c", 0);
+    world.end(&by_term());
+    assert_eq!(world.settle(), Some(world.now + seconds(2)));
+    world.told = Some(Duration::from_secs(1100));
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("Terminated")));
+}
+
+#[test]
+fn what_we_have_ended_ourselves_is_told_at_once_as_what_it_is() {
+    let mut world = in_a_job(json!({
+        "restartPolicy": "Never", "activeDeadlineSeconds": 150, "containers": [container("c")],
+    }));
+    world.until(150);
+    world.settle();
+    world.end(&by_term());
+    world.settle();
+    assert_eq!((world.phase(), world.published.reason.as_deref()), ("Failed", Some("DeadlineExceeded")));
+}

@@ -24,7 +24,7 @@ use vk_task::{ContainerRun, End, LimitKind, Origin, TaskState, TaskView};
 use super::course::is_terminal;
 use super::*;
 use crate::admit::{Problem, Problems, Role, admit};
-use crate::ending::EndFacts;
+use crate::ending::{Came, EndFacts, JobTerm, TERMINATED};
 use crate::facts::{Hook, HookFacts, NodeFacts, Probed, Retry, Trouble};
 use crate::runs::{ID_SCHEME, all_published, published_of};
 
@@ -40,6 +40,9 @@ struct World {
     back_off_from: BTreeMap<String, u32>,
     evicted: Option<String>,
     end: Option<EndFacts>,
+    /// Whether TERM comes to all processes, and when the node was told to end by it, since the host was started.
+    shares_term: bool,
+    told: Option<Duration>,
     warned: BTreeMap<TaskId, Duration>,
     /// How often each task was warned.
     warnings: Vec<(String, StopSignal)>,
@@ -90,6 +93,8 @@ impl World {
             back_off_from: BTreeMap::new(),
             evicted: None,
             end: None,
+            shares_term: false,
+            told: None,
             warned: BTreeMap::new(),
             warnings: vec![],
             stopping_since: None,
@@ -127,7 +132,14 @@ impl World {
     fn decide(&self) -> Decision {
         let mut steps = self.steps.clone();
         steps.note(self.reading());
+        let came = self.told.map(|told| Came {
+            at: self.zero + told,
+            until: None,
+            reason: TERMINATED,
+            message: "the node was told to end".into(),
+        });
         decide(&Facts {
+            job_term: &JobTerm { is_shared: self.shares_term, came },
             admitted: self.admitted.as_ref(),
             deletion: self.deletion,
             published: &self.published,

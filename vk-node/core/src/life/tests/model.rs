@@ -120,6 +120,7 @@ impl World {
                 // What has been told to end is not told otherwise.
                 if self.stopping_since.is_none() {
                     self.end = None;
+                    self.told = None;
                 }
             }
             Happening::OpenGate => self.open_gate(),
@@ -184,6 +185,8 @@ impl World {
         let ends = Some(Ends { at: now + Duration::from_secs(after), source: Source::Squeue });
         let told = Told { term: told.then_some(now), ..Told::default() };
         let end = NodeEnd::of(&EndPlan::default(), ends, told).unwrap();
+        self.shares_term = true;
+        self.told = told.term.or(self.told);
         let zero = self.zero;
         self.end = Some(EndFacts::of(&end, "USR1@60".parse().ok(), now, |boot| zero + boot));
     }
