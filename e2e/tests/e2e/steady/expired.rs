@@ -6,13 +6,12 @@ use std::path::Path;
 use kube::api::{DeleteParams, PostParams};
 use serde_json::json;
 use vk_cmd_e2e::history::Expected;
-use vk_cmd_e2e::proxy::Proxy;
 use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
 use super::Crowd;
 use super::kinds::Kind;
-use crate::ground::{GLANCE, LONG, Room};
+use crate::ground::{GLANCE, LONG};
 use crate::plain_pods::phase;
 use crate::rough::rough;
 
