@@ -10,6 +10,8 @@
 //! pods says so (Ready is False, with the reason) and keeps its lease: it still has its name, and its processes. One that
 //! cannot even say so lets the lease run out, and the cluster finds out by itself.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,10 +44,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// How soon a Node that somebody removed is made again where that failed.
 const AGAIN: Duration = Duration::from_secs(2);
-/// The longest that a node takes to say good-bye.
-const SIGN_OFF_TIMEOUT: Duration = Duration::from_secs(3);
-/// The same of one that has ended: nothing else is left to be done.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the pipe may be away before it is told of: it is back at once where it was only restarted.
 const PIPE_GRACE: Duration = Duration::from_secs(10);
 /// How long the API server may refuse the node its pods before that is told of: one that has just started does, until its
@@ -191,18 +189,6 @@ impl Registration {
         !lock(&self.lineage).is_empty()
     }
 
-    /// Takes back what has been told the API server of a node that ends while it is being registered: its name is free at once.
-    pub(super) async fn withdraw(&self) {
-        if self.has_node() {
-            return self.sign_off(false).await;
-        }
-        match timeout(SIGN_OFF_TIMEOUT, self.name.release()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("cannot give the name back: {error:#}; the lease will run out"),
-            Err(_) => warn!("the API server does not answer; the lease, if there is one, will run out"),
-        }
-    }
-
     /// Keeps the status, the labels and the lease for as long as nobody else takes the name. Returns why it gave up.
     pub(super) async fn keep(&self, mut health: Health, events: &Events) -> anyhow::Error {
         let own = watch::Sender::new(OwnNode::default());
@@ -330,35 +316,6 @@ impl Registration {
         let nodes: Api<Node> = Api::all(self.client.clone());
         let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
         call("label the Node", nodes.patch_metadata(name, &parameters, &Patch::Merge(patch))).await.map(drop)
-    }
-
-    /// Says that the node has ended, so that nothing is placed on it any more. It is not gone yet.
-    pub(super) async fn close(&self) -> anyhow::Result<()> {
-        self.closed.store(true, Ordering::Relaxed);
-        let before = lock(&self.told).as_ref().map(|told| told.status.clone());
-        self.publish(Some(&Trouble::Left), before.as_ref()).await
-    }
-
-    /// Says that the node is going, so that nothing is placed on it while its lease lasts, and gives its name back. One that `left`
-    /// with nothing to be told any more says that too, and its object is removed by the operator. The name is given back last:
-    /// whoever takes it then takes that word back.
-    pub(super) async fn sign_off(&self, left: bool) {
-        let work = async {
-            let before = lock(&self.told).as_ref().map(|told| told.status.clone());
-            let trouble = if left { Trouble::Left } else { Trouble::Shutdown };
-            self.publish(Some(&trouble), before.as_ref()).await?;
-            if left {
-                let uid = self.lineage().first().cloned();
-                self.write_marks(Some(node::left(uid.as_deref(), Timestamp::now()))).await?;
-            }
-            self.name.release().await
-        };
-        let limit = if left { LEAVE_TIMEOUT } else { SIGN_OFF_TIMEOUT };
-        match timeout(limit, work).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("cannot say good-bye: {error:#}; the lease will run out"),
-            Err(_) => warn!("the API server does not answer the good-bye; the lease will run out"),
-        }
     }
 }
 
