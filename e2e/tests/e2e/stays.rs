@@ -38,11 +38,11 @@ async fn a_restart_gives_a_node_no_more_time_than_it_had() {
     // Once killed, and once told to end while its tasks go on.
     site.kill_node().unwrap();
     site.start_node().unwrap();
-    says(&site, " registered ", 2).await;
+    says(&site, " registered", 2).await;
     assert_eq!(ends_at().await, first);
     site.stop_node().unwrap();
     site.start_node().unwrap();
-    says(&site, " registered ", 3).await;
+    says(&site, " registered", 3).await;
     assert_eq!(ends_at().await, first);
 }
 
@@ -101,7 +101,8 @@ async fn what_ended_by_the_batch_systems_term_is_told_so_by_the_next_start() {
     let settings = Settings { environment: place.job(), ..place.settings(&room, "vk-untold") };
     let (settings, proxy) = settings.by_proxy(room.ground.plane).await.unwrap();
     let mut site = room.site_with(settings).await;
-    let script = format!("echo $$ > {}; exec sleep 1000", place.path("pid").display());
+    // In a pod's command $$ stands for $.
+    let script = format!("echo $$$$ > {}; exec sleep 1000", place.path("pid").display());
     room.put("vk-untold", "sleeps", &script, json!({}), json!({})).await;
     room.pod("sleeps", "to run", |pod| phase(pod) == "Running").await;
     let pid = wait::until("the task to say who it is", LONG, GLANCE, async || {
