@@ -35,6 +35,8 @@ async fn a_restart_gives_a_node_no_more_time_than_it_had() {
         annotation(&node.await, labels::ENDS_AT).unwrap().to_owned()
     };
     let first = ends_at().await;
+    // It is ready a moment before it says so.
+    says(&site, " registered", 1).await;
     // Once killed, and once told to end while its tasks go on.
     site.kill_node().unwrap();
     site.start_node().unwrap();
