@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::{from_value, json, to_value};
 use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
+use vk_node_core::ending::JobTerm;
 use vk_node_core::facts::{Deletion, Facts, NodeFacts};
 use vk_node_core::life::{Decision, OUR_CONDITIONS, Step, decide};
 use vk_node_core::room::{Arrival, Room};
@@ -183,6 +184,8 @@ impl Machine {
             back_off_from: &BTreeMap::new(),
             evicted: None,
             end: None,
+            // It is in no batch job.
+            job_term: &JobTerm::default(),
             warned: &BTreeMap::new(),
             stopping_since: entry.stopping_since,
             probed: &BTreeMap::new(),
