@@ -18,10 +18,18 @@ impl AuditLog {
     /// One of requests that match this rule, a `PolicyRule` of audit.k8s.io/v1 as YAML on one line. No other request is logged,
     /// so that the log costs the rest nothing.
     pub fn new(rule: &str) -> Result<Self> {
+        Self::without("[RequestReceived, ResponseStarted]", rule)
+    }
+
+    /// The same, with watches as soon as they begin, and once more when they end.
+    pub fn of_beginnings(rule: &str) -> Result<Self> {
+        Self::without("[RequestReceived]", rule)
+    }
+
+    fn without(stages: &str, rule: &str) -> Result<Self> {
         let this = Self { scratch: Scratch::new("vk-audit-")? };
         let policy = format!(
-            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived, ResponseStarted]\nrules:\n- {rule}\n- \
-             {{level: None}}\n"
+            "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: {stages}\nrules:\n- {rule}\n- {{level: None}}\n"
         );
         write_private(&this.policy(), &policy)?;
         Ok(this)
@@ -85,7 +93,10 @@ pub struct User {
 
 /// What was asked about.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
+    /// The group of the API that it is in; none is the first one.
+    pub api_group: Option<String>,
     /// The kind of object, as in a path.
     pub resource: String,
     /// The part of it.

@@ -36,27 +36,34 @@ pub async fn built() -> Result<&'static Binaries> {
     BUILT.get_or_try_init(build).await
 }
 
-/// vk-node as a static program, for an image: once in this process. In a build for tests it is linked anew from what is
-/// compiled already.
+/// vk-node as a static program, for an image: once in this process.
 pub async fn static_node() -> Result<&'static PathBuf> {
     static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
-    let build = async || {
-        // That one is where it is to be before this one takes its place.
-        let programs = built().await?;
-        let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
-        if std::env::var_os(GIVEN_VARIABLE).is_some() || place.as_ref().is_none_or(|(_, profile)| profile == "release")
-        {
-            return Ok(programs.node.clone());
-        }
-        let mut cargo = cargo();
-        cargo.args(["rustc", "--message-format=json-render-diagnostics", "--package", "vk-node", "--bin", "vk-node"]);
-        if let Some((target, profile)) = &place {
-            cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
-        }
-        cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "relocation-model=static"]);
-        find(&succeed(cargo, "the static vk-node").await?, "vk-node")
-    };
-    BUILT.get_or_try_init(build).await
+    BUILT.get_or_try_init(|| static_program("vk-node", |programs| &programs.node)).await
+}
+
+/// vk-operator as a static program, for an image: once in this process.
+pub async fn static_operator() -> Result<&'static PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    BUILT.get_or_try_init(|| static_program("vk-operator", |programs| &programs.operator)).await
+}
+
+/// In a build for tests it is linked anew from what is compiled already; in a release build vk-node is static anyway.
+async fn static_program(name: &str, usual: impl Fn(&Binaries) -> &PathBuf) -> Result<PathBuf> {
+    // That one is where it is to be before this one takes its place.
+    let programs = built().await?;
+    let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
+    let is_release = place.as_ref().is_none_or(|(_, profile)| profile == "release");
+    if std::env::var_os(GIVEN_VARIABLE).is_some() || (is_release && name == "vk-node") {
+        return Ok(usual(programs).clone());
+    }
+    let mut cargo = cargo();
+    cargo.args(["rustc", "--message-format=json-render-diagnostics", "--package", name, "--bin", name]);
+    if let Some((target, profile)) = &place {
+        cargo.arg("--profile").arg(profile).arg("--target-dir").arg(target);
+    }
+    cargo.args(["--", "-C", "target-feature=+crt-static", "-C", "relocation-model=static"]);
+    find(&succeed(cargo, &format!("the static {name}")).await?, name)
 }
 
 /// kubectl-cmdjob, once in this process: no other test needs it.
@@ -118,11 +125,14 @@ async fn build() -> Result<Binaries> {
         return Ok(Binaries { operator: find(&messages, "vk-operator")?, node, _copy: None });
     }
     let messages = compile(&["vk-operator", "vk-node"], &[], place.as_ref()).await?;
-    // `static_node` has cargo put another program into the same place.
-    let copy = Scratch::new("vk-bin-")?;
-    let node = copy.path().join("vk-node");
-    std::fs::copy(find(&messages, "vk-node")?, &node).context("cannot copy vk-node")?;
-    Ok(Binaries { operator: find(&messages, "vk-operator")?, node, _copy: Some(copy.into()) })
+    // `static_program` has cargo put other programs into the same places.
+    let directory = Scratch::new("vk-bin-")?;
+    let copied = |name: &str| {
+        let program = directory.path().join(name);
+        copy(&find(&messages, name)?, &program)?;
+        anyhow::Ok(program)
+    };
+    Ok(Binaries { operator: copied("vk-operator")?, node: copied("vk-node")?, _copy: Some(directory.into()) })
 }
 
 /// `cargo build` of these packages; what cargo tells of its artifacts.

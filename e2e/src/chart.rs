@@ -64,16 +64,22 @@ pub async fn uninstall(cluster: &Cluster) -> Result<()> {
     exec::text(helm, LIMIT).await.context("cannot uninstall the chart").map(drop)
 }
 
-/// The name of the first ServiceAccount among the objects of a manifest.
+/// The objects of a manifest.
+pub fn objects(manifest: &str) -> Result<Vec<Value>> {
+    let documents = serde_yaml_ng::Deserializer::from_str(manifest);
+    let objects = documents.map(|one| Value::deserialize(one).context("helm has written YAML that does not parse"));
+    Ok(objects.collect::<Result<Vec<_>>>()?.into_iter().filter(|object| !object.is_null()).collect())
+}
+
+/// The name of the operator's ServiceAccount among the objects of a manifest.
 fn service_account(manifest: &str) -> Result<Option<String>> {
-    for document in serde_yaml_ng::Deserializer::from_str(manifest) {
-        let object = Value::deserialize(document).context("helm has written YAML that does not parse")?;
+    let objects = objects(manifest)?;
+    let found = objects.iter().find(|object| {
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-        if text("/kind") == Some("ServiceAccount") {
-            return Ok(text("/metadata/name").map(str::to_owned));
-        }
-    }
-    Ok(None)
+        text("/kind") == Some("ServiceAccount")
+            && text("/metadata/labels/app.kubernetes.io~1component") == Some("operator")
+    });
+    Ok(found.and_then(|object| object.pointer("/metadata/name")?.as_str()).map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -82,8 +88,11 @@ mod tests {
 
     #[test]
     fn service_account_is_found_among_documents() {
-        let manifest = "kind: Role\nmetadata: {name: a}\n---\nkind: ServiceAccount\nmetadata: {name: b}\n";
-        assert_eq!(service_account(manifest).unwrap().as_deref(), Some("b"));
+        let account = |name: &str, part: &str| {
+            format!("---\nkind: ServiceAccount\nmetadata: {{name: {name}, labels: {{app.kubernetes.io/component: {part}}}}}\n")
+        };
+        let manifest = format!("kind: Role\nmetadata: {{name: a}}\n{}{}", account("r", "relay"), account("b", "operator"));
+        assert_eq!(service_account(&manifest).unwrap().as_deref(), Some("b"));
         assert_eq!(service_account("kind: Role").unwrap(), None);
     }
 }

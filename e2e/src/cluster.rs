@@ -67,7 +67,12 @@ impl Cluster {
 
     /// `helm --kubeconfig …`, to add arguments to.
     pub fn helm(&self) -> Command {
-        let mut command = Command::new(&self.helm);
+        self.helm_by(&self.helm)
+    }
+
+    /// The same by another helm.
+    pub fn helm_by(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         for variable in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             command.env(variable, self.directory.join("helm"));
         }

@@ -27,16 +27,20 @@ impl Operator {
 
     /// The same with further flags.
     pub async fn start_with(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
-        let program = binaries::built().await?.operator.clone();
-        let mut this = Self {
+        let mut this = Self::not_started(kubeconfig, flags).await?;
+        this.restart()?;
+        Ok(this)
+    }
+
+    /// The same, as if it had been killed: where another one does the work.
+    pub async fn not_started(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+        Ok(Self {
             process: None,
-            program,
+            program: binaries::built().await?.operator.clone(),
             kubeconfig: kubeconfig.to_owned(),
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
             scratch: Scratch::new("vk-cmd-operator-")?,
-        };
-        this.restart()?;
-        Ok(this)
+        })
     }
 
     /// The process, to ask or to signal; none while it is killed.

@@ -149,9 +149,14 @@ impl Relay {
         Ok(())
     }
 
+    /// What it has measured.
+    pub async fn metrics(&self) -> Result<String> {
+        loopback::get(self.health.port(), "/metrics").await
+    }
+
     /// A figure of its metrics; with its labels as they are written there.
     pub async fn figure(&self, name: &str) -> Result<f64> {
-        let text = loopback::get(self.health.port(), "/metrics").await?;
+        let text = self.metrics().await?;
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.with_context(|| format!("there is no {name}"))?.parse().context("a figure is no number")
     }

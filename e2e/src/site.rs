@@ -54,6 +54,8 @@ pub struct Settings {
     pub program: Option<PathBuf>,
     /// The text of the site's file; none leaves it to the defaults.
     pub site_file: Option<String>,
+    /// The number of the user and group whose site it is: another one than ours, for which we must be root. Only on the host.
+    pub user: Option<u32>,
 }
 
 /// Where a node runs.
@@ -93,6 +95,7 @@ impl Settings {
             before_the_program: Vec::new(),
             program: None,
             site_file: None,
+            user: None,
         }
     }
 
@@ -150,6 +153,9 @@ impl Site {
         let scratch = Scratch::new("vk-site-")?;
         let mut this = Self { node: None, pipe: None, program, settings, scratch };
         std::fs::create_dir(this.home()).context("cannot make the site's home directory")?;
+        if let Some(user) = this.settings.user {
+            this.give_to(user).with_context(|| format!("cannot give the site to the user {user}"))?;
+        }
         janitor::end_processes_at_exit(&this.home())?;
         if let Some(text) = &this.settings.site_file {
             this.write_site_file(text)?;
@@ -159,6 +165,28 @@ impl Site {
         }
         this.start_node()?;
         Ok(this)
+    }
+
+    /// Makes it a site of that user, who reads nothing of ours: what its node needs is copied for it.
+    fn give_to(&mut self, user: u32) -> Result<()> {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let place = self.scratch.path().to_owned();
+        std::fs::set_permissions(&place, std::fs::Permissions::from_mode(0o711))?;
+        chown(self.home(), Some(user), Some(user))?;
+        let copy = |from: &Path, name: &str| {
+            let to = place.join(name);
+            binaries::copy(from, &to)?;
+            chown(&to, Some(user), Some(user))?;
+            anyhow::Ok(to)
+        };
+        self.program = copy(&self.program, "vk-node")?;
+        self.settings.kubeconfig = copy(&self.settings.kubeconfig, "kubeconfig")?;
+        if let Some(authority) = &self.settings.client_ca {
+            self.settings.client_ca = Some(copy(authority, "client-ca.pem")?);
+        }
+        let become_it = ["setpriv", &format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"];
+        self.settings.before_the_program.extend(become_it.map(Into::into));
+        Ok(())
     }
 
     /// The site's `$HOME`.

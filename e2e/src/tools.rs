@@ -1,4 +1,5 @@
-//! Finding the programs of Kubernetes, etcd, helm, kwok and metrics-server: given by the user, on PATH, or built once from Go modules into a cache.
+//! Finding the programs of Kubernetes, etcd, helm, kwok, metrics-server and what judges charts: given by the user, on PATH, or built
+//! once from Go modules into a cache.
 
 mod build;
 mod progress;
@@ -31,8 +32,20 @@ pub enum Tool {
     KubeScheduler,
     /// The command line client.
     Kubectl,
-    /// Installs charts.
+    /// Installs charts: helm 3.
     Helm,
+    /// Helm 4.
+    Helm4,
+    /// Makes the chart's README out of its values.
+    HelmDocs,
+    /// Tries the chart's templates.
+    HelmUnittest,
+    /// Looks whether objects fit the API's schemas.
+    Kubeconform,
+    /// Looks whether objects are as good practice has them.
+    KubeScore,
+    /// Tries alerts.
+    Promtool,
     /// Fakes pods; only benchmarks use it, as something to compare with.
     Kwok,
     /// Scrapes nodes for `kubectl top`.
@@ -49,6 +62,12 @@ impl Tool {
             Self::KubeScheduler => "kube-scheduler",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::Helm4 => "helm4",
+            Self::HelmDocs => "helm-docs",
+            Self::HelmUnittest => "helm-unittest",
+            Self::Kubeconform => "kubeconform",
+            Self::KubeScore => "kube-score",
+            Self::Promtool => "promtool",
             Self::Kwok => "kwok",
             Self::MetricsServer => "metrics-server",
         }
@@ -60,6 +79,9 @@ impl Tool {
                 GoModule::Kubernetes
             }
             Self::Helm => GoModule::Helm,
+            Self::Helm4 => GoModule::Helm4,
+            Self::HelmDocs | Self::HelmUnittest | Self::Kubeconform | Self::KubeScore => GoModule::Charts,
+            Self::Promtool => GoModule::Promtool,
             Self::Kwok => GoModule::Kwok,
             Self::MetricsServer => GoModule::MetricsServer,
         }
@@ -70,11 +92,17 @@ impl Tool {
         match self {
             Self::Helm => find_on_path(self.name()),
             Self::Kubectl => find_on_path(self.name()).filter(|kubectl| recent_enough(kubectl)),
-            // The servers must be of the release that we pin.
+            // They must be of the release that we pin: what one of these says differs from release to release.
             Self::Etcd
             | Self::KubeApiserver
             | Self::KubeControllerManager
             | Self::KubeScheduler
+            | Self::Helm4
+            | Self::HelmDocs
+            | Self::HelmUnittest
+            | Self::Kubeconform
+            | Self::KubeScore
+            | Self::Promtool
             | Self::Kwok
             | Self::MetricsServer => None,
         }

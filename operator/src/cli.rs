@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use vk_operator_core::lease::Times;
 
 use crate::approver::Approvals;
+use crate::check::CheckArgs;
 use crate::join::JoinTokenArgs;
 use crate::log;
 use crate::relay::{self, RelayArgs};
@@ -32,6 +33,8 @@ enum Command {
     JoinToken(Box<JoinTokenArgs>),
     /// Run a relay, which nodes dial that nobody can dial, until SIGTERM or SIGINT.
     Relay(Box<RelayArgs>),
+    /// Have a CmdJob run on a vk-node, and wait for its end: the whole way and back, as `helm test` tries it.
+    Check(Box<CheckArgs>),
 }
 
 /// The arguments of `vk-operator run`.
@@ -142,6 +145,7 @@ impl Cli {
             Command::Run(args) => args,
             Command::JoinToken(args) => return args.run().await,
             Command::Relay(args) => return relay::run(*args).await,
+            Command::Check(args) => return args.run().await,
         };
         let times = args.times()?;
         let log = log::begin(&args.log_level, args.log_filter_file).context("cannot begin to log")?;

@@ -2,6 +2,7 @@
 
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use strum::VariantArray as _;
 
 /// What is measured.
 pub(crate) struct Metrics {
@@ -16,7 +17,7 @@ pub(crate) struct Metrics {
 }
 
 /// Why whoever dialled was not let in.
-#[derive(Clone, Copy, Debug, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Refused {
     /// No handshake: no certificate of the cluster's authority, or another protocol, or too slow.
@@ -30,7 +31,7 @@ pub(crate) enum Refused {
 }
 
 /// Why a connection to a node's port was not passed on.
-#[derive(Clone, Copy, Debug, strum::IntoStaticStr)]
+#[derive(Clone, Copy, Debug, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub(crate) enum Turned {
     /// It does not begin as TLS does.
@@ -69,7 +70,7 @@ impl Metrics {
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
         };
-        Ok(Self {
+        let this = Self {
             nodes: gauge("vk_relay_nodes", "Nodes that are connected.")?,
             welcomed: counter("vk_relay_welcomed_total", "Connections of nodes that were let in.")?,
             refused: counters("vk_relay_refused_total", "Connections that were not let in.", "why")?,
@@ -78,7 +79,16 @@ impl Metrics {
             turned_away: counters("vk_relay_turned_away_total", "Those that were not.", "why")?,
             bytes: counters("vk_relay_bytes_total", "Bytes that were passed on.", "direction")?,
             registry,
-        })
+        };
+        // What has not happened yet is there as 0: Prometheus sees no increase to the first value of what was not there.
+        for why in Refused::VARIANTS {
+            this.refused.with_label_values(&[<&str>::from(why)]);
+        }
+        for why in Turned::VARIANTS {
+            this.turned_away.with_label_values(&[<&str>::from(why)]);
+        }
+        this.bytes();
+        Ok(this)
     }
 
     /// So many nodes are here.

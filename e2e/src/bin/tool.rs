@@ -6,13 +6,19 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 use vk_cmd_e2e::tools::{self, Tool};
 
-const ALL: [Tool; 8] = [
+const ALL: [Tool; 14] = [
     Tool::Etcd,
     Tool::KubeApiserver,
     Tool::KubeControllerManager,
     Tool::KubeScheduler,
     Tool::Kubectl,
     Tool::Helm,
+    Tool::Helm4,
+    Tool::HelmDocs,
+    Tool::HelmUnittest,
+    Tool::Kubeconform,
+    Tool::KubeScore,
+    Tool::Promtool,
     Tool::Kwok,
     Tool::MetricsServer,
 ];

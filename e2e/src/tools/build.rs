@@ -21,6 +21,10 @@ const OLDEST_GO: (u32, u32) = (1, 26);
 pub(super) enum GoModule {
     Kubernetes,
     Helm,
+    Helm4,
+    /// What judges charts.
+    Charts,
+    Promtool,
     Kwok,
     MetricsServer,
 }
@@ -30,6 +34,9 @@ impl GoModule {
         match self {
             Self::Kubernetes => "kubernetes",
             Self::Helm => "helm",
+            Self::Helm4 => "helm4",
+            Self::Charts => "charts",
+            Self::Promtool => "promtool",
             Self::Kwok => "kwok",
             Self::MetricsServer => "metrics-server",
         }
@@ -44,6 +51,9 @@ impl GoModule {
         match self {
             Self::Kubernetes => "k8s.io/kubernetes",
             Self::Helm => "helm.sh/helm/v3",
+            Self::Helm4 => "helm.sh/helm/v4",
+            Self::Charts => "github.com/norwoodj/helm-docs",
+            Self::Promtool => "github.com/prometheus/prometheus",
             Self::Kwok => "sigs.k8s.io/kwok",
             Self::MetricsServer => "sigs.k8s.io/metrics-server",
         }
@@ -73,8 +83,11 @@ impl GoModule {
                     set(&format!("{package}.k8sVersionMinor"), minor);
                 }
             }
-            Self::Kwok => {}          // has it in its source
-            Self::MetricsServer => {} // nobody asks it
+            // It finds out by itself what Kubernetes its client is of.
+            Self::Helm4 => set("helm.sh/helm/v4/internal/version.version", version),
+            Self::Charts => set("main.version", version),
+            Self::Kwok => {}                            // has it in its source
+            Self::Promtool | Self::MetricsServer => {} // nobody asks it
         }
         flags
     }
@@ -83,7 +96,17 @@ impl GoModule {
     fn renames(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Self::Kubernetes => &[("server", "etcd")],
-            Self::Helm | Self::Kwok | Self::MetricsServer => &[],
+            Self::Helm4 => &[("helm", "helm4")],
+            Self::Helm | Self::Charts | Self::Promtool | Self::Kwok | Self::MetricsServer => &[],
+        }
+    }
+
+    /// Tags for the compiler.
+    fn tags(self) -> &'static str {
+        match self {
+            // All clouds in which Prometheus finds servers would take more time than all else of it.
+            Self::Promtool => "remove_all_sd",
+            Self::Kubernetes | Self::Helm | Self::Helm4 | Self::Charts | Self::Kwok | Self::MetricsServer => "",
         }
     }
 }
@@ -96,9 +119,13 @@ pub(super) fn built(module: GoModule) -> Result<PathBuf> {
     let version = required_version(&go_mod, module.versioned_by())
         .with_context(|| format!("{}/go.mod does not require {}", source.display(), module.versioned_by()))?;
     let linker_flags = module.linker_flags(version, &go_mod).join(" ");
+    let tags = module.tags();
+    // Tags came later: what has none is found where it was.
+    let mut parts = vec![&*go_mod, &*go_sum, &*linker_flags];
+    parts.extend((!tags.is_empty()).then_some(tags));
 
     let cache = cache_directory()?.join("tools");
-    let target = cache.join(format!("{}-{version}-{}", module.name(), key(&[&go_mod, &go_sum, &linker_flags])));
+    let target = cache.join(format!("{}-{version}-{}", module.name(), key(&parts)));
     if target.is_dir() {
         return Ok(target);
     }
@@ -114,7 +141,7 @@ pub(super) fn built(module: GoModule) -> Result<PathBuf> {
         .prefix(&format!(".{}-", module.name()))
         .tempdir_in(&cache)
         .with_context(|| format!("cannot write to the cache {}", cache.display()))?;
-    go_build(&source, stage.path(), &linker_flags, &progress)
+    go_build(&source, stage.path(), &linker_flags, tags, &progress)
         .with_context(|| format!("cannot build {} {version} from {}", module.name(), source.display()))?;
     for (from, to) in module.renames() {
         std::fs::rename(stage.path().join(from), stage.path().join(to))
@@ -205,10 +232,11 @@ fn go_version(text: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn go_build(source: &Path, output: &Path, linker_flags: &str, progress: &Progress) -> Result<()> {
+fn go_build(source: &Path, output: &Path, linker_flags: &str, tags: &str, progress: &Progress) -> Result<()> {
     let mut command = Command::new("go");
     // `tool` stands for all tool lines of go.mod. `-v` names each package as it is compiled, which is our measure of progress.
-    command.args(["build", "-mod=readonly", "-trimpath", "-v", "-ldflags", linker_flags, "-o"]).arg(output).arg("tool");
+    command.args(["build", "-mod=readonly", "-trimpath", "-v", "-ldflags", linker_flags, "-tags", tags, "-o"]);
+    command.arg(output).arg("tool");
     command.current_dir(source).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     // Static programs, the same on every machine; no C compiler needed; and no go.work of some directory above us.
     command.env("CGO_ENABLED", "0").env("GOWORK", "off");

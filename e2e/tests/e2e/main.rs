@@ -14,6 +14,7 @@ mod admission;
 mod asking;
 mod attach;
 mod cancel;
+mod chart;
 mod chart_works;
 mod cli;
 mod cluster_is_up;
