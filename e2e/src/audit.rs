@@ -1,5 +1,6 @@
 //! Who asked the API server for what: its audit log.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -80,6 +81,8 @@ pub struct Entry {
     /// About which object.
     pub object_ref: Option<ObjectRef>,
     response_status: Option<Response>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
     /// When the request arrived.
     pub request_received_timestamp: Timestamp,
 }
@@ -116,6 +119,11 @@ impl Entry {
     /// The answer's HTTP status; 0 if there was none.
     pub fn code(&self) -> u16 {
         self.response_status.as_ref().and_then(|response| response.code).unwrap_or_default()
+    }
+
+    /// Whether who asked may not. What admission refuses has the same answer, and is something else.
+    pub fn is_forbidden(&self) -> bool {
+        self.annotations.get("authorization.k8s.io/decision").is_some_and(|decision| decision == "forbid")
     }
 
     /// Whether something was to be changed.

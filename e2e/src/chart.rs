@@ -89,9 +89,12 @@ mod tests {
     #[test]
     fn service_account_is_found_among_documents() {
         let account = |name: &str, part: &str| {
-            format!("---\nkind: ServiceAccount\nmetadata: {{name: {name}, labels: {{app.kubernetes.io/component: {part}}}}}\n")
+            format!(
+                "---\nkind: ServiceAccount\nmetadata: {{name: {name}, labels: {{app.kubernetes.io/component: {part}}}}}\n"
+            )
         };
-        let manifest = format!("kind: Role\nmetadata: {{name: a}}\n{}{}", account("r", "relay"), account("b", "operator"));
+        let manifest =
+            format!("kind: Role\nmetadata: {{name: a}}\n{}{}", account("r", "relay"), account("b", "operator"));
         assert_eq!(service_account(&manifest).unwrap().as_deref(), Some("b"));
         assert_eq!(service_account("kind: Role").unwrap(), None);
     }

@@ -80,7 +80,8 @@ impl Tool {
             }
             Self::Helm => GoModule::Helm,
             Self::Helm4 => GoModule::Helm4,
-            Self::HelmDocs | Self::HelmUnittest | Self::Kubeconform | Self::KubeScore => GoModule::Charts,
+            Self::HelmDocs | Self::HelmUnittest | Self::Kubeconform => GoModule::Charts,
+            Self::KubeScore => GoModule::KubeScore,
             Self::Promtool => GoModule::Promtool,
             Self::Kwok => GoModule::Kwok,
             Self::MetricsServer => GoModule::MetricsServer,

@@ -24,6 +24,7 @@ pub(super) enum GoModule {
     Helm4,
     /// What judges charts.
     Charts,
+    KubeScore,
     Promtool,
     Kwok,
     MetricsServer,
@@ -36,6 +37,7 @@ impl GoModule {
             Self::Helm => "helm",
             Self::Helm4 => "helm4",
             Self::Charts => "charts",
+            Self::KubeScore => "kube-score",
             Self::Promtool => "promtool",
             Self::Kwok => "kwok",
             Self::MetricsServer => "metrics-server",
@@ -53,6 +55,7 @@ impl GoModule {
             Self::Helm => "helm.sh/helm/v3",
             Self::Helm4 => "helm.sh/helm/v4",
             Self::Charts => "github.com/norwoodj/helm-docs",
+            Self::KubeScore => "github.com/zegl/kube-score",
             Self::Promtool => "github.com/prometheus/prometheus",
             Self::Kwok => "sigs.k8s.io/kwok",
             Self::MetricsServer => "sigs.k8s.io/metrics-server",
@@ -86,8 +89,8 @@ impl GoModule {
             // It finds out by itself what Kubernetes its client is of.
             Self::Helm4 => set("helm.sh/helm/v4/internal/version.version", version),
             Self::Charts => set("main.version", version),
-            Self::Kwok => {}                            // has it in its source
-            Self::Promtool | Self::MetricsServer => {} // nobody asks it
+            Self::Kwok => {}                                             // has it in its source
+            Self::KubeScore | Self::Promtool | Self::MetricsServer => {} // nobody asks it
         }
         flags
     }
@@ -97,7 +100,7 @@ impl GoModule {
         match self {
             Self::Kubernetes => &[("server", "etcd")],
             Self::Helm4 => &[("helm", "helm4")],
-            Self::Helm | Self::Charts | Self::Promtool | Self::Kwok | Self::MetricsServer => &[],
+            Self::Helm | Self::Charts | Self::KubeScore | Self::Promtool | Self::Kwok | Self::MetricsServer => &[],
         }
     }
 
@@ -106,7 +109,13 @@ impl GoModule {
         match self {
             // All clouds in which Prometheus finds servers would take more time than all else of it.
             Self::Promtool => "remove_all_sd",
-            Self::Kubernetes | Self::Helm | Self::Helm4 | Self::Charts | Self::Kwok | Self::MetricsServer => "",
+            Self::Kubernetes
+            | Self::Helm
+            | Self::Helm4
+            | Self::Charts
+            | Self::KubeScore
+            | Self::Kwok
+            | Self::MetricsServer => "",
         }
     }
 }

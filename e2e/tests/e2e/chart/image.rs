@@ -25,7 +25,10 @@ const IMAGE: &str = "localhost/vk-cmd/vk-operator:e2e";
 fn run(runtimes: &Runtimes, kubeconfig: &Path, name: &str, arguments: &[&str]) -> Command {
     let mut podman = Command::new(runtimes.podman());
     podman.args(["run", "--rm", "--network=host", "--read-only", "--cap-drop=all", "--name", name]);
-    podman.arg("--volume").arg(format!("{}:/kubeconfig:ro", kubeconfig.display())).args(["--env", "KUBECONFIG=/kubeconfig"]);
+    podman
+        .arg("--volume")
+        .arg(format!("{}:/kubeconfig:ro", kubeconfig.display()))
+        .args(["--env", "KUBECONFIG=/kubeconfig"]);
     podman.arg(IMAGE).args(arguments);
     podman
 }

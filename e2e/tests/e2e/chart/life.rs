@@ -51,11 +51,15 @@ async fn life(tool: Tool, name: &str) {
     let job = room.script("outlives", SYSTEM_NODE, &script).await;
     job.running().await;
 
-    let (other_values, other_port) = stage.values(&json!({"logLevel": "debug", "extraEnv": [{"name": "A", "value": "b"}]}));
+    let (other_values, other_port) =
+        stage.values(&json!({"logLevel": "debug", "extraEnv": [{"name": "A", "value": "b"}]}));
     helm.apply("upgrade", &other_values).await;
     let new = container(&stage).await;
     assert_eq!((&new["ports"][0]["containerPort"], &new["env"][0]["value"]), (&json!(other_port), &json!("b")));
-    assert_eq!(stage.says(&["get", "configmap", "vk-cmd-operator-log", "-o", "jsonpath={.data.filter}"]).await, "debug");
+    assert_eq!(
+        stage.says(&["get", "configmap", "vk-cmd-operator-log", "-o", "jsonpath={.data.filter}"]).await,
+        "debug"
+    );
     assert_eq!(room.script("new", SYSTEM_NODE, "exit 3").await.ended().await.exit_code, Some(3));
 
     // What is wrong is refused before anything is changed.
@@ -82,13 +86,15 @@ async fn life(tool: Tool, name: &str) {
     stage.says(&["delete", "pod", "vk-cmd-test"]).await;
     assert_eq!(room.says(&["get", "cmdjob", "outlives", "-o", "jsonpath={.status.state}"]).await, "Complete");
 
-    // The next release takes over what was kept; and what is kept no more goes, as the chart's README has it.
-    let (values, _) = stage.values(&json!({"replicas": 0, "rbac": {"aggregate": false}}));
-    let notes = helm.apply("install", &values).await;
-    assert!(notes.contains("No operator runs in the cluster"), "{notes}");
+    // The next release takes over what was kept; and what is kept no more goes, as the chart's README has it: first the
+    // CmdJobs, which an operator has to let go.
+    let (values, _) = stage.values(&json!({"rbac": {"aggregate": false}}));
+    helm.apply("install", &values).await;
     assert_eq!(room.says(&["get", "cmdjob", "outlives", "-o", "jsonpath={.status.state}"]).await, "Complete");
-    let keep = ["upgrade", RELEASE, chart.to_str().unwrap(), "--reuse-values", "--set", "crds.keep=false"];
-    helm.says(&keep).await;
+    room.says(&["delete", "cmdjobs", "--all", "--timeout=60s"]).await;
+    let keep = ["upgrade", RELEASE, chart.to_str().unwrap(), "--reuse-values", "--set", "crds.keep=false,replicas=0"];
+    let notes = helm.says(&keep).await;
+    assert!(notes.contains("No operator runs in the cluster"), "{notes}");
     helm.says(&["uninstall", RELEASE, "--wait", "--timeout=200s"]).await;
     let gone = wait::until("the API to be gone", LONG, GLANCE, async || {
         let crds = stage.says(&["get", "crds", "-o", "name"]).await;
@@ -100,7 +106,8 @@ async fn life(tool: Tool, name: &str) {
 
 /// The node of the operator's pod, of which there is one.
 async fn runs_on(stage: &Stage) -> String {
-    let pods = ["get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "jsonpath={.items[*].spec.nodeName}"];
+    let pods =
+        ["get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "jsonpath={.items[*].spec.nodeName}"];
     stage.says(&pods).await
 }
 
@@ -112,7 +119,7 @@ async fn container(stage: &Stage) -> Value {
 
 /// What of the release is left in the cluster, but for the API that is kept.
 async fn left(stage: &Stage) -> Vec<String> {
-    let kinds = "all,serviceaccounts,configmaps,secrets,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,\
+    let kinds = "pods,services,deployments,replicasets,serviceaccounts,configmaps,secrets,roles,rolebindings,clusterroles,clusterrolebindings,networkpolicies,\
                  poddisruptionbudgets,validatingadmissionpolicies,validatingadmissionpolicybindings";
     let mine = format!("app.kubernetes.io/instance={RELEASE}");
     wait::until("what is being removed to be gone", LONG, GLANCE, async || {
@@ -150,7 +157,8 @@ async fn obey(helm: &Helm<'_>, place: &str, notes: &str) -> String {
     exec::text(with_user(context), SOON).await.unwrap();
     let (mut done, mut said) = (0, String::new());
     for block in notes.split("\n\n").filter(|block| block.starts_with("  ")) {
-        let block: String = block.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
+        let block: String =
+            block.lines().map(|line| format!("{}\n", line.strip_prefix("  ").unwrap_or(line))).collect();
         let block = block.replace("vk-NAME", SYSTEM_NODE).replace("NAMESPACE", place).replace("GROUP", "physicists");
         let mut shell = Command::new("sh");
         shell.args(["-euc", &block]);

@@ -61,8 +61,11 @@ pub(super) async fn of_operator_and_nodes(stage: &Stage, room: &Room, port: u16)
     let node = room.says(&["get", "--raw", &format!("/api/v1/nodes/{SYSTEM_NODE}/proxy/metrics")]).await;
     let relay = Relay::start(stage.ground.plane, Settings::default()).await.unwrap().metrics().await.unwrap();
     let scraped = [operator, node, relay].concat();
-    let there: BTreeSet<&str> =
-        scraped.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let there: BTreeSet<&str> = scraped
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split(['{', ' ']).next())
+        .collect();
     let missing: Vec<String> = asked()
         .iter()
         .flat_map(|asked| metrics(&asked.expression).into_iter().map(|name| (name.to_owned(), &asked.place)))
@@ -95,7 +98,8 @@ async fn prometheus_takes_alerts_and_dashboards() {
     let tested = promtool(&["test", "rules", &file("ci/alerts_test.yaml")]).await;
     assert!(tested.contains("SUCCESS"), "{tested}");
 
-    let rule = |(number, asked): (usize, &Asked)| json!({"record": format!("panel:{number}"), "expr": asked.expression});
+    let rule =
+        |(number, asked): (usize, &Asked)| json!({"record": format!("panel:{number}"), "expr": asked.expression});
     let rules: Vec<Value> = asked().iter().enumerate().map(rule).collect();
     let scratch = Scratch::new("vk-rules-").unwrap();
     let path = scratch.path().join("panels.yaml");
@@ -103,7 +107,8 @@ async fn prometheus_takes_alerts_and_dashboards() {
     promtool(&["check", "rules", path.to_str().unwrap()]).await;
 
     // Each alert is among what is tested, both as coming and as staying away.
-    let test: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(chart.join("ci/alerts_test.yaml")).unwrap()).unwrap();
+    let test: Value =
+        serde_yaml_ng::from_str(&std::fs::read_to_string(chart.join("ci/alerts_test.yaml")).unwrap()).unwrap();
     let mut tested: BTreeMap<&str, BTreeSet<bool>> = BTreeMap::new();
     for case in test["tests"].as_array().unwrap().iter().flat_map(|test| test["alert_rule_test"].as_array().unwrap()) {
         let comes = !case["exp_alerts"].as_array().unwrap().is_empty();

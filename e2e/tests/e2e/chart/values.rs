@@ -18,24 +18,24 @@ type Row = (&'static str, &'static str, &'static str);
 
 const ROWS: &[Row] = &[
     // Keys that there are not: told with those that there are.
-    ("replica: 2", "'replica'", "'replicas'"),
-    ("replicaCount: 2", "'replicaCount'", "'replicas'"),
-    ("image: {name: a}", "'name'", "'repository'"),
-    ("leaderElection: {enabled: true}", "'enabled'", "'leaseDuration'"),
-    ("crds: {enabled: true}", "'enabled'", "'install'"),
-    ("rbac: {enabled: true}", "'enabled'", "'create'"),
-    ("bootstrap: {token: a}", "'token'", "'enabled'"),
-    ("relay: {on: true}", "'on'", "'enabled'"),
-    ("relay: {service: {loadBalancerIP: 1.2.3.4}}", "'loadBalancerIP'", "'annotations'"),
-    ("relay: {tls: {secret: a}}", "'secret'", "'secretName'"),
-    ("admissionPolicy: {cmdjobs: true}", "'cmdjobs'", "'cmdJobs'"),
-    ("metrics: {enabled: true}", "'enabled'", "'serviceMonitor'"),
-    ("metrics: {serviceMonitor: {additionalLabels: {}}}", "'additionalLabels'", "'labels'"),
-    ("networkPolicy: {ingress: []}", "'ingress'", "'metricsFrom'"),
-    ("resources: {limit: {}}", "'limit'", "'limits'"),
-    ("tolerations: [{keys: a}]", "'keys'", "'key'"),
-    ("imagePullSecrets: [{secret: a}]", "'secret'", "'name'"),
-    ("helmTest: {target: {name: vk-a}}", "'name'", "'node', 'fleet', 'nodeSelector'"),
+    ("replica: 2", "/replica'", "replicas"),
+    ("replicaCount: 2", "/replicaCount'", "replicas"),
+    ("image: {name: a}", "/name'", "repository"),
+    ("leaderElection: {enabled: true}", "/enabled'", "leaseDuration"),
+    ("crds: {enabled: true}", "/enabled'", "install"),
+    ("rbac: {enabled: true}", "/enabled'", "create"),
+    ("bootstrap: {token: a}", "/token'", "enabled"),
+    ("relay: {enable: true}", "/enable'", "enabled"),
+    ("relay: {service: {loadBalancerIP: 1.2.3.4}}", "/loadBalancerIP'", "annotations"),
+    ("relay: {tls: {secret: a}}", "/secret'", "secretName"),
+    ("admissionPolicy: {cmdjobs: true}", "/cmdjobs'", "cmdJobs"),
+    ("metrics: {enabled: true}", "/enabled'", "serviceMonitor"),
+    ("metrics: {serviceMonitor: {additionalLabels: {}}}", "/additionalLabels'", "labels"),
+    ("networkPolicy: {ingress: []}", "/ingress'", "metricsFrom"),
+    ("resources: {limit: {}}", "/limit'", "limits"),
+    ("tolerations: [{keys: a}]", "/keys'", "key"),
+    ("imagePullSecrets: [{secret: a}]", "/secret'", "name"),
+    ("helmTest: {target: {name: vk-a}}", "/name'", "node, fleet, nodeSelector"),
     // Things of another kind.
     ("replicas: many", "/replicas", "got string, want integer"),
     ("replicas: '2'", "/replicas", "got string, want integer"),
@@ -86,24 +86,48 @@ const ROWS: &[Row] = &[
     ("helmTest: {target: {node: perlmutter}}", "/helmTest/target/node", "^vk-"),
     ("helmTest: {target: {node: vk-a, fleet: b}}", "/helmTest/target", "maxProperties: got 2, want 1"),
     ("networkPolicy: {metricsFrom: [{ipBlock: {cidr: 10.0.0.1}}]}", "ipBlock/cidr", "does not match pattern"),
-    ("podLabels: {'a b': c}", "/podLabels", "does not match pattern"),
+    ("podLabels: {'a b': c}", "/podLabels/a b'", "one is written as team or example.org/team"),
     // What is right by itself, and does not go with the rest.
-    ("leaderElection: {leaseDuration: 10s}", "leaderElection.renewDeadline is 10s", "at least 1s less than leaseDuration"),
-    ("leaderElection: {leaseDuration: 15500ms}", "leaderElection.leaseDuration is 15500ms", "whole seconds from 2s to 1h"),
+    (
+        "leaderElection: {leaseDuration: 10s}",
+        "leaderElection.renewDeadline is 10s",
+        "at least 1s less than leaseDuration",
+    ),
+    (
+        "leaderElection: {leaseDuration: 15500ms}",
+        "leaderElection.leaseDuration is 15500ms",
+        "whole seconds from 2s to 1h",
+    ),
     ("leaderElection: {leaseDuration: 2h}", "leaderElection.leaseDuration is 2h", "whole seconds from 2s to 1h"),
     ("leaderElection: {retryPeriod: 8s}", "leaderElection.retryPeriod is 8s", "half of renewDeadline at most"),
     ("admissionPolicy: {actions: [Deny, Warn]}", "admissionPolicy.actions", "leave one of them out"),
-    ("admissionPolicy: {nodeUsers: [{kind: ServiceAccount, name: a}]}", "admissionPolicy.nodeUsers", "needs its namespace"),
+    (
+        "admissionPolicy: {nodeUsers: [{kind: ServiceAccount, name: a}]}",
+        "admissionPolicy.nodeUsers",
+        "needs its namespace",
+    ),
     ("admissionPolicy: {nodeUsers: [{kind: Group, name: a, namespace: b}]}", "nodeUsers", "leave namespace out"),
     ("serviceAccount: {create: false}", "serviceAccount.name is empty", "name one, or set rbac.create to false"),
     ("relay: {enabled: true, nodePorts: 30000-20000}", "relay.nodePorts is 30000-20000", "not above the last"),
     ("relay: {enabled: true, nodePorts: 20000-20099}", "relay.maxNodes is 2000", "100 ports only"),
     ("relay: {enabled: true, nodePorts: 8000-18000}", "relay.nodePorts is 8000-18000", "the relay's own"),
-    ("relay: {enabled: true, service: {nodePort: 30443}}", "relay.service.nodePort is 30443", "NodePort or LoadBalancer"),
+    (
+        "relay: {enabled: true, service: {nodePort: 30443}}",
+        "relay.service.nodePort is 30443",
+        "NodePort or LoadBalancer",
+    ),
     ("relay: {enabled: true, portHold: 5ms}", "relay.portHold is 5ms", "1s at least"),
     ("{relay: {enabled: true}, healthPort: 8443}", "healthPort is 8443", "take another one"),
-    ("metrics: {serviceMonitor: {enabled: true}, service: {enabled: false}}", "metrics.service.enabled", "finds the pods"),
-    ("metrics: {serviceMonitor: {interval: 10s, scrapeTimeout: 1m}}", "scrapeTimeout is 1m", "not be more than interval"),
+    (
+        "metrics: {serviceMonitor: {enabled: true}, service: {enabled: false}}",
+        "metrics.service.enabled",
+        "finds the pods",
+    ),
+    (
+        "metrics: {serviceMonitor: {interval: 10s, scrapeTimeout: 1m}}",
+        "scrapeTimeout is 1m",
+        "not be more than interval",
+    ),
     ("podSecurityContext: {runAsUser: 0}", "podSecurityContext.runAsUser is 0", "need no root"),
 ];
 
@@ -149,8 +173,9 @@ fn compare(path: &str, values: &Value, schema: &Value, root: &Value, differences
     };
     let Some(properties) = schema["properties"].as_object() else { return };
     let names: BTreeSet<_> = properties.keys().map(String::as_str).collect();
-    let told: BTreeSet<_> = schema["propertyNames"]["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    if names != told || schema["additionalProperties"] != false {
+    let told = schema["additionalProperties"]["enum"][0].as_str().unwrap_or_default();
+    let told = told.strip_prefix("(no such key; there are: ").and_then(|told| told.strip_suffix(')'));
+    if names != told.unwrap_or_default().split(", ").collect::<BTreeSet<_>>() {
         differences.push(format!("the schema of {path} does not say which keys there are"));
     }
     let Some(values) = values.as_object() else { return };
@@ -165,6 +190,9 @@ fn compare(path: &str, values: &Value, schema: &Value, root: &Value, differences
         }
     }
     differences.extend(
-        values.keys().filter(|key| !names.contains(key.as_str())).map(|key| format!("{prefix}{key} is not in the schema")),
+        values
+            .keys()
+            .filter(|key| !names.contains(key.as_str()))
+            .map(|key| format!("{prefix}{key} is not in the schema")),
     );
 }
