@@ -117,7 +117,7 @@ impl Stage {
             "admissionPolicy": {"cmdJobs": true},
             "networkPolicy": {"enabled": true},
             "metrics": {"dashboards": {"enabled": true}},
-            "helmTest": {"namespace": CHECKS},
+            "helmTest": {"namespace": CHECKS, "target": {"node": SYSTEM_NODE}},
         });
         merge(&mut values, more);
         let path = self.scratch.path().join(format!("values-{port}.yaml"));
