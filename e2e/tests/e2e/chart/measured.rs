@@ -58,7 +58,7 @@ fn metrics(expression: &str) -> BTreeSet<&str> {
 /// All of them are there, by a scrape of an operator that has done all that it does, of its node, and of a relay.
 pub(super) async fn of_operator_and_nodes(stage: &Stage, room: &Room, port: u16) {
     let operator = loopback::get(port, "/metrics").await.unwrap();
-    let node = room.says(&["get", "--raw", &format!("/api/v1/nodes/{SYSTEM_NODE}/proxy/metrics")]).await;
+    let node = room.of_kubelet(SYSTEM_NODE, "/metrics").await.unwrap();
     let relay = Relay::start(stage.ground.plane, Settings::default()).await.unwrap().metrics().await.unwrap();
     let scraped = [operator, node, relay].concat();
     let there: BTreeSet<&str> = scraped
