@@ -4,9 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderValue, Uri};
+use http::Uri;
 use hyper_rustls::{
     DefaultServerNameResolver, FixedServerNameResolver, HttpsConnector, MaybeHttpsStream, ResolveServerName,
 };
@@ -15,11 +13,11 @@ use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::TokioIo;
 use kube::Config;
 use kube::client::ConfigExt;
-use percent_encoding::percent_decode_str;
 use tokio::net::TcpStream;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
+use crate::proxy::{self, Proxy, Speaks};
 use crate::transport::Transport;
 use crate::{Limits, Unusable};
 
@@ -79,45 +77,71 @@ where
     BoxCloneSyncService::new(service.map_err(Into::into).map_response(transport))
 }
 
-/// As the kubeconfig wants it: straight, or through a proxy.
+/// As the kubeconfig or the environment wants it: straight, or through a proxy.
 fn dial(config: &Config) -> Result<Dial, Unusable> {
+    Ok(through(proxy::of(config)?, Limits::of(config).connect))
+}
+
+/// Straight, or through this proxy.
+fn through(proxy: Option<Proxy>, within: Duration) -> Dial {
     let mut http = HttpConnector::new();
     // TLS is on top of it.
     http.enforce_http(false);
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEP_ALIVE));
-    http.set_connect_timeout(Some(Limits::of(config).connect));
-    let Some(proxy) = &config.proxy_url else {
-        return Ok(by_tcp(http));
+    http.set_connect_timeout(Some(within));
+    let Some(Proxy { at, speaks }) = proxy else { return by_tcp(http) };
+    let shown = proxy::shown(&at);
+    let dial = match speaks {
+        Speaks::Connect(None) => by_tcp(Tunnel::new(at, http)),
+        Speaks::Connect(Some(login)) => by_tcp(Tunnel::new(at, http).with_auth(login)),
+        Speaks::Socks(None) => by_tcp(SocksV5::new(at, http)),
+        Speaks::Socks(Some((user, password))) => by_tcp(SocksV5::new(at, http).with_auth(user, password)),
     };
-    let unusable = || Unusable::Proxy(redacted(proxy));
-    if proxy.host().is_none() {
-        return Err(unusable());
-    }
-    let login = proxy.authority().and_then(|authority| authority.as_str().rsplit_once('@')).map(|(login, _)| login);
-    match proxy.scheme_str() {
-        Some("http") => {
-            let mut tunnel = Tunnel::new(proxy.clone(), http);
-            if let Some(login) = login {
-                let credentials = STANDARD.encode(percent_decode_str(login).collect::<Vec<u8>>());
-                let value = HeaderValue::from_str(&format!("Basic {credentials}")).map_err(|_| unusable())?;
-                tunnel = tunnel.with_auth(value);
-            }
-            Ok(by_tcp(tunnel))
-        }
-        Some("socks5") => {
-            let mut socks = SocksV5::new(proxy.clone(), http);
-            if let Some((user, password)) = login.and_then(|login| login.split_once(':')) {
-                let plain = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-                socks = socks.with_auth(plain(user), plain(password));
-            }
-            Ok(by_tcp(socks))
-        }
-        _ => Err(unusable()),
-    }
+    let why = move |source| -> BoxError { Box::new(NoWayThrough { proxy: shown.clone(), source }) };
+    BoxCloneSyncService::new(dial.map_err(why))
 }
 
-/// A proxy without the password that may be in its address.
-fn redacted(proxy: &Uri) -> String {
-    format!("{}://{}", proxy.scheme_str().unwrap_or_default(), proxy.host().unwrap_or_default())
+/// A proxy does not lead to the server.
+#[derive(Debug, thiserror::Error)]
+#[error("the proxy {proxy} does not lead there")]
+struct NoWayThrough {
+    proxy: String,
+    source: BoxError,
+}
+
+/// A connection to a server that is no API server: `https://HOST:PORT`. By a socket that somebody forwards to it; else straight, or
+/// through the proxy that the environment names.
+///
+/// # Errors
+/// When there is none, or none in this time.
+pub async fn connect(server: &Uri, socket: Option<&Path>, within: Duration) -> Result<Transport, BoxError> {
+    let dialled = async {
+        match socket {
+            Some(socket) => Ok(Transport::by_socket(socket, within).await?),
+            None => Ok(through(proxy::of_environment(server)?, within).oneshot(server.clone()).await?.into_inner()),
+        }
+    };
+    tokio::time::timeout(within, dialled).await.map_err(|_| TooLong(within))?
+}
+
+/// A connection did not come up in time.
+#[derive(Debug, thiserror::Error)]
+#[error("there was no answer within {} s", .0.as_secs())]
+struct TooLong(Duration);
+
+/// Where a connection to the server of a kubeconfig goes first, host and port: to the server, or to its proxy.
+///
+/// # Errors
+/// When the proxy is one that cannot be gone through.
+pub fn first_hop(config: &Config) -> Result<(String, u16), Unusable> {
+    let proxy = proxy::of(config)?;
+    let url = proxy.as_ref().map_or(&config.cluster_url, |proxy| &proxy.at);
+    let default = match url.scheme_str() {
+        Some("https") => 443,
+        Some("socks5" | "socks5h") => 1080,
+        _ => 80,
+    };
+    let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    Ok((host, url.port_u16().unwrap_or(default)))
 }

@@ -20,6 +20,7 @@ mod body;
 mod connect;
 mod observed;
 mod pool;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod transport;
@@ -29,13 +30,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use kube::client::{ClientBuilder, ConfigExt, retry::RetryPolicy};
+use kube::config::{InferConfigError, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
 use connect::Connector;
+pub use connect::{connect, first_hop};
 use observed::Observed;
 pub use observed::{Ended, Observer};
+pub use transport::Transport;
 use wire::Wire;
 
 /// What a [`Client`] cannot be made of.
@@ -48,7 +52,9 @@ pub enum Unusable {
     #[error("the kubeconfig's tls-server-name {0:?} is neither a host name nor an address")]
     ServerName(String),
     /// The proxy.
-    #[error("the kubeconfig's proxy-url {0:?} cannot be used: it must be http:// or socks5://, with a host")]
+    #[error(
+        "the proxy {0:?} (the kubeconfig's proxy-url, or $HTTPS_PROXY) cannot be used: it must be http:// or socks5://, with a host"
+    )]
     Proxy(String),
 }
 
@@ -91,7 +97,28 @@ impl Limits {
     }
 }
 
-/// A client for the API server that `config` leads to. It connects when it is first used.
+/// What a kubeconfig says, and nothing of the environment: that counts when connections are made.
+///
+/// # Errors
+/// When it does not lead to a cluster.
+pub async fn config(kubeconfig: Kubeconfig) -> Result<Config, KubeconfigError> {
+    let proxy = proxy::of_kubeconfig(&kubeconfig);
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    config.proxy_url = proxy;
+    Ok(config)
+}
+
+/// The same of what is where kubectl looks for a kubeconfig; without one, of the pod's own ServiceAccount.
+///
+/// # Errors
+/// When there is neither.
+pub async fn infer() -> Result<Config, InferConfigError> {
+    let mut config = Config::infer().await?;
+    config.proxy_url = Kubeconfig::read().ok().as_ref().and_then(proxy::of_kubeconfig);
+    Ok(config)
+}
+
+/// A client for the API server that `config` leads to, through the kubeconfig's proxy or that of the environment if there is one. It connects when it is first used.
 ///
 /// Must be called in a tokio runtime.
 ///

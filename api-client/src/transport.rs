@@ -16,8 +16,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) enum Transport {
+pub enum Transport {
+    /// To the server's port, or to the proxy's.
     Tcp(TcpStream),
+    /// To a socket of this host.
     Unix(UnixStream),
 }
 

@@ -4,7 +4,7 @@ mod components;
 mod pki;
 pub(crate) mod ports;
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
@@ -36,6 +36,9 @@ pub fn free_port() -> Result<u16> {
 const START_LIMIT: Duration = Duration::from_secs(120);
 const STOP_GRACE: Duration = Duration::from_secs(10);
 const GLANCE: Duration = Duration::from_millis(50);
+
+/// A name that the API server's certificate is for, and that leads nowhere on this machine.
+pub const PUBLIC_NAME: &str = "api.example.org";
 
 /// What to change about a control plane; the default is what a cluster has by default.
 #[derive(Debug, Clone, Default)]
@@ -139,6 +142,11 @@ impl ControlPlane {
     /// Where the API server listens.
     pub fn server_url(&self) -> String {
         self.layout.server_url()
+    }
+
+    /// Where the API server listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(Ipv4Addr::LOCALHOST.into(), self.layout.ports.api_server)
     }
 
     /// The certificate of the authority that signs all client certificates, the one the API server shows to kubelets included.

@@ -13,7 +13,7 @@
 //! - [`history`] finds what a watch of pods has seen that goes backwards
 //! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`loopback`] asks a server of this machine
-//! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login
+//! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login, [`mod@http_proxy`] one that many sites have
 //! - [`network`] is a site behind a firewall, at the end of a bad wire
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
@@ -26,6 +26,7 @@ pub mod control_plane;
 pub mod demo;
 pub mod exec;
 pub mod history;
+pub mod http_proxy;
 pub mod janitor;
 mod kubeconfig;
 pub mod kubelet;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, pin_mut, stream};
 use kube::ResourceExt;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::config::Kubeconfig;
 use kube::runtime::controller::{Action, Config, Error, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
@@ -48,11 +48,9 @@ pub async fn kube_config(kubeconfig: Option<&Path>) -> anyhow::Result<kube::Conf
     let mut config = match kubeconfig {
         Some(path) => {
             let read = Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
-                .await
-                .with_context(|| format!("cannot use {}", path.display()))?
+            vk_api_client::config(read).await.with_context(|| format!("cannot use {}", path.display()))?
         }
-        None => kube::Config::infer()
+        None => vk_api_client::infer()
             .await
             .context("found neither a kubeconfig nor a ServiceAccount: name a kubeconfig with --kubeconfig")?,
     };

@@ -15,6 +15,10 @@ use crate::scratch::write_private;
 /// kubelets' API by a ClusterRoleBinding, so that a vk-node has something to ask the API server about.
 pub(super) const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 
+/// What the API server is known by, besides the names of this machine.
+const API_SERVER_NAMES: [&str; 5] =
+    ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1", super::PUBLIC_NAME];
+
 /// The API server as a client of extension API servers.
 const AGGREGATOR: &str = "front-proxy-client";
 
@@ -71,9 +75,7 @@ impl Layout {
             etcd_authority: store.identity.write(&pki, "etcd-ca")?,
             etcd_server: store.server("etcd", &[])?.write(&pki, "etcd-server")?,
             etcd_client: store.client("kube-apiserver", None)?.write(&pki, "etcd-client")?,
-            api_server: cluster
-                .server("kube-apiserver", &["kubernetes", "kubernetes.default", "kubernetes.default.svc", "10.96.0.1"])?
-                .write(&pki, "kube-apiserver")?,
+            api_server: cluster.server("kube-apiserver", &API_SERVER_NAMES)?.write(&pki, "kube-apiserver")?,
             aggregator_authority: front_proxy.identity.write(&pki, "front-proxy-ca")?,
             aggregator: front_proxy.client(AGGREGATOR, None)?.write(&pki, AGGREGATOR)?,
             kubelet_client: cluster.client(KUBELET_CLIENT, None)?.write(&pki, KUBELET_CLIENT)?,

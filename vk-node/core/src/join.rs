@@ -86,7 +86,8 @@ pub enum Problem {
     /// The server is not reached.
     #[error(
         "cannot reach the API server at {server} from this machine: see whether a firewall is in between, or whether the site sees it \
-         under another name (vk-operator join-token --server URL); where there is no way to it but a tunnel, join with --offline"
+         under another name (vk-operator join-token --server URL); where only a proxy leads out, set $HTTPS_PROXY; where there is no way to \
+         it but a tunnel, join with --offline"
     )]
     Unreachable {
         /// Its URL.
@@ -210,11 +211,12 @@ mod tests {
             settings.finish(Some("/home/u".into())).unwrap().relay
         };
         assert_eq!(read(&token), None);
-        token.relay = Some(Relay { address: "r.example.org:8443".to_owned(), authorities: vec![vec![1]] });
+        token.relay =
+            Some(Relay { address: "r.example.org:8443,s.example.org:8443".to_owned(), authorities: vec![vec![1]] });
         let relay = read(&token).unwrap();
         assert_eq!(
-            (relay.address.to_string().as_str(), relay.ca_file.as_path()),
-            ("r.example.org:8443", Path::new("/d/relay-ca.pem"))
+            (relay.addresses.to_string().as_str(), relay.ca_file.as_path()),
+            ("r.example.org:8443,s.example.org:8443", Path::new("/d/relay-ca.pem"))
         );
     }
 

@@ -22,8 +22,7 @@ impl Dial {
     pub(super) fn client(&self, config: &Config) -> Result<Client, Unusable> {
         let Some(tunnel) = &self.0 else { return vk_api_client::client(config) };
         if config.proxy_url.is_some() {
-            // It may come from HTTPS_PROXY, which is for other things.
-            info!("the API server is reached by the tunnel, and by no proxy");
+            info!("the API server is reached by the tunnel, and not by the kubeconfig's proxy-url");
         }
         vk_api_client::client_by_socket(config, &tunnel.way_out(endpoint(config)))
     }

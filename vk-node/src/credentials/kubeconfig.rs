@@ -7,9 +7,7 @@ use anyhow::Context;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::Config;
-use kube::config::{
-    AuthInfo, Cluster, Context as KubeContext, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, Context as KubeContext, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext};
 
 use super::pair::Pair;
 use super::store;
@@ -29,11 +27,11 @@ pub(super) async fn read(file: Option<&Path>) -> anyhow::Result<Config> {
         Some(file) => {
             let read = Kubeconfig::read_from(file)
                 .with_context(|| format!("cannot read the kubeconfig {}", file.display()))?;
-            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+            vk_api_client::config(read)
                 .await
                 .with_context(|| format!("the kubeconfig {} does not lead to a cluster", file.display()))?
         }
-        None => Config::infer().await.context("there is no kubeconfig: name one with --kubeconfig")?,
+        None => vk_api_client::infer().await.context("there is no kubeconfig: name one with --kubeconfig")?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);

@@ -10,6 +10,7 @@ use kube::api::{Api, PostParams};
 use kube::config::AuthInfo;
 use kube::{Client, Config};
 use tokio::time::timeout;
+use vk_api_client::Unusable;
 use vk_cmd_crds::join::JoinToken;
 use vk_node_core::join::{self, Problem};
 
@@ -23,8 +24,13 @@ pub(super) async fn ask(token: &JoinToken) -> anyhow::Result<()> {
     config.root_cert = Some(token.authorities.clone());
     config.auth_info = AuthInfo { token: Some(token.token.bearer().into()), ..AuthInfo::default() };
     (config.connect_timeout, config.read_timeout) = (Some(CONNECT), Some(ANSWER));
-    let client: Client = vk_api_client::client(&config)
-        .context("the authorities in the join token cannot be used: have a new one made")?;
+    let client: Client = match vk_api_client::client(&config) {
+        Ok(client) => client,
+        Err(error @ Unusable::Proxy(_)) => return Err(error.into()),
+        Err(error @ (Unusable::Credentials(_) | Unusable::ServerName(_))) => {
+            return Err(anyhow!(error).context("the authorities in the join token cannot be used: have a new one made"));
+        }
+    };
     let reviews: Api<SelfSubjectReview> = Api::all(client);
     let asked = timeout(ANSWER, reviews.create(&PostParams::default(), &SelfSubjectReview::default())).await;
     let unreachable = || Problem::Unreachable { server: token.server.clone() };

@@ -36,8 +36,9 @@ pub(super) struct ApiServer {
     pub(super) client_ca: ClientCa,
     /// What was asked of it.
     pub(super) requests: Requests,
-    host: String,
-    port: u16,
+    at: Endpoint,
+    /// Where connections to it go first: to itself, or to a proxy.
+    first_hop: (String, u16),
 }
 
 /// A task that ends with this.
@@ -56,19 +57,22 @@ pub(super) async fn connect(
     tunnel: Option<Tunnel>,
 ) -> anyhow::Result<ApiServer> {
     let kubeconfig = member.kubeconfig.as_deref();
+    let by_tunnel = tunnel.is_some();
     let Established { client, config: found, identity, keeper } =
         credentials::establish(kubeconfig, &config.certificates, &member.name, tunnel).await?;
     let client_ca = match &config.client_ca_file {
         Some(file) => ClientCa::of_file(file)?,
         None => ClientCa::fixed(found.root_cert.as_deref().map(|all| credentials::pem_of(all).into_bytes())),
     };
-    let Endpoint { host, port } = credentials::endpoint(&found);
-    let at = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    let requests = Requests::new(&at);
+    let at = credentials::endpoint(&found);
+    let Endpoint { host, port } = &at;
+    let requests =
+        Requests::new(&if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") });
+    let first_hop = if by_tunnel { (host.clone(), *port) } else { vk_api_client::first_hop(&found)? };
     let client = requests.counted(client);
     let _keeper = AbortOnDrop(tokio::spawn(keeper.keep()));
     let watches = Arc::new(Watches::new(client.clone()));
-    Ok(ApiServer { client, watches, identity, _keeper, client_ca, requests, host, port })
+    Ok(ApiServer { client, watches, identity, _keeper, client_ca, requests, at, first_hop })
 }
 
 impl ApiServer {
@@ -76,20 +80,21 @@ impl ApiServer {
     /// has for it (`10.96.0.1`, say) leads nowhere here: what would lead from it to the API server is kube-proxy, which
     /// takes root.
     pub(super) fn endpoint(&self) -> Endpoint {
-        Endpoint { host: self.host.clone(), port: self.port }
+        self.at.clone()
     }
 
-    /// The address of this host on the way to the API server, waiting for that server as long as it takes.
+    /// The address of this host on the way to the API server, waiting for that server, or its proxy, as long as it takes.
     pub(super) async fn local_address(&self) -> anyhow::Result<IpAddr> {
+        let (host, port) = &self.first_hop;
         loop {
-            let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)));
+            let connected = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((host.as_str(), *port)));
             match connected.await {
                 Ok(Ok(stream)) => {
                     let local: SocketAddr = stream.local_addr().context("the connection has no local address")?;
                     return Ok(local.ip());
                 }
-                Ok(Err(error)) => tracing::warn!(server = self.host, %error, "the API server cannot be reached"),
-                Err(_) => tracing::warn!(server = self.host, "the API server does not answer"),
+                Ok(Err(error)) => tracing::warn!(%host, port, %error, "the API server cannot be reached"),
+                Err(_) => tracing::warn!(%host, port, "the API server does not answer"),
             }
             tokio::time::sleep(RETRY).await;
         }
