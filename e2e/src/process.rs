@@ -2,6 +2,7 @@
 
 mod marked;
 mod spawner;
+mod terminal;
 
 use std::fs::OpenOptions;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal};
 
 pub use marked::{kill_by_environment, list_by_environment};
 pub use spawner::spawn;
+pub use terminal::Terminal;
 
 /// How long a program gets between TERM and KILL when its [`Process`] is dropped.
 const GRACE: Duration = Duration::from_secs(5);

@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use crate::binaries;
 use crate::control_plane::ControlPlane;
 use crate::janitor::{self, SITE_VARIABLE};
-use crate::process::{self, Process};
+use crate::process::{self, Process, Terminal};
 use crate::proxy::Proxy;
 use crate::scratch::Scratch;
 use crate::wait::{self, Probe};
@@ -50,6 +50,8 @@ pub struct Settings {
     pub node_in: NodeIn,
     /// What goes before the node's program on its command line, on the host: `nsenter …`, say.
     pub before_the_program: Vec<OsString>,
+    /// Whether the node runs at a terminal, in its foreground. On the host only.
+    pub at_terminal: bool,
     /// Another vk-node than the one that is built for all.
     pub program: Option<PathBuf>,
     /// The text of the site's file; none leaves it to the defaults.
@@ -93,6 +95,7 @@ impl Settings {
             environment: Vec::new(),
             node_in: NodeIn::Host,
             before_the_program: Vec::new(),
+            at_terminal: false,
             program: None,
             site_file: None,
             user: None,
@@ -136,6 +139,7 @@ impl Settings {
 #[derive(Debug)]
 pub struct Site {
     node: Option<Process>,
+    terminal: Option<Terminal>,
     pipe: Option<Process>,
     program: PathBuf,
     settings: Settings,
@@ -151,7 +155,7 @@ impl Site {
         };
         // A short name: the path of the pipe's socket may have 107 bytes and no more.
         let scratch = Scratch::new("vk-site-")?;
-        let mut this = Self { node: None, pipe: None, program, settings, scratch };
+        let mut this = Self { node: None, terminal: None, pipe: None, program, settings, scratch };
         std::fs::create_dir(this.home()).context("cannot make the site's home directory")?;
         if let Some(user) = this.settings.user {
             this.give_to(user).with_context(|| format!("cannot give the site to the user {user}"))?;
@@ -275,8 +279,19 @@ impl Site {
     /// Starts the node (again), after stopping it properly if it runs.
     pub fn start_node(&mut self) -> Result<()> {
         self.node = None;
-        self.node = Some(Process::start(self.node_name().to_owned(), self.node_command(), self.node_log())?);
+        let (name, command, log) = (self.node_name().to_owned(), self.node_command(), self.node_log());
+        if self.settings.at_terminal {
+            let (node, terminal) = Process::start_at_terminal(name, command, log)?;
+            (self.node, self.terminal) = (Some(node), Some(terminal));
+        } else {
+            self.node = Some(Process::start(name, command, log)?);
+        }
         Ok(())
+    }
+
+    /// Types a line at the node's terminal.
+    pub fn types(&self, line: &str) -> Result<()> {
+        self.terminal.as_ref().context("the node is at no terminal")?.types(line)
     }
 
     /// Tells the node to end, and waits until it has.
@@ -336,11 +351,19 @@ impl Site {
         command
     }
 
+    fn before_the_program(&self) -> Vec<OsString> {
+        let mut all = self.settings.before_the_program.clone();
+        if self.settings.at_terminal {
+            all.splice(..0, ["setsid".into(), "--ctty".into()]);
+        }
+        all
+    }
+
     /// `vk-node run`, where it is to run; in a container with what is written for users in docs/sites.md.
     fn node_program(&self) -> Command {
         let settings = &self.settings;
         match &settings.node_in {
-            NodeIn::Host => match settings.before_the_program.split_first() {
+            NodeIn::Host => match self.before_the_program().split_first() {
                 None => self.part(&self.program, &["run"]),
                 Some((first, rest)) => {
                     let mut command = self.part(Path::new(first), &[]);

@@ -8,6 +8,7 @@
 //! All of 127.0.0.0/8 is this machine, so sshd can listen on an address that the node does not listen on, and what is told
 //! there can have gone through the tunnel only.
 
+mod at_terminal;
 mod by_hand;
 mod cuts;
 mod own_config;
@@ -32,12 +33,12 @@ use crate::ground::{GLANCE, LONG, Room};
 const GATEWAY: &str = "GatewayPorts clientspecified";
 
 /// A sshd with these settings; `None`, after a loud word, where none can be had.
-async fn sshd(settings: &[&str]) -> Option<Sshd> {
+pub(crate) async fn sshd(settings: &[&str]) -> Option<Sshd> {
     Sshd::or_skip("the tests of tunnels", settings).await
 }
 
 /// Settings of a node behind the tunnel to this sshd, at an address of the far end.
-fn behind(room: &Room, node: &str, address: &str, sshd: &Sshd) -> Settings {
+pub(crate) fn behind(room: &Room, node: &str, address: &str, sshd: &Sshd) -> Settings {
     let config = sshd.client_config();
     let flags: [OsString; 4] =
         ["--tunnel".into(), format!("ssh:{}", Sshd::HOST).into(), "--tunnel-ssh-config".into(), config.into()];
@@ -56,7 +57,7 @@ async fn told_address(room: &Room, node: &str) -> SocketAddr {
 }
 
 /// Waits until a node's log says this, so many times.
-async fn log_says(site: &Site, text: &str, times: usize) {
+pub(crate) async fn log_says(site: &Site, text: &str, times: usize) {
     let what = format!("the node to say {text:?}");
     let reached = wait::until(&what, LONG, GLANCE, async || {
         let log = std::fs::read_to_string(site.node_log())?;
