@@ -84,7 +84,7 @@ impl fmt::Debug for BootstrapToken {
 /// By which way a node is reached that nobody can dial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relay {
-    /// Where the node dials: `HOST:PORT`.
+    /// Where the node dials: `HOST:PORT`, or several with commas between them.
     pub address: String,
     /// The authorities that it is known by, in DER.
     pub authorities: Vec<Vec<u8>>,

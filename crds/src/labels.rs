@@ -82,6 +82,8 @@ pub const JIRIAF_ALIVETIME: &str = "jiriaf.alivetime";
 pub const ENDS_AT: &str = "vk-cmd.io/ends-at";
 /// Node annotation: so many seconds before [`ENDS_AT`] the node is Ending, and nothing is sent there that would end later than that.
 pub const WALLTIME_MARGIN: &str = "vk-cmd.io/walltime-margin-seconds";
+/// Node condition: whether the API server reaches the node, for logs, exec and the like, as far as the node can tell.
+pub const REACHABLE: &str = "vk-cmd.io/Reachable";
 /// Node condition: its end is near, or it was told that it will end. Nothing is sent there any more.
 pub const ENDING: &str = "vk-cmd.io/Ending";
 /// Node annotation: when the node left (RFC 3339), with nothing left running and all ends told. Its object can be removed, which

@@ -20,6 +20,9 @@ const GLANCE: Duration = Duration::from_millis(20);
 /// How many ports of nodes are looked for beside each other.
 const PORTS: u16 = 32;
 
+/// A name that its certificate is for too, and that leads nowhere on this machine.
+pub const PUBLIC_NAME: &str = "relay.example.org";
+
 /// What is not as always about a relay.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -177,7 +180,7 @@ fn range(count: u16) -> Result<String> {
     anyhow::bail!("there are no {count} ports beside each other")
 }
 
-/// Makes an authority, and a certificate of it for that address.
+/// Makes an authority, and a certificate of it for that address and the public name.
 fn certify(directory: &Path, address: Ipv4Addr) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name.push(DnType::CommonName, "relay-ca");
@@ -185,7 +188,7 @@ fn certify(directory: &Path, address: Ipv4Addr) -> Result<()> {
     let key = KeyPair::generate()?;
     let pem = authority.self_signed(&key)?.pem();
     let issuer = Issuer::new(authority, key);
-    let mut relay = CertificateParams::new(vec![address.to_string(), "localhost".to_owned()])?;
+    let mut relay = CertificateParams::new(vec![address.to_string(), "localhost".to_owned(), PUBLIC_NAME.to_owned()])?;
     relay.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let key = KeyPair::generate()?;
     let certificate = relay.signed_by(&key, &issuer)?.pem();

@@ -41,7 +41,8 @@ pub struct JoinTokenArgs {
     #[arg(long, value_name = "FILE")]
     certificate_authority: Option<PathBuf>,
 
-    /// The relay that nodes dial which nobody can reach.
+    /// The relay by which the API server reaches nodes that nobody can dial; several with commas between them. Nodes dial it, and ask the
+    /// API server as always: at --server.
     #[arg(long, value_name = "HOST:PORT", requires = "relay_certificate_authority")]
     relay: Option<String>,
 
@@ -101,14 +102,14 @@ impl JoinTokenArgs {
             (Some(address), Some(file)) => Some(Relay { address: address.clone(), authorities: pem(file)? }),
             (Some(_) | None, _) => None,
         };
-        if let Some(Relay { address, .. }) = &relay {
+        for address in relay.iter().flat_map(|relay| relay.address.split(',')) {
             let port = address
                 .rsplit_once(':')
                 .filter(|(host, _)| !host.is_empty())
                 .and_then(|(_, port)| port.parse::<u16>().ok());
             ensure!(
                 port.is_some_and(|port| port > 0),
-                "--relay {address:?} is no HOST:PORT: write relay.example.org:8443, say"
+                "--relay {address:?} is no HOST:PORT: write relay.example.org:8443, say, or several with commas between them"
             );
         }
         let mut random = [0; join::RANDOM_BYTES];

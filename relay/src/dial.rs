@@ -6,6 +6,9 @@
 //!              ▼            ▼                      ▼                   │                ▼
 //!            closed     told why, closed      told why, closed         └─ dials again ─ told to leave, drained
 //! ```
+//!
+//! A relay that is about to end goes on for each node until that is at another one: it is told to leave, its port stays open, and it
+//! closes the connection when its Node says that it is reached elsewhere. So it can be reached all the time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -115,7 +118,8 @@ async fn refuse(line: Line, peer: SocketAddr, why: &str) {
 enum Why {
     Lost,
     Expired,
-    Leaves(Leave),
+    Replaced,
+    Stopping,
 }
 
 /// Serves a node for as long as its connection counts.
@@ -138,39 +142,52 @@ async fn serve(relay: Arc<Relay>, line: Line, caller: Caller, peer: SocketAddr) 
     info!(%node, %peer, port, "a node is here");
     relay.metrics.welcomed();
     let mut stopping = relay.stopping.subscribe();
-    // Cancel-safe: what is passed on already are tasks of their own, and whoever has connected and was not taken is
-    // taken by the connection after this one, or told by a closed port.
-    let why = tokio::select! {
-        () = line.ended() => Why::Lost,
-        () = place.replaced() => Why::Leaves(Leave::Replaced),
-        () = expired(&caller) => Why::Expired,
-        _ = stopping.wait_for(|stopping| *stopping) => Why::Leaves(Leave::Stopping),
-        () = passage::take(&relay, &place, &line, node) => Why::Lost,
+    // Cancel-safe: waiting leaves nothing behind, and serving says itself why it may be cut short.
+    let mut why = tokio::select! {
+        why = until_it_ends(&relay, &place, &line, &caller) => why,
+        _ = stopping.wait_for(|stopping| *stopping) => Why::Stopping,
     };
+    if let Why::Stopping = why {
+        tell_to_leave(&relay, &line, &caller, Leave::Stopping).await;
+        why = until_it_ends(&relay, &place, &line, &caller).await;
+    }
+    // The port is closed, unless a newer connection has it.
+    drop(place);
     match why {
-        Why::Lost => {
+        Why::Lost | Why::Stopping => {
             info!(%node, %peer, port, "a node has gone");
-            drop(place);
             end(line.drain(), &caller).await;
         }
         Why::Expired => {
             info!(%node, %peer, "the certificate that a node has shown is over, and so is its connection");
             line.drain().cut();
         }
-        Why::Leaves(why) => leave(&relay, place, line, &caller, why).await,
+        Why::Replaced => {
+            tell_to_leave(&relay, &line, &caller, Leave::Replaced).await;
+            end(line.drain(), &caller).await;
+        }
+    }
+}
+
+/// Passes on what connects to a node's port, until the connection to the node counts no more.
+async fn until_it_ends(relay: &Arc<Relay>, place: &Place, line: &Line, caller: &Caller) -> Why {
+    // Cancel-safe: what is passed on already are tasks of their own, and whoever has connected and was not taken is
+    // taken by the connection after this one, or told by a closed port.
+    tokio::select! {
+        () = line.ended() => Why::Lost,
+        () = place.replaced() => Why::Replaced,
+        () = expired(caller) => Why::Expired,
+        () = passage::take(relay, place, line, &caller.node) => Why::Lost,
     }
 }
 
 /// Sends a node away; what it has open goes on.
-async fn leave(relay: &Relay, place: Place, line: Line, caller: &Caller, why: Leave) {
-    // The port is closed, unless a newer connection has it.
-    drop(place);
+async fn tell_to_leave(relay: &Relay, line: &Line, caller: &Caller, why: Leave) {
     let within = relay.config.drain.as_secs() / 2;
     let message = Message::Leave { why, within_seconds: u32::try_from(within).unwrap_or(u32::MAX) };
     if let Err(error) = line.tell(&message).await {
         debug!(node = %caller.node, "a node does not hear that it is to leave: {error:#}");
     }
-    end(line.drain(), caller).await;
 }
 
 /// Waits for the end of what a node has open, which is not to outlive its certificate.

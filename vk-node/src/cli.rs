@@ -24,7 +24,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{
-    self, CertificateSettings, ConfigError, EndSettings, MemberSettings, NO_HOME, Names, PipeOwner, RelayAddress,
+    self, CertificateSettings, ConfigError, EndSettings, MemberSettings, NO_HOME, Names, PipeOwner, RelayAddresses,
     RelaySettings, Resources, Settings, TunnelSettings, home_pipe,
 };
 use vk_node_core::ending::{self, OnTerm, Warning};
@@ -168,10 +168,11 @@ struct TunnelFlags {
 /// The relay that the node dials where nobody can dial it: docs/relay.md.
 #[derive(Debug, Args)]
 struct Relay {
-    /// The relay by which the API server reaches this node. The node listens on no port then.
-    #[arg(long, env = "VK_NODE_RELAY", value_name = "HOST:PORT", value_parser = |text: &str| text.parse::<RelayAddress>())]
-    relay: Option<RelayAddress>,
-    /// The certificate authority that the relay's certificate is of.
+    /// The relay by which the API server reaches this node; several with commas between them: the node is on one of them, and goes
+    /// to the next when that is away. The node listens on no port then.
+    #[arg(long, env = "VK_NODE_RELAY", value_name = "HOST:PORT", value_parser = |text: &str| text.parse::<RelayAddresses>())]
+    relay: Option<RelayAddresses>,
+    /// The certificate authority that the relay's certificate is of, or several of them.
     #[arg(long, env = "VK_NODE_RELAY_CA_FILE", value_name = "FILE")]
     relay_ca_file: Option<PathBuf>,
 }
@@ -364,7 +365,7 @@ fn given(run: Run) -> Settings {
             config_file: run.tunnel.tunnel_ssh_config,
             ..TunnelSettings::default()
         },
-        relay: RelaySettings { address: run.relay.relay, ca_file: run.relay.relay_ca_file },
+        relay: RelaySettings { addresses: run.relay.relay, ca_file: run.relay.relay_ca_file },
         ending: EndSettings {
             warning: run.end.warning_signal,
             on_term: run.end.on_term,

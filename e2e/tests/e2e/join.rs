@@ -21,12 +21,12 @@ use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, Room, room};
 
 /// A machine with a home of its own. What runs there ends with the tests.
-struct Machine {
+pub(crate) struct Machine {
     scratch: Scratch,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let this = Self { scratch: Scratch::new("vk-join-").unwrap() };
         std::fs::create_dir(this.home()).unwrap();
         janitor::end_processes_at_exit(&this.home()).unwrap();
@@ -37,12 +37,12 @@ impl Machine {
         self.scratch.path().join("home")
     }
 
-    fn log(&self) -> PathBuf {
+    pub(crate) fn log(&self) -> PathBuf {
         self.scratch.path().join("node.log")
     }
 
     /// A program with nothing of our environment.
-    fn command(&self, program: &Path) -> Command {
+    pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         let tools = std::env::var("PATH").unwrap();
         command.env_clear().env("HOME", self.home()).env("PATH", tools).current_dir(self.home());
@@ -56,19 +56,19 @@ impl Machine {
     }
 
     /// The file for `vk-node run --config`.
-    fn config(&self, node: &str) -> PathBuf {
+    pub(crate) fn config(&self, node: &str) -> PathBuf {
         self.home().join("hostpipe/join").join(node).join("node.yaml")
     }
 }
 
 /// What an operator's command line says.
-async fn operator(room: &Room, arguments: &[&str]) -> Output {
+pub(crate) async fn operator(room: &Room, arguments: &[&str]) -> Output {
     let mut command = Command::new(&binaries::built().await.unwrap().operator);
     command.arg("join-token").arg("--kubeconfig").arg(room.ground.plane.kubeconfig()).args(arguments);
     exec::output(command, SOON).await.unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
@@ -79,7 +79,7 @@ async fn token(room: &Room, fleet: &str) -> JoinToken {
     JoinToken::parse(&text(&made.stdout)).unwrap()
 }
 
-async fn ready(room: &Room, name: &str, node: &mut Process) -> Node {
+pub(crate) async fn ready(room: &Room, name: &str, node: &mut Process) -> Node {
     let nodes: Api<Node> = Api::all(room.client.clone());
     let is_ready = |node: &Node| {
         let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());

@@ -77,6 +77,7 @@ async fn a_node_says_what_it_is_and_what_is_configured() {
         ("DiskPressure", "KubeletHasNoDiskPressure"),
         ("PIDPressure", "KubeletHasSufficientPID"),
         ("vk-cmd.io/PipeReady", "PipeReachable"),
+        ("vk-cmd.io/Reachable", "NodeListens"),
         ("Ready", "KubeletReady"),
     ] {
         assert_eq!(self::reason(&node, kind), reason);

@@ -17,6 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use vk_cmd_crds::NodeName;
 
+use crate::fnv;
+
 /// The version of what is kept on disk.
 const VERSION: u32 = 1;
 
@@ -159,7 +161,8 @@ impl Ledger {
             return Ok((seat.port, is_news));
         }
         let is_free = |port: &u16| !self.taken.contains(port) && !self.unusable.contains(port);
-        let port = match self.range.from(hash(name.as_str())).find(is_free) {
+        // The same for the same name, so that most nodes have the same port again even where nothing was kept.
+        let port = match self.range.from(fnv(name.as_str())).find(is_free) {
             Some(port) => port,
             None => self.give_up(now).ok_or(NoPort { range: self.range, hold: self.hold })?,
         };
@@ -193,12 +196,6 @@ impl Ledger {
             self.unusable.insert(seat.port);
         }
     }
-}
-
-/// Where the search for a port begins: the same for the same name, so that most nodes have the same port again even where
-/// nothing was kept. FNV-1a, because it is to stay the same in all versions.
-fn hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ const LEAST: Duration = Duration::from_millis(100);
 const REPLACED: Duration = Duration::from_secs(30);
 /// How long a connection must have stood to count as one that worked.
 pub const STOOD: Duration = Duration::from_secs(10);
+/// How long a node that was let in elsewhere can still be reached as before: its Node must say where it is reached now, and whoever
+/// has read it before that must have dialled.
+pub const HAND_OVER: Duration = Duration::from_secs(5);
+/// How long a node that was told to leave holds on to its relay beyond the time within which it was to dial again, where it gets in
+/// nowhere.
+pub const HOLD_ON: Duration = Duration::from_secs(3);
 
 /// How a connection ended, or that there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

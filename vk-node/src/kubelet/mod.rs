@@ -44,7 +44,7 @@ use crate::node::Requests;
 use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
-use crate::way::{Connection, Entrance};
+use crate::way::{Connection, Entrance, Figures};
 
 /// How long a client may take over the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -67,6 +67,8 @@ pub(crate) struct Context {
     pub(crate) rejections: Rejections,
     pub(crate) durations: Durations,
     pub(crate) requests: Requests,
+    /// What is measured of the node's way in.
+    pub(crate) way: Figures,
     pub(crate) measured: Measured,
     pub(crate) streams: Streams,
     /// When the node ends.

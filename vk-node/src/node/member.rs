@@ -10,7 +10,7 @@ use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
-use vk_node_core::node::{self, Nearing, NodeProfile};
+use vk_node_core::node::{self, Nearing, NodeProfile, WayIn};
 
 use super::api_server::ApiServer;
 use super::host::Host;
@@ -115,7 +115,7 @@ pub(super) async fn run(
     };
     let Prepared { server, serving, way, facts, profile, registration, turn: _ } = prepared;
     // The keeper is held to the end: what people have open is ended by its way.
-    let Way { entrance, reach, keeper: _keeper, .. } = way;
+    let Way { entrance, reach, figures, keeper: _keeper, .. } = way;
     let Shared { pipe, mirror, .. } = shared;
     let (pod_store, pod_writer) = pods::store();
     let (events, event_sender) = events::channel(server.client.clone(), &facts.name);
@@ -126,7 +126,7 @@ pub(super) async fn run(
     let hostname = seen.borrow().info.hostname.clone();
     let can_run = Box::new(move |facts: &NodeFacts| {
         let seen = seen.borrow();
-        let view = registration::view(&seen, None, Nearing::Unknown);
+        let view = registration::view(&seen, None, Nearing::Unknown, &WayIn::Own);
         NodeFacts { allocatable: node::allocatable(&profile, &view), ..facts.at(&seen.info) }
     });
     let itself = pods::Itself { facts: facts.clone(), can_run, lineage, end: end.clone() };
@@ -157,6 +157,7 @@ pub(super) async fn run(
             durations: context.durations(),
             end: end.clone(),
             requests: server.requests.clone(),
+            way: figures,
             measured: kubelet::Measured::default(),
             streams: streams.clone(),
             config: shared.config.clone(),
@@ -238,10 +239,10 @@ async fn prepare<'a>(
         None => server.local_address().await?,
     };
     let mut way = match (&shared.config.relay, shared.tunnel()) {
-        // A tunnel may lead to the API server all the same.
-        (Some(relay), _) => {
+        // A tunnel leads to the API server all the same, and to the relay.
+        (Some(relay), tunnel) => {
             let identity = credentials::identity(&shared.config.certificates, &config.name, &server.identity);
-            Way::by_relay(relay, &config.name, identity)?
+            Way::by_relay(relay, tunnel, &config.name, identity)?
         }
         // The port that is wanted is one of the far end.
         (None, Some(tunnel)) => {
@@ -268,14 +269,14 @@ async fn prepare<'a>(
     let registration = Registration::new(
         server.client.clone(),
         profile.clone(),
-        way.reach.clone(),
+        (way.reach.clone(), way.standing.clone()),
         seen.clone(),
         end.clone(),
         &shared.config,
     );
     let (status, host_info) = {
         let seen = seen.borrow();
-        let view = registration::view(&seen, None, Nearing::Unknown);
+        let view = registration::view(&seen, None, Nearing::Unknown, &WayIn::Own);
         (node::status(&profile, &view, None, Timestamp::now()), seen.info.clone())
     };
     if way.is_cold() {

@@ -3,6 +3,7 @@
 //! ```text
 //!   pipe's link, host, pods refused ──▶ status ── is_due? ──▶ written ──▶ lease renewed
 //!   own Node: gone ──▶ made again            labels: ours are put back
+//!   the way in ──▶ condition, when it lasts
 //!   the node's end ──▶ condition, ends-at    it has left ──▶ said so, for the operator to remove the object
 //! ```
 //!
@@ -28,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tracing::{info, warn};
 use vk_node_core::config::NodeConfig;
-use vk_node_core::node::{self, Marks, Nearing, NodeProfile, Told, Trouble, View};
+use vk_node_core::node::{self, Marks, Nearing, NodeProfile, Patience, Told, Trouble, View, WayIn};
 
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
@@ -36,7 +37,7 @@ use super::own_node::{self, OwnNode};
 use crate::ending::OwnEnd;
 use crate::events::Events;
 use crate::tasks::Link;
-use crate::way::Reached;
+use crate::way::{Reached, Standing};
 
 /// The longest that one request may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -56,6 +57,9 @@ pub(super) struct Registration {
     /// All but where the node is reached.
     profile: NodeProfile,
     reach: Reached,
+    /// Whether it is reached, and what is told of that.
+    standing: Standing,
+    patience: Mutex<Patience>,
     host: watch::Receiver<Seen>,
     name: Name,
     report_every: Duration,
@@ -90,7 +94,7 @@ impl Registration {
     pub(super) fn new(
         client: Client,
         profile: NodeProfile,
-        reach: Reached,
+        (reach, standing): (Reached, Standing),
         host: watch::Receiver<Seen>,
         end: OwnEnd,
         config: &NodeConfig,
@@ -100,10 +104,13 @@ impl Registration {
             format!("{}:{}", seen.info.hostname, seen.info.directory.display())
         };
         let name = Name::new(client.clone(), profile.name.as_str(), identity, config.lease_duration);
+        let patience = Mutex::new(Patience::new(standing.borrow().clone()));
         Self {
             client,
             profile,
             reach,
+            standing,
+            patience,
             host,
             name,
             report_every: config.status_report_every,
@@ -165,8 +172,8 @@ impl Registration {
             Some(node) => node,
             None => {
                 let mut wanted = {
-                    let seen = self.host.borrow();
-                    let view = view(&seen, trouble, self.end.nearing());
+                    let (seen, way) = (self.host.borrow(), self.way());
+                    let view = view(&seen, trouble, self.end.nearing(), &way);
                     node::object(&self.profile(), self.end.lives().lasts, &view, Timestamp::now())
                 };
                 node::set_lineage(&mut wanted, &self.lineage());
@@ -210,9 +217,11 @@ impl Registration {
         let mut ticks = interval_at(Instant::now() + share(self.profile.name.as_str(), every), every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut since = Since::default();
-        let mut reach = self.reach.clone();
+        let (mut reach, mut standing) = (self.reach.clone(), self.standing.clone());
         let mut ends = self.end.subscribe();
+        let mut way = self.way();
         loop {
+            let patience_ends = lock(&self.patience).wakes_at().map(|at| self.started + at);
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -222,6 +231,12 @@ impl Registration {
                 _ = own.changed() => {}
                 // Where nobody is left to change it, it stays.
                 Ok(()) = reach.changed() => {}
+                Ok(()) = standing.changed() => {
+                    let before = std::mem::replace(&mut way, self.way());
+                    // It may be back in a moment.
+                    if way == before { continue }
+                }
+                () = not_before(patience_ends) => {}
                 () = ends.next() => {}
                 () = due(since.lost, PIPE_GRACE) => {}
             }
@@ -279,9 +294,14 @@ impl Registration {
     }
 
     fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
-        let seen = self.host.borrow();
-        let view = view(&seen, trouble, self.end.nearing());
+        let (seen, way) = (self.host.borrow(), self.way());
+        let view = view(&seen, trouble, self.end.nearing(), &way);
         node::status(&self.profile(), &view, before, Timestamp::now())
+    }
+
+    /// What is to be told of the way in now.
+    fn way(&self) -> WayIn {
+        lock(&self.patience).look(&self.standing.borrow(), self.started.elapsed()).clone()
     }
 
     async fn publish(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> anyhow::Result<()> {
@@ -320,8 +340,8 @@ impl Registration {
 }
 
 /// What a status is made of.
-pub(super) fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Nearing) -> View<'a> {
-    View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble, nearing }
+pub(super) fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Nearing, way: &'a WayIn) -> View<'a> {
+    View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble, nearing, way }
 }
 
 /// Why the node cannot run pods, if that has lasted long enough to be told of.
@@ -340,7 +360,12 @@ fn trouble(health: &mut Health, since: &mut Since) -> Option<Trouble> {
 
 /// Returns when something has lasted so long; never if it is not so, or has been told of already.
 async fn due(since: Option<Instant>, grace: Duration) {
-    match since.map(|since| since + grace).filter(|at| *at > Instant::now()) {
+    not_before(since.map(|since| since + grace)).await;
+}
+
+/// Returns at this moment; never, if there is none, or it is over: what was to be done then is done at every look.
+async fn not_before(moment: Option<Instant>) {
+    match moment.filter(|at| *at > Instant::now()) {
         Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }

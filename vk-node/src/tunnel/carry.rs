@@ -11,18 +11,18 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 use vk_cmd_crds::NodeName;
 use vk_node_core::facts::Endpoint;
-use vk_node_core::node::{Reach, Through};
+use vk_node_core::node::{By, Fault, Reach, Through, WayIn};
 use vk_node_core::tunnel::Bind;
 use vk_node_core::tunnel::forward::{self, Elsewhere, Forward, Granted, Port, Refused};
 
 use super::prove::prove;
 use super::{Inner, ssh};
-use crate::way::Reached;
+use crate::way::{Reached, Standing};
 
 /// What one want is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    /// An API server, by host and port. They come first: without one there is no node.
+    /// An API server or a relay, by host and port. They come first: without one there is no node.
     Server(String, u16),
     /// A node.
     Node(String),
@@ -39,8 +39,18 @@ struct Want {
 
 #[derive(Debug)]
 enum What {
-    Out { socket: PathBuf, to: Endpoint },
-    In { bind: Bind, address: IpAddr, port: Port, to: SocketAddr, reached: watch::Sender<Option<Reach>> },
+    Out {
+        socket: PathBuf,
+        to: Endpoint,
+    },
+    In {
+        bind: Bind,
+        address: IpAddr,
+        port: Port,
+        to: SocketAddr,
+        reached: watch::Sender<Option<Reach>>,
+        standing: watch::Sender<WayIn>,
+    },
 }
 
 /// How it stands on this connection.
@@ -78,9 +88,10 @@ impl Wants {
         bind: Bind,
         (address, port): (IpAddr, u16),
         to: SocketAddr,
-    ) -> Reached {
-        let (reached, receiver) = watch::channel(None);
-        let mut want = Want::new(What::In { bind, address, port: Port::wanted(port), to, reached });
+    ) -> (Reached, Standing) {
+        let ((reached, receiver), (standing, stands)) =
+            (watch::channel(None), watch::channel(WayIn::Begins(By::Tunnel)));
+        let mut want = Want::new(What::In { bind, address, port: Port::wanted(port), to, reached, standing });
         let mut all = self.all();
         let key = Key::Node(node.as_str().to_owned());
         if let Some(before) = all.remove(&key) {
@@ -93,7 +104,7 @@ impl Wants {
         }
         all.insert(key, want);
         self.changed.notify_one();
-        receiver
+        (receiver, stands)
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<Key, Want>> {
@@ -185,6 +196,10 @@ impl Wants {
             *is_proved = true;
         }
         let elsewhere = outcome.err();
+        want.what.say(match elsewhere {
+            Some(elsewhere) => broken(Fault::ListensElsewhere, &elsewhere),
+            None => WayIn::Stands(By::Tunnel),
+        });
         if let Some(elsewhere) = elsewhere.filter(|elsewhere| want.elsewhere != Some(*elsewhere)) {
             warn!("{elsewhere}");
         }
@@ -217,6 +232,10 @@ impl Wants {
                     info!(at = %at, for_ = %forward, "the far end listens for the node");
                     let reach = Reach { at, through: Through::Another };
                     reached.send_if_modified(|before| before.replace(reach) != Some(reach));
+                    // Where it is to be tried out, that says more.
+                    if !forward::is_to_be_proved(at) {
+                        want.what.say(WayIn::Stands(By::Tunnel));
+                    }
                 }
             }
             Err(refused) => {
@@ -233,6 +252,7 @@ impl Wants {
                 if want.told.as_ref() != Some(&refused) {
                     warn!("the tunnel does not carry all that it is to: {refused}; asking again and again");
                 }
+                want.what.say(broken(Fault::PortRefused, &refused));
                 want.told = Some(refused);
                 want.state = State::Refused { tries, again: Instant::now() + forward::again_in(tries) };
             }
@@ -246,7 +266,19 @@ impl Want {
     }
 }
 
+/// The node is not reached by the tunnel.
+fn broken(fault: Fault, why: &dyn std::fmt::Display) -> WayIn {
+    WayIn::Broken { by: By::Tunnel, fault, why: why.to_string() }
+}
+
 impl What {
+    /// How a node's way in stands.
+    fn say(&self, way: WayIn) {
+        if let Self::In { standing, .. } = self {
+            standing.send_if_modified(|before| std::mem::replace(before, way.clone()) != way);
+        }
+    }
+
     fn forward(&self) -> Forward {
         match self {
             Self::Out { socket, to } => Forward::Out { socket: socket.clone(), to: to.clone() },

@@ -130,6 +130,7 @@ async fn keep(inner: &Inner, mut ending: watch::Receiver<bool>) {
             }
             Some(Step::Order) => {
                 info!(to = %inner.config.to, pid = pid(hold.as_ref()), shared = is_shared, "the tunnel is up");
+                inner.counts.up();
                 told_of_one = None;
                 inner.wants.begin_anew();
                 let control = control.clone();
@@ -153,6 +154,7 @@ async fn keep(inner: &Inner, mut ending: watch::Receiver<bool>) {
         }
         if !course.is_up() {
             carrying = None;
+            inner.counts.down();
         }
     }
     drop(carrying);
@@ -162,6 +164,7 @@ async fn keep(inner: &Inner, mut ending: watch::Receiver<bool>) {
 /// Says why there is no connection.
 fn report(inner: &Inner, step: Option<Step>) {
     let Some(Step::Tell { trouble, again_in, is_known }) = step else { return };
+    inner.counts.failed();
     let (to, again) = (&inner.config.to, again_in.as_secs_f64());
     if is_known {
         debug!(%to, "no tunnel still: {trouble}; trying again in {again:.1} s");

@@ -32,7 +32,7 @@ use vk_node_core::tunnel::argv::Asking;
 use self::carry::Wants;
 use self::place::Place;
 use self::prove::Ear;
-use crate::way::Reached;
+use crate::way::{Counts, Reached, Standing};
 
 /// A tunnel that all nodes of the process share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -45,6 +45,7 @@ struct Inner {
     asking: Asking,
     wants: Wants,
     ear: Ear,
+    counts: Counts,
 }
 
 impl Tunnel {
@@ -55,21 +56,35 @@ impl Tunnel {
     pub(crate) fn of(config: &NodeConfig) -> anyhow::Result<Option<Self>> {
         let Some(tunnel) = config.tunnel.clone() else { return Ok(None) };
         let place = Place::take(&config.pipe.directory)?;
-        let (asking, wants, ear) = (ssh::asking(), Wants::default(), Ear::default());
-        Ok(Some(Self(Arc::new(Inner { config: tunnel, place, asking, wants, ear }))))
+        let (asking, wants, ear, counts) = (ssh::asking(), Wants::default(), Ear::default(), Counts::default());
+        Ok(Some(Self(Arc::new(Inner { config: tunnel, place, asking, wants, ear, counts }))))
     }
 
     /// The socket that leads to an API server, whenever the tunnel is up.
     pub(crate) fn way_out(&self, server: Endpoint) -> PathBuf {
-        let server = self.0.config.api_server.clone().unwrap_or(server);
+        self.way_to(self.0.config.api_server.clone().unwrap_or(server))
+    }
+
+    /// The socket that leads to any other server, as the far end calls it, whenever the tunnel is up.
+    pub(crate) fn way_to(&self, server: Endpoint) -> PathBuf {
         let socket = self.0.place.way_to(&server);
         self.0.wants.out(server, socket.clone());
         socket
     }
 
-    /// Where a node is reached that listens at `to`; none before the far end has said so. Of `far` the address is what the API
+    /// What is measured of it.
+    pub(crate) fn counts(&self) -> Counts {
+        self.0.counts.clone()
+    }
+
+    /// Where a node is reached that listens at `to`, and whether it is; no address before the far end has said so. Of `far` the address is what the API
     /// server calls the far end, and the port which one is wanted there, 0 for any.
-    pub(crate) fn way_in(&self, node: &NodeName, (address, port): (IpAddr, u16), to: SocketAddr) -> Reached {
+    pub(crate) fn way_in(
+        &self,
+        node: &NodeName,
+        (address, port): (IpAddr, u16),
+        to: SocketAddr,
+    ) -> (Reached, Standing) {
         self.0.wants.inward(node, self.0.config.bind_for(address), (address, port), to)
     }
 }

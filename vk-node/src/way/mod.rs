@@ -6,11 +6,13 @@
 //!
 //!   reach (told, may change at run time) ─┬▶ Node's status (registration)
 //!                                         └▶ names of the serving certificate
+//!   standing (told likewise) ──────────────▶ the condition vk-cmd.io/Reachable, and why not
 //! ```
 //!
 //! A node that knows no way in is a node all the same: it runs its pods. It only cannot be asked for logs and the like,
 //! and its Node names no address meanwhile.
 
+mod figures;
 mod relay;
 
 use std::io;
@@ -26,8 +28,9 @@ use tokio_util::either::Either;
 use tokio_util::task::AbortOnDropHandle;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::RelayConfig;
-use vk_node_core::node::{Reach, Through};
+use vk_node_core::node::{By, Reach, Through, WayIn};
 
+pub(crate) use self::figures::{Counts, Figures};
 use self::relay::Dialler;
 use crate::credentials::Identity;
 use crate::tunnel::Tunnel;
@@ -42,12 +45,19 @@ const WAITING: usize = 64;
 /// Where the API server reaches a node, now and later; none while that is not known.
 pub(crate) type Reached = watch::Receiver<Option<Reach>>;
 
+/// Whether the API server reaches it, now and later.
+pub(crate) type Standing = watch::Receiver<WayIn>;
+
 /// A node's way in.
 pub(crate) struct Way {
     /// By what connections come.
     pub(crate) entrance: Entrance,
     /// Where the API server dials.
     pub(crate) reach: Reached,
+    /// Whether it gets there.
+    pub(crate) standing: Standing,
+    /// What is measured of it.
+    pub(crate) figures: Figures,
     /// What makes it and keeps it. It ends with this.
     pub(crate) keeper: Keeper,
     /// How long it is waited for.
@@ -86,6 +96,26 @@ pub(crate) struct Passed {
     pub(crate) peer: String,
 }
 
+/// What is told of a way in by what makes it.
+struct Tells {
+    reach: watch::Sender<Option<Reach>>,
+    standing: watch::Sender<WayIn>,
+    counts: Counts,
+}
+
+impl Tells {
+    /// It stands, and the API server dials there.
+    fn stands(&self, by: By, at: SocketAddr) {
+        let reach = Reach { at, through: Through::Another };
+        self.reach.send_if_modified(|before| before.replace(reach) != Some(reach));
+        self.say(WayIn::Stands(by));
+    }
+
+    fn say(&self, way: WayIn) {
+        self.standing.send_if_modified(|before| std::mem::replace(before, way.clone()) != way);
+    }
+}
+
 impl Entrance {
     /// The next connection, and who has made it. Cancel-safe: one that is not taken now is there at the next call.
     ///
@@ -115,8 +145,9 @@ impl Way {
     pub(crate) fn by_port(listener: TcpListener, address: IpAddr) -> anyhow::Result<Self> {
         let port = listener.local_addr().context("the kubelet's port has no address")?.port();
         let reach = Reach { at: SocketAddr::new(address, port), through: Through::Itself };
-        let (_, reach) = watch::channel(Some(reach));
-        Ok(Self { entrance: Entrance::Port(listener), reach, keeper: Keeper::Nothing, patience: Duration::ZERO })
+        let ((_, reach), (_, standing)) = (watch::channel(Some(reach)), watch::channel(WayIn::Own));
+        let (entrance, keeper, figures) = (Entrance::Port(listener), Keeper::Nothing, Figures::default());
+        Ok(Self { entrance, reach, standing, figures, keeper, patience: Duration::ZERO })
     }
 
     /// The way by a tunnel, whose far end listens at `far`, an address and a port or 0 for any, and leads to a port of this host.
@@ -135,19 +166,32 @@ impl Way {
             IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
             ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
         };
-        let reach = tunnel.way_in(node, far, SocketAddr::new(here, listens.port()));
-        Ok(Self { entrance: Entrance::Port(listener), reach, keeper: Keeper::Nothing, patience: TUNNEL_PATIENCE })
+        let (reach, standing) = tunnel.way_in(node, far, SocketAddr::new(here, listens.port()));
+        let (entrance, keeper) = (Entrance::Port(listener), Keeper::Nothing);
+        let figures = Figures { relay: None, tunnel: Some(tunnel.counts()) };
+        Ok(Self { entrance, reach, standing, figures, keeper, patience: TUNNEL_PATIENCE })
     }
-    /// The way by a relay, which is not dialled before [`begin`](Self::begin). No port is listened on.
+
+    /// The way by a relay, which is not dialled before [`begin`](Self::begin). No port is listened on. A tunnel that there is leads
+    /// to the relay, too.
     ///
     /// # Errors
     /// When the node has no certificate that a relay would take.
-    pub(crate) fn by_relay(config: &RelayConfig, node: &NodeName, identity: Identity) -> anyhow::Result<Self> {
-        let (teller, reach) = watch::channel(None);
+    pub(crate) fn by_relay(
+        config: &RelayConfig,
+        tunnel: Option<&Tunnel>,
+        node: &NodeName,
+        identity: Identity,
+    ) -> anyhow::Result<Self> {
+        let (reach_teller, reach) = watch::channel(None);
+        let (standing_teller, standing) = watch::channel(WayIn::Begins(By::Relay));
         let (sender, passed) = mpsc::channel(WAITING);
-        let dialler = Dialler::new(config.clone(), node.clone(), identity, teller, sender)?;
+        let counts = Counts::default();
+        let tells = Tells { reach: reach_teller, standing: standing_teller, counts: counts.clone() };
+        let dialler = Dialler::new(config, tunnel, node.clone(), identity, tells, sender)?;
         let keeper = Keeper::Cold(Box::new(dialler));
-        Ok(Self { entrance: Entrance::Passed(passed), reach, keeper, patience: RELAY_PATIENCE })
+        let figures = Figures { relay: Some(counts), tunnel: tunnel.map(Tunnel::counts) };
+        Ok(Self { entrance: Entrance::Passed(passed), reach, standing, figures, keeper, patience: RELAY_PATIENCE })
     }
 
     /// Whether it must begin, and the node must have its name by then: a relay lets the newest of a name in.

@@ -1,9 +1,14 @@
 //! Nodes behind a relay: they listen on nothing, and are reached all the same.
 
 mod broken;
+mod by_proxy;
+mod by_tunnel;
+mod joined;
 mod refused;
 mod scale;
+mod several;
 mod streams;
+pub(crate) mod told;
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -45,7 +50,7 @@ impl Room {
         (child, lines)
     }
 
-    async fn node_now(&self, name: &str) -> Node {
+    pub(crate) async fn node_now(&self, name: &str) -> Node {
         Api::all(self.client.clone()).get(name).await.unwrap()
     }
 

@@ -5,6 +5,7 @@ use vk_cmd_e2e::site::Site;
 
 use super::{GATEWAY, behind, log_says, logs_come, sshd};
 use crate::ground::room;
+use crate::relay::told::reachable;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_host_key_or_user_key_is_told_and_waited_for() {
@@ -38,9 +39,12 @@ async fn a_server_that_listens_elsewhere_than_it_says_is_found_out() {
     log_says(&site, "`GatewayPorts clientspecified`", 1).await;
     let job = room.script("job", NODE, "echo here").await;
     let pod = job.ended().await.attempt().pod.clone();
+    let message = reachable(&room, NODE, "False", "TunnelListensElsewhere").await;
+    assert!(message.contains("nothing answers at 127.7.0.9:"), "{message}");
     sshd.signal_connections(Signal::KILL).unwrap();
     sshd.restart(&[GATEWAY]).await.unwrap();
     assert_eq!(logs_come(&room, &pod).await, "here\n");
+    reachable(&room, NODE, "True", "TunnelListens").await;
     let log = std::fs::read_to_string(site.node_log()).unwrap();
     assert_eq!(log.matches("nothing answers at").count(), 1, "{log}");
     assert!(!log.contains("cannot reach the API server"), "{log}");
@@ -59,10 +63,13 @@ async fn a_forward_that_is_refused_is_told_with_what_the_server_must_allow() {
     let job = room.script("job", NODE, "echo later").await;
     let pod = job.ended().await.attempt().pod.clone();
     assert_eq!(sshd.connections().unwrap().len(), 1);
+    let message = reachable(&room, NODE, "False", "TunnelPortRefused").await;
+    assert!(message.contains("kubectl logs") && message.contains("`AllowTcpForwarding yes`"), "{message}");
     sshd.signal_connections(Signal::KILL).unwrap();
     sshd.restart(&["AllowTcpForwarding remote", GATEWAY]).await.unwrap();
     log_says(&site, "the ssh server does not let us connect to the API server", 1).await;
     sshd.signal_connections(Signal::KILL).unwrap();
     sshd.restart(&[GATEWAY]).await.unwrap();
     assert_eq!(logs_come(&room, &pod).await, "later\n");
+    reachable(&room, NODE, "True", "TunnelListens").await;
 }

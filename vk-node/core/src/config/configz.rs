@@ -57,7 +57,7 @@ pub fn configz(config: &NodeConfig, member: &MemberConfig) -> Value {
             "relay": config
                 .relay
                 .as_ref()
-                .map(|relay| json!({"address": relay.address.to_string(), "caFile": relay.ca_file})),
+                .map(|relay| json!({"address": relay.addresses.to_string(), "caFile": relay.ca_file})),
             "labels": member.labels,
             "capacity": member.capacity.quantities(),
             "walltimeSeconds": member.walltime.said.map(|time| time.as_secs()),

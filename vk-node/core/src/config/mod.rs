@@ -40,7 +40,7 @@ pub use configz::configz;
 pub use ending::EndSettings;
 pub use label::{label_problem, value_problem};
 pub use read::read;
-pub use relay::{NoAddress, RelayAddress, RelayConfig, RelaySettings};
+pub use relay::{NoAddress, RelayAddress, RelayAddresses, RelayConfig, RelaySettings};
 pub use resources::{Resources, resource_name_problem};
 pub use settings::{ConfigError, MemberSettings, NO_HOME, Names, Settings, home_pipe};
 pub use tunnel::{TunnelConfig, TunnelSettings};
@@ -52,7 +52,7 @@ pub struct NodeConfig {
     pub members: Vec<MemberConfig>,
     /// By what the API servers are reached and reach the nodes, where they do not straight.
     pub tunnel: Option<TunnelConfig>,
-    /// The relay by which the API server reaches the nodes; `None`: by their ports.
+    /// The relays by one of which the API server reaches the nodes; `None`: by their ports.
     pub relay: Option<RelayConfig>,
     /// The certificate authority whose clients may ask the kubelet's API; `None`: that of the kubeconfig.
     pub client_ca_file: Option<PathBuf>,

@@ -6,13 +6,62 @@ use std::str::FromStr;
 
 use vk_yaml::{Node, Reader};
 
-/// The relay by which the API server reaches the nodes of this process, instead of by ports of this host.
+/// The relays by one of which the API server reaches the nodes of this process, instead of by ports of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RelayConfig {
-    /// Where it is.
-    pub address: RelayAddress,
-    /// The file with the certificate authority that its certificate must be of, and no other.
+    /// Where they are.
+    pub addresses: RelayAddresses,
+    /// The file with the certificate authorities that their certificates must be of, and no others.
     pub ca_file: PathBuf,
+}
+
+/// Where relays are: one or more, none of them twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayAddresses(Vec<RelayAddress>);
+
+impl RelayAddresses {
+    /// In the order in which they were written.
+    pub fn iter(&self) -> std::slice::Iter<'_, RelayAddress> {
+        self.0.iter()
+    }
+
+    fn of(texts: &[&str]) -> Result<Self, NoAddress> {
+        let mut all: Vec<RelayAddress> = Vec::new();
+        for text in texts {
+            let address = RelayAddress::from_str(text.trim())?;
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        if all.is_empty() { Err(NoAddress(String::new())) } else { Ok(Self(all)) }
+    }
+}
+
+impl<'a> IntoIterator for &'a RelayAddresses {
+    type Item = &'a RelayAddress;
+    type IntoIter = std::slice::Iter<'a, RelayAddress>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// `relay-1.example.org:8443,relay-2.example.org:8443`.
+impl FromStr for RelayAddresses {
+    type Err = NoAddress;
+
+    fn from_str(text: &str) -> Result<Self, NoAddress> {
+        Self::of(&text.split(',').collect::<Vec<_>>())
+    }
+}
+
+impl fmt::Display for RelayAddresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, address) in self.iter().enumerate() {
+            write!(f, "{}{address}", if n == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
 }
 
 /// A host and a port; the host's name is what the certificate must be for.
@@ -61,8 +110,8 @@ impl fmt::Display for RelayAddress {
 /// One layer of it. All of it may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelaySettings {
-    /// See [`RelayConfig::address`].
-    pub address: Option<RelayAddress>,
+    /// See [`RelayConfig::addresses`].
+    pub addresses: Option<RelayAddresses>,
     /// See [`RelayConfig::ca_file`].
     pub ca_file: Option<PathBuf>,
 }
@@ -71,16 +120,16 @@ impl RelaySettings {
     /// This layer over a lower one.
     #[must_use]
     pub fn over(self, lower: Self) -> Self {
-        Self { address: self.address.or(lower.address), ca_file: self.ca_file.or(lower.ca_file) }
+        Self { addresses: self.addresses.or(lower.addresses), ca_file: self.ca_file.or(lower.ca_file) }
     }
 
     /// What comes of all layers; none where no relay is named.
     pub(super) fn finish(self, problems: &mut Vec<String>) -> Option<RelayConfig> {
-        match (self.address, self.ca_file) {
-            (Some(address), Some(ca_file)) => Some(RelayConfig { address, ca_file }),
-            (Some(address), None) => {
+        match (self.addresses, self.ca_file) {
+            (Some(addresses), Some(ca_file)) => Some(RelayConfig { addresses, ca_file }),
+            (Some(addresses), None) => {
                 problems.push(format!(
-                    "the relay {address} has no certificate authority: name the file with the one that its certificate is of \
+                    "the relay {addresses} has no certificate authority: name the file with the one that its certificate is of \
                      with --relay-ca-file, or caFile in relay in the file of --config"
                 ));
                 None
@@ -97,11 +146,20 @@ pub(super) fn read(reader: &mut Reader, node: &Node<'_>, directory: &Path) -> Re
     if map.get("address").is_none() {
         reader.at(node, "it does not say where the relay is: it needs `address`".to_owned());
     }
-    let parse = |text: &str| RelayAddress::from_str(text).map_err(|error| error.to_string());
     RelaySettings {
-        address: map.get("address").and_then(|node| super::read::parsed(reader, &node, parse)),
+        addresses: map.get("address").and_then(|node| addresses(reader, &node)),
         ca_file: map.get("caFile").and_then(|node| super::read::path(reader, &node, directory)),
     }
+}
+
+/// One address, several with commas between them, or a list.
+fn addresses(reader: &mut Reader, node: &Node<'_>) -> Option<RelayAddresses> {
+    if node.as_str().is_some() {
+        return super::read::parsed(reader, node, |text| text.parse().map_err(|error: NoAddress| error.to_string()));
+    }
+    let texts = reader.texts(node);
+    let read = RelayAddresses::of(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    read.map_err(|error| reader.at(node, error.to_string())).ok()
 }
 
 #[cfg(test)]
@@ -127,14 +185,34 @@ mod tests {
     }
 
     #[test]
+    fn several_are_read_from_a_text_or_a_list() {
+        for text in ["a:1,[::7]:2", " a:1 , [::7]:2,a:1"] {
+            assert_eq!(text.parse::<RelayAddresses>().unwrap().to_string(), "a:1,[::7]:2");
+        }
+        for wrong in ["", "a:1,", ",", "a:1;b:1"] {
+            assert!(wrong.parse::<RelayAddresses>().is_err(), "{wrong}");
+        }
+        let file = |address: &str| {
+            let text = format!("version: 1\nrelay: {{address: {address}, caFile: ca.pem}}\n");
+            crate::config::read(&text, Path::new("/d")).map(|read| read.relay.addresses.unwrap().to_string())
+        };
+        for text in ["'a:1,b:2'", "['a:1', 'b:2']"] {
+            assert_eq!(file(text).unwrap(), "a:1,b:2");
+        }
+        for wrong in ["[]", "['a:1', b]", "{a: 1}"] {
+            assert!(file(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_relay_needs_an_authority() {
         let address = || Some("r:1".parse().unwrap());
         let mut problems = Vec::new();
-        assert_eq!(RelaySettings { address: address(), ca_file: None }.finish(&mut problems), None);
+        assert_eq!(RelaySettings { addresses: address(), ca_file: None }.finish(&mut problems), None);
         assert!(problems[0].contains("--relay-ca-file"), "{problems:?}");
         problems.clear();
-        let settings = RelaySettings { address: None, ca_file: Some("/ca.pem".into()) };
-        let settings = RelaySettings { address: address(), ca_file: None }.over(settings);
+        let settings = RelaySettings { addresses: None, ca_file: Some("/ca.pem".into()) };
+        let settings = RelaySettings { addresses: address(), ca_file: None }.over(settings);
         assert_eq!(settings.finish(&mut problems).unwrap().ca_file, Path::new("/ca.pem"));
         assert!(problems.is_empty());
     }

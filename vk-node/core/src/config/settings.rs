@@ -232,6 +232,13 @@ impl Settings {
         let tunnel = self.tunnel.finish(&mut problems);
         let members = members(self.names, &self.member, tunnel.as_ref(), &mut problems);
         let relay = self.relay.finish(&mut problems);
+        if let (Some(relay), Some(bind)) = (&relay, tunnel.as_ref().and_then(|tunnel| tunnel.bind)) {
+            problems.push(format!(
+                "the API server reaches the node by the relay {}, so the far end of the tunnel listens for nobody, on {bind} neither: leave \
+                 out --tunnel-bind (bind in tunnel), or the relay",
+                relay.addresses
+            ));
+        }
         if !problems.is_empty() {
             return Err(ConfigError(problems));
         }

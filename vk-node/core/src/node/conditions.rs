@@ -1,4 +1,4 @@
-//! The Node's conditions: the kubelet's, in its words, and one of our own for the pipe.
+//! The Node's conditions: the kubelet's, in its words, and our own for the pipe, the way in and the end.
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{NodeCondition, NodeStatus};
@@ -8,6 +8,7 @@ use vk_cmd_crds::labels;
 
 use super::shortage::Shortage;
 use super::status::{View, in_force};
+use super::way::WayIn;
 use crate::ending::{Cause, Source};
 use crate::events::{Note, NoteKind};
 
@@ -111,6 +112,7 @@ pub(super) fn conditions(view: &View<'_>, before: Option<&NodeStatus>, now: Time
             ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
         ),
         pipe(view),
+        reachable(view.way),
         ending(view.nearing),
         ready(view),
     ];
@@ -133,6 +135,10 @@ fn pipe(view: &View<'_>) -> Says {
             Says { kind: PIPE_READY, status: "True", reason: "PipeReachable".to_owned(), message: in_force(view.host) }
         }
     }
+}
+
+fn reachable(way: &WayIn) -> Says {
+    Says { kind: labels::REACHABLE, status: way.status(), reason: way.reason().to_owned(), message: way.message() }
 }
 
 fn ending(nearing: Nearing) -> Says {
@@ -188,10 +194,11 @@ fn dated(says: Says, before: Option<&NodeStatus>, now: Timestamp) -> NodeConditi
 /// What people are told when conditions change: the kubelet's events.
 #[must_use]
 pub fn changes(node: &str, before: &NodeStatus, after: &NodeStatus) -> Vec<Note> {
-    let status = |of: &NodeStatus, kind: &str| {
+    let find = |of: &NodeStatus, kind: &str| {
         let conditions = of.conditions.as_deref().unwrap_or_default();
-        conditions.iter().find(|c| c.type_ == kind).map(|c| c.status.clone())
+        conditions.iter().find(|condition| condition.type_ == kind).cloned()
     };
+    let status = |of: &NodeStatus, kind: &str| find(of, kind).map(|condition| condition.status);
     let words = [
         ("MemoryPressure", "NodeHasInsufficientMemory", "NodeHasSufficientMemory"),
         ("DiskPressure", "NodeHasDiskPressure", "NodeHasNoDiskPressure"),
@@ -211,5 +218,17 @@ pub fn changes(node: &str, before: &NodeStatus, after: &NodeStatus) -> Vec<Note>
         };
         Some(Note::new(NoteKind::Normal, reason, format!("Node {node} status is now: {reason}")))
     });
-    changed.collect()
+    let reachable = [before, after].map(|of| find(of, labels::REACHABLE));
+    changed.chain(reached(&reachable)).collect()
+}
+
+/// What people are told of the way in. That it works at first is no news.
+fn reached([before, after]: &[Option<NodeCondition>; 2]) -> Option<Note> {
+    let (before, after) = (before.as_ref()?, after.as_ref()?);
+    let message = after.message.clone().unwrap_or_default();
+    match (&*before.status, &*after.status) {
+        (was, "False") if was != "False" => Some(Note::new(NoteKind::Warning, "NodeNotReachable", message)),
+        ("False", "True") => Some(Note::new(NoteKind::Normal, "NodeReachable", message)),
+        _ => None,
+    }
 }

@@ -11,6 +11,7 @@ mod marks;
 mod reach;
 mod shortage;
 mod status;
+mod way;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -29,6 +30,7 @@ pub use self::marks::{Lives, Marks, left};
 pub use self::reach::{Reach, Through};
 pub use self::shortage::Shortages;
 pub use self::status::{Said, Told, View, allocatable, in_force, is_due, is_overwritten, patch, status, version};
+pub use self::way::{By, Fault, Patience, WayIn};
 
 /// What a node says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]

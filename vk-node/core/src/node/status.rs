@@ -13,6 +13,7 @@ use vk_task::{Enforcement, Enforcer, HostInfo, HostUsage, MountNamespaces, Recor
 
 use super::conditions::{Nearing, Trouble, conditions};
 use super::shortage::Shortages;
+use super::way::WayIn;
 use super::{NodeProfile, arch};
 use crate::config::Resources;
 
@@ -38,6 +39,8 @@ pub struct View<'a> {
     pub trouble: Option<&'a Trouble>,
     /// What is known of its end.
     pub nearing: Nearing,
+    /// How its way in stands.
+    pub way: &'a WayIn,
 }
 
 /// A status that the API server has, and when it was written, by a clock that never jumps.

@@ -89,7 +89,12 @@ fn said(usage: Option<&HostUsage>, trouble: Option<&Trouble>, before: Option<&No
     let none = Shortages::default();
     let pressure = Pressure::default();
     let shortages = usage.map_or(none, |usage| none.after(usage, 1 << 30, &pressure, seconds(0)));
-    status(&profile(), &View { host: &host(), usage, shortages, trouble, nearing: Nearing::Unknown }, before, at(now))
+    status(
+        &profile(),
+        &View { host: &host(), usage, shortages, trouble, nearing: Nearing::Unknown, way: &WayIn::Own },
+        before,
+        at(now),
+    )
 }
 
 fn condition<'a>(status: &'a NodeStatus, kind: &str) -> &'a NodeCondition {
@@ -105,6 +110,7 @@ fn conditions_are_the_kubelets_and_keep_the_time_of_their_last_change() {
         ("DiskPressure", "False"),
         ("PIDPressure", "False"),
         ("vk-cmd.io/PipeReady", "True"),
+        ("vk-cmd.io/Reachable", "True"),
         ("vk-cmd.io/Ending", "False"),
         ("Ready", "True"),
     ];
@@ -138,7 +144,14 @@ fn a_shortage_of_each_kind_is_told_and_stays_for_a_while() {
     ] {
         let short = Shortages::default().after(&usage, 1 << 30, &pressure, seconds(10));
         let of = |shortages| {
-            let view = View { host: &host(), usage: None, shortages, trouble: None, nearing: Nearing::Unknown };
+            let view = View {
+                host: &host(),
+                usage: None,
+                shortages,
+                trouble: None,
+                nearing: Nearing::Unknown,
+                way: &WayIn::Own,
+            };
             let status = status(&profile(), &view, None, at(0));
             let short = status.conditions.unwrap().into_iter().filter(|c| c.status == "True" && c.type_ != "Ready");
             short.map(|c| c.type_).filter(|kind| !kind.starts_with("vk-cmd.io")).collect::<Vec<_>>()
@@ -197,7 +210,14 @@ fn capacity_is_what_the_pipe_may_use_unless_configured() {
     profile.reserved = Resources([("cpu".to_owned(), 500), ("ephemeral-storage".to_owned(), 50 << 30)].into());
     let usage = plenty();
     let (host, shortages) = (host(), Shortages::default());
-    let view = View { host: &host, usage: Some(&usage), shortages, trouble: None, nearing: Nearing::Unknown };
+    let view = View {
+        host: &host,
+        usage: Some(&usage),
+        shortages,
+        trouble: None,
+        nearing: Nearing::Unknown,
+        way: &WayIn::Own,
+    };
     let status = status(&profile, &view, None, at(0));
     let texts = |of: &Option<BTreeMap<String, Quantity>>| {
         let all = of.iter().flatten().map(|(name, amount)| format!("{name}={}", amount.0));
@@ -230,6 +250,7 @@ fn a_node_that_another_passes_on_to_tells_no_name_of_its_host() {
             shortages: Shortages::default(),
             trouble: None,
             nearing: Nearing::Unknown,
+            way: &WayIn::Own,
         };
         let status = status(&NodeProfile { reach, ..profile() }, &view, None, at(0));
         let addresses = status.addresses.unwrap().into_iter().map(|a| format!("{}={}", a.type_, a.address));
@@ -260,6 +281,31 @@ fn people_are_told_what_changes() {
 }
 
 #[test]
+fn people_are_told_when_nobody_reaches_the_node_and_when_somebody_does_again() {
+    let said = |way: &WayIn| {
+        let (host, shortages) = (host(), Shortages::default());
+        let view = View { host: &host, usage: None, shortages, trouble: None, nearing: Nearing::Unknown, way };
+        status(&profile(), &view, None, at(1))
+    };
+    let broken = WayIn::Broken { by: By::Relay, fault: Fault::NoRelay, why: "connection refused".to_owned() };
+    let (begins, stands, broken) = (WayIn::Begins(By::Relay), WayIn::Stands(By::Relay), broken);
+    let told = |before: &WayIn, after: &WayIn| {
+        let notes = changes("vk-a", &said(before), &said(after));
+        notes.into_iter().map(|note| format!("{:?} {}: {}", note.kind, note.reason, note.message)).collect::<String>()
+    };
+    assert_eq!(told(&begins, &stands), "");
+    assert_eq!(told(&WayIn::Own, &stands), "");
+    let lost = told(&stands, &broken);
+    assert!(lost.starts_with("Warning NodeNotReachable: kubectl logs") && lost.ends_with("refused"), "{lost}");
+    assert_eq!(told(&begins, &broken), lost);
+    assert_eq!(told(&broken, &stands), "Normal NodeReachable: the API server reaches the node by the relay");
+    let condition = condition(&said(&broken), "vk-cmd.io/Reachable").clone();
+    assert_eq!((&*condition.status, condition.reason.as_deref()), ("False", Some("NoRelay")));
+    // It runs pods all the same.
+    assert_eq!(self::condition(&said(&broken), "Ready").status, "True");
+}
+
+#[test]
 fn the_time_that_is_left_is_told_by_the_minute_and_never_too_long() {
     let profile = profile();
     assert!(!labels_of(&profile, None).contains_key("jiriaf.alivetime"), "no walltime, no label");
@@ -282,7 +328,7 @@ fn images_that_stand_for_programs_are_told_where_their_names_are_whole() {
     let mut profile = profile();
     profile.images = ImageMap::new(vec![rule("docker.io/library/python:3.*"), rule("docker.io/library/r:4")]);
     let (host, shortages) = (host(), Shortages::default());
-    let view = View { host: &host, usage: None, shortages, trouble: None, nearing: Nearing::Unknown };
+    let view = View { host: &host, usage: None, shortages, trouble: None, nearing: Nearing::Unknown, way: &WayIn::Own };
     let images = status(&profile, &view, None, at(0)).images.unwrap();
     assert_eq!(images.len(), 1);
     assert_eq!(images[0].names.as_deref(), Some(&["docker.io/library/r:4".to_owned()][..]));
@@ -348,7 +394,14 @@ fn marks_are_put_back_and_taken_away_and_those_of_others_are_left() {
 #[test]
 fn the_end_is_told_when_it_is_far_and_when_it_is_near() {
     let says = |nearing| {
-        let view = View { host: &host(), usage: None, shortages: Shortages::default(), trouble: None, nearing };
+        let view = View {
+            host: &host(),
+            usage: None,
+            shortages: Shortages::default(),
+            trouble: None,
+            nearing,
+            way: &WayIn::Own,
+        };
         let status = status(&profile(), &view, None, at(1));
         let ending = condition(&status, labels::ENDING);
         let text = |text: &Option<String>| text.clone().unwrap();

@@ -200,14 +200,14 @@ pub fn meaning(line: &str) -> Option<Trouble> {
 pub enum NotOpened {
     /// The ssh server does not allow it.
     #[error(
-        "the ssh server does not let us connect to the API server: its sshd_config needs `AllowTcpForwarding yes` (or `local`), and \
-         a `PermitOpen` that has it; the key's line in authorized_keys, where it says `restrict`, needs `port-forwarding`"
+        "the ssh server does not let us connect to the API server, or to the relay where there is one: its sshd_config needs \
+         `AllowTcpForwarding yes` (or `local`), and a `PermitOpen` that has it; the key's line in authorized_keys, where it says `restrict`, needs `port-forwarding`"
     )]
     Prohibited,
     /// The far end cannot connect there.
     #[error(
-        "the far end cannot reach the API server ({why}): check that the host and port of the kubeconfig's server lead there from the \
-         ssh server's host, or say where they do with the tunnel's `apiServer`"
+        "the far end cannot reach the API server, or the relay where there is one ({why}): check that the host and port of the kubeconfig's \
+         server, and those of the relay, lead there from the ssh server's host, or say where the API server is with the tunnel's `apiServer`"
     )]
     Unreachable {
         /// What it says.

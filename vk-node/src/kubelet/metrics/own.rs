@@ -48,6 +48,7 @@ pub(super) fn metrics(context: &Context) -> String {
 
     context.durations.write(&mut text);
     context.requests.write(&mut text);
+    context.way.write(&mut text);
 
     let (ends, is_ending) = context.end.measured();
     if let Some(ends) = ends {

@@ -14,18 +14,19 @@ use tokio_util::either::Either;
 use tracing::{debug, warn};
 use vk_relay_core::protocol::{MESSAGE_MAX, MESSAGE_PATH, Message, PEER_HEADER};
 
-use super::super::Passed;
+use super::super::{Counts, Passed};
 
 /// What answers the relay.
 #[derive(Clone)]
 pub(super) struct Answers {
     messages: mpsc::Sender<Message>,
     entrance: mpsc::Sender<Passed>,
+    counts: Counts,
 }
 
 impl Answers {
-    pub(super) fn new(messages: mpsc::Sender<Message>, entrance: mpsc::Sender<Passed>) -> Self {
-        Self { messages, entrance }
+    pub(super) fn new(messages: mpsc::Sender<Message>, entrance: mpsc::Sender<Passed>, counts: Counts) -> Self {
+        Self { messages, entrance, counts }
     }
 
     async fn answer(self, request: Request<Incoming>) -> StatusCode {
@@ -43,6 +44,7 @@ impl Answers {
         let Ok(place) = self.entrance.try_reserve_owned() else { return StatusCode::SERVICE_UNAVAILABLE };
         let peer = request.headers().get(PEER_HEADER).and_then(|value| value.to_str().ok());
         let peer = format!("{} by the relay", peer.unwrap_or("somebody"));
+        self.counts.passed();
         // The stream begins when this has been answered.
         tokio::spawn(async move {
             match hyper::upgrade::on(request).await {

@@ -1,10 +1,11 @@
 //! One connection to the relay, dialled: TLS, and on it HTTP/2, of which the node is the server.
 
-use std::pin::Pin;
+use std::path::Path;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use hyper::server::conn::http2::{Builder, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::client::Resumption;
@@ -12,18 +13,18 @@ use rustls::crypto::ring;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
-use vk_node_core::config::RelayConfig;
+use vk_api_client::Transport;
 use vk_record::chain;
 use vk_relay_core::protocol::{
-    ALPN, Message, NODE_STREAMS, PING_AFTER_SECONDS, PING_TIMEOUT_SECONDS, SEND_BUFFER, STREAM_WINDOW,
+    ALPN, Leave, Message, NODE_STREAMS, PING_AFTER_SECONDS, PING_TIMEOUT_SECONDS, SEND_BUFFER, STREAM_WINDOW,
 };
 
-use super::super::Passed;
+use super::super::{Counts, Passed};
+use super::Relay;
 use super::answers::Answers;
 use crate::credentials::ClientPair;
 
@@ -33,7 +34,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const MESSAGES: usize = 4;
 
 /// What it goes by.
-type Stream = TokioIo<TlsStream<TcpStream>>;
+type Stream = TokioIo<TlsStream<Transport>>;
 
 /// A connection to the relay.
 pub(super) struct Session {
@@ -44,17 +45,19 @@ pub(super) struct Session {
 impl Session {
     /// Dials. Connections that come by it go to `entrance`.
     pub(super) async fn dial(
-        config: &RelayConfig,
+        relay: &Relay,
+        ca_file: &Path,
         certificate: ClientPair,
         entrance: mpsc::Sender<Passed>,
+        counts: Counts,
     ) -> anyhow::Result<Self> {
-        let connector = TlsConnector::from(Arc::new(tls(config, certificate)?));
-        let host = config.address.host.as_str();
+        let connector = TlsConnector::from(Arc::new(tls(ca_file, certificate)?));
+        let host = relay.address.host.as_str();
         let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host} is no name of a server"))?;
-        let stream = timeout(STEP_TIMEOUT, TcpStream::connect((host, config.address.port))).await;
-        let stream = stream.context("it does not answer")?.context("it cannot be reached")?;
-        // Only slower without.
-        let _ = stream.set_nodelay(true);
+        let url =
+            format!("https://{}", relay.address).parse::<http::Uri>().with_context(|| format!("{host} is no host"))?;
+        let stream = vk_api_client::connect(&url, relay.socket.as_deref(), STEP_TIMEOUT).await;
+        let stream = stream.map_err(|error| anyhow!(error)).context("it cannot be reached")?;
         let stream = timeout(STEP_TIMEOUT, connector.connect(name, stream)).await;
         let stream = stream.context("its handshake took too long")?.context("it is not the relay that was named")?;
         let (sender, messages) = mpsc::channel(MESSAGES);
@@ -68,7 +71,7 @@ impl Session {
             .max_send_buf_size(SEND_BUFFER)
             .keep_alive_interval(Duration::from_secs(PING_AFTER_SECONDS))
             .keep_alive_timeout(Duration::from_secs(PING_TIMEOUT_SECONDS));
-        let answers = Answers::new(sender, entrance);
+        let answers = Answers::new(sender, entrance, counts);
         Ok(Self { connection: Box::pin(builder.serve_connection(TokioIo::new(stream), answers)), messages })
     }
 
@@ -88,26 +91,30 @@ impl Session {
         }
     }
 
-    /// Goes on with what is open until that has ended. No more comes once the relay `has_said` so, now or later.
-    pub(super) async fn see_off(mut self, mut has_said: bool) {
+    /// Goes on as before until it is `over`, or the relay has another connection of this node; then only with what is open, until
+    /// that has ended.
+    pub(super) async fn see_off(mut self, over: impl Future<Output = ()>) {
+        let mut over = pin!(over);
         loop {
-            if has_said {
-                self.connection.as_mut().graceful_shutdown();
-                let _ = self.connection.await;
-                return;
-            }
-            match self.next().await {
-                Ok(Message::Leave { .. }) => has_said = true,
-                Ok(Message::Welcome { .. } | Message::Refused { .. }) => {}
-                Err(_) => return,
+            // Cancel-safe: see `next`; the other only waits.
+            tokio::select! {
+                next = self.next() => match next {
+                    Ok(Message::Leave { why: Leave::Replaced, .. }) => break,
+                    // What it says for the second time.
+                    Ok(Message::Leave { why: Leave::Stopping, .. } | Message::Welcome { .. } | Message::Refused { .. }) => {}
+                    Err(_) => return,
+                },
+                () = &mut over => break,
             }
         }
+        self.connection.as_mut().graceful_shutdown();
+        let _ = self.connection.await;
     }
 }
 
-fn tls(config: &RelayConfig, certificate: ClientPair) -> anyhow::Result<ClientConfig> {
-    let file = config.ca_file.display();
-    let pem = std::fs::read(&config.ca_file).with_context(|| format!("cannot read the relay's authority {file}"))?;
+fn tls(ca_file: &Path, certificate: ClientPair) -> anyhow::Result<ClientConfig> {
+    let file = ca_file.display();
+    let pem = std::fs::read(ca_file).with_context(|| format!("cannot read the relay's authority {file}"))?;
     let mut roots = RootCertStore::empty();
     for authority in CertificateDer::pem_slice_iter(&pem) {
         let authority = authority.with_context(|| format!("the relay's authority {file} is no PEM"))?;
