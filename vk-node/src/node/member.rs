@@ -13,8 +13,9 @@ use vk_node_core::facts::{Endpoint, NodeFacts, SiteUser};
 use vk_node_core::node::{self, Nearing, NodeProfile, WayIn};
 
 use super::api_server::ApiServer;
+use super::health::Health;
 use super::host::Host;
-use super::registration::{self, Health, Registration};
+use super::registration::{self, Registration};
 use super::shared::Shared;
 use super::unregistered;
 use crate::credentials::{self, Serving};

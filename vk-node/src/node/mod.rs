@@ -14,6 +14,7 @@
 
 mod api_server;
 mod clock;
+mod health;
 mod host;
 mod lean;
 mod lease;

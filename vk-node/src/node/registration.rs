@@ -26,17 +26,17 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 use vk_node_core::config::NodeConfig;
 use vk_node_core::node::{self, Marks, Nearing, NodeProfile, Patience, Told, Trouble, View, WayIn};
 
+use super::health::{Health, PIPE_GRACE, Since, due, not_before, trouble};
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
 use super::own_node::{self, OwnNode};
 use crate::ending::OwnEnd;
 use crate::events::Events;
-use crate::tasks::Link;
 use crate::way::{Reached, Standing};
 
 /// The longest that one request may take.
@@ -45,11 +45,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// How soon a Node that somebody removed is made again where that failed.
 const AGAIN: Duration = Duration::from_secs(2);
-/// How long the pipe may be away before it is told of: it is back at once where it was only restarted.
-const PIPE_GRACE: Duration = Duration::from_secs(10);
-/// How long the API server may refuse the node its pods before that is told of: one that has just started does, until its
-/// authorizer knows the node.
-const REFUSAL_GRACE: Duration = Duration::from_secs(30);
 
 /// A node's presence in a cluster.
 pub(super) struct Registration {
@@ -73,21 +68,6 @@ pub(super) struct Registration {
     lineage: Mutex<Vec<String>>,
     /// The status that the API server has.
     told: Mutex<Option<Told>>,
-}
-
-/// What is watched of the node's own health.
-pub(super) struct Health {
-    /// The pipe's link.
-    pub(super) link: watch::Receiver<Link>,
-    /// Why the API server refuses the node its pods, if it does.
-    pub(super) refusal: watch::Receiver<Option<String>>,
-}
-
-/// Since when something is as it is.
-#[derive(Default)]
-struct Since {
-    lost: Option<Instant>,
-    refused: Option<Instant>,
 }
 
 impl Registration {
@@ -344,33 +324,6 @@ pub(super) fn view<'a>(seen: &'a Seen, trouble: Option<&'a Trouble>, nearing: Ne
     View { host: &seen.info, usage: seen.usage.as_ref(), shortages: seen.shortages, trouble, nearing, way }
 }
 
-/// Why the node cannot run pods, if that has lasted long enough to be told of.
-fn trouble(health: &mut Health, since: &mut Since) -> Option<Trouble> {
-    let now = Instant::now();
-    let is_lost = *health.link.borrow_and_update() == Link::Lost;
-    let refusal = health.refusal.borrow_and_update().clone();
-    since.lost = is_lost.then(|| since.lost.unwrap_or(now));
-    since.refused = refusal.as_ref().and(Some(since.refused.unwrap_or(now)));
-    let lasts = |since: Option<Instant>, grace| since.is_some_and(|since| now.duration_since(since) >= grace);
-    if lasts(since.lost, PIPE_GRACE) {
-        return Some(Trouble::PipeUnreachable);
-    }
-    refusal.filter(|_| lasts(since.refused, REFUSAL_GRACE)).map(|why| Trouble::PodsRefused { why })
-}
-
-/// Returns when something has lasted so long; never if it is not so, or has been told of already.
-async fn due(since: Option<Instant>, grace: Duration) {
-    not_before(since.map(|since| since + grace)).await;
-}
-
-/// Returns at this moment; never, if there is none, or it is over: what was to be done then is done at every look.
-async fn not_before(moment: Option<Instant>) {
-    match moment.filter(|at| *at > Instant::now()) {
-        Some(at) => sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// A share of `whole` that is this name's: many nodes in one process do not all write at the same moment.
 fn share(name: &str, whole: Duration) -> Duration {
     let mut hasher = DefaultHasher::new();
@@ -388,40 +341,5 @@ pub(super) async fn call<T>(what: &'static str, request: impl Future<Output = ku
     match timeout(CALL_TIMEOUT, request).await {
         Ok(answer) => answer.with_context(|| format!("the API server refused to {what}")),
         Err(_) => Err(anyhow!("the API server took more than {} s to {what}", CALL_TIMEOUT.as_secs())),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_by_itself_is_told_after_its_grace() {
-        let (link, refusal) = (watch::Sender::new(Link::Live), watch::Sender::new(None));
-        let mut health = Health { link: link.subscribe(), refusal: refusal.subscribe() };
-        let mut since = Since::default();
-        let why = "pods is forbidden".to_owned();
-        assert_eq!(trouble(&mut health, &mut since), None);
-        refusal.send_replace(Some(why.clone()));
-        assert_eq!(trouble(&mut health, &mut since), None, "its authorizer may not know the node yet");
-        // It is looked at when it is time, whether anything else happens or not.
-        let begun = Instant::now();
-        due(since.refused, REFUSAL_GRACE).await;
-        assert_eq!(begun.elapsed(), REFUSAL_GRACE);
-        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: why.clone() }));
-        // Another refusal is the same trouble.
-        refusal.send_replace(Some("still".to_owned()));
-        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: "still".to_owned() }));
-        // Without the pipe that is what counts.
-        link.send_replace(Link::Lost);
-        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PodsRefused { why: "still".to_owned() }));
-        tokio::time::advance(PIPE_GRACE).await;
-        assert_eq!(trouble(&mut health, &mut since), Some(Trouble::PipeUnreachable));
-        link.send_replace(Link::Live);
-        refusal.send_replace(None);
-        assert_eq!(trouble(&mut health, &mut since), None);
-        // What has passed begins anew.
-        refusal.send_replace(Some(why));
-        assert_eq!(trouble(&mut health, &mut since), None);
     }
 }
