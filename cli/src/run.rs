@@ -25,10 +25,11 @@ use crate::{cancel, interrupt};
 
 pub(crate) async fn run(flags: &ClusterFlags, args: Run) -> Result<u8> {
     let order = Order::of(&args)?;
+    // What is wrong with it is told before anybody is asked.
+    let draft = order.job(&order.name())?;
     let dry_run = args.dry_run.unwrap_or(DryRun::None);
     if dry_run == DryRun::Client {
-        let job = order.job(&order.name())?;
-        show(&job, args.output.unwrap_or(Format::Yaml))?;
+        show(&draft, args.output.unwrap_or(Format::Yaml))?;
         return Ok(0);
     }
     let cluster = Cluster::of(flags).await?;

@@ -10,6 +10,7 @@ use vk_cmd_e2e::process::Process;
 use vk_cmd_e2e::tools::{self, Tool};
 use vk_cmd_e2e::wait::{self, Probe};
 
+use crate::cli::Plugin;
 use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, Room, room};
 
@@ -109,6 +110,17 @@ async fn top(room: &Room, arguments: &[&str]) -> anyhow::Result<Vec<Vec<String>>
     .await
 }
 
+/// What `kubectl cmdjob top` prints of the job once it was measured, in words.
+async fn of_plugin(room: &Room) -> anyhow::Result<Vec<String>> {
+    let plugin = Plugin::of(room).await;
+    wait::until("kubectl cmdjob top to have figures", LONG, Duration::from_millis(500), async || {
+        let text = plugin.says(&["top", "job"]).await;
+        let row: Vec<String> = text.lines().nth(1).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+        Ok(if row.is_empty() || text.contains('?') { Probe::not_yet(text) } else { Probe::Ready(row) })
+    })
+    .await
+}
+
 /// A figure of `kubectl top`: `12m` or `34Mi`.
 fn figure(text: &str, unit: &str) -> u64 {
     text.strip_suffix(unit).unwrap_or_else(|| panic!("{text:?} is not in {unit}")).parse().unwrap()
@@ -136,18 +148,24 @@ async fn kubectl_top_shows_what_is_used() {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
     room.apply_everywhere(&[pod]).await;
     room.says(&["wait", "--for=condition=Ready", "pod/uses", "--timeout=60s"]).await;
+    let job = json!({"script": "while :; do sleep 0.01; done", "resources": {"limits": {"memory": "1Gi"}}});
+    let job = room.run("job", "vk-top", job).await;
+    job.running().await;
     let (server, port) = metrics_server(&room).await;
     room.apply_everywhere(&[api_service(port)]).await;
     let node = top(&room, &["node", "vk-top"]).await;
     let relayed = top(&room, &["node", "vk-top-relayed"]).await;
     let containers = top(&room, &["pod", "uses", "--containers"]).await;
     let pod = top(&room, &["pod", "uses"]).await;
+    let of_job = of_plugin(&room).await;
     // An API that nobody serves any more would keep namespaces from going.
     let gone = ["delete", "apiservice", "v1beta1.metrics.k8s.io", "--timeout=30s"];
     room.says(&gone).await;
     drop(server);
 
-    let (containers, pod) = (containers.unwrap(), pod.unwrap());
+    let (containers, pod, of_job) = (containers.unwrap(), pod.unwrap(), of_job.unwrap());
+    assert_eq!((&*of_job[0], &*of_job[1], &*of_job[2]), ("job", "0", "vk-top"), "{of_job:?}");
+    assert!(of_job[4].ends_with("/1Gi"), "{of_job:?}");
     for (name, node) in [("vk-top", node.unwrap()), ("vk-top-relayed", relayed.unwrap())] {
         assert_eq!(node[0][0], name);
         assert!(figure(&node[0][1], "m") > 0 && figure(&node[0][3], "Mi") > 0, "{node:?}");
