@@ -276,6 +276,16 @@ pub struct PilotsStatus {
     /// The number of the last pilot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_number: Option<i64>,
+    /// A digest of the launcher that lastGoodNumber and nodeResources are about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launcher: Option<String>,
+    /// The number of the last pilot that has ended as it should, or worked until it was given back. Failures before it are no row any
+    /// more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_good_number: Option<i64>,
+    /// What its nodes have had for jobs: by this it is counted how many nodes the queue needs, where the launcher does not say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub node_resources: BTreeMap<String, String>,
     /// Until when no pilot is submitted, because the last ones have failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Time>,

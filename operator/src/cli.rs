@@ -97,6 +97,13 @@ pub struct RunArgs {
     )]
     pub leader_elect_retry_period: Duration,
 
+    /// How long a node whose end (vk-cmd.io/ends-at) has passed is not heard from before its Node object is removed: whoever has
+    /// died so long after that does not come back.
+    #[arg(
+        long, env = "VK_OPERATOR_DEAD_NODE_AFTER", value_name = "DURATION", default_value = "10m", value_parser = duration,
+    )]
+    pub dead_node_after: Duration,
+
     /// What to log, as tracing's EnvFilter: error, warn, info, debug, trace, or by module.
     #[arg(long, env = "VK_OPERATOR_LOG", value_name = "FILTER", default_value = "info")]
     pub log_level: EnvFilter,
@@ -157,6 +164,7 @@ impl Cli {
             health_address: args.health_address.0,
             approvals,
             election: args.leader_elect.then_some((namespace, times)),
+            dead_after: SignedDuration::try_from(args.dead_node_after).unwrap_or(SignedDuration::MAX),
         };
         let ended = tokio::select! {
             ended = Box::pin(run::run(config, options)) => ended,

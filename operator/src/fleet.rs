@@ -26,10 +26,11 @@ use vk_operator_core::fleet::{Drained, Look, cordons, is_urgent, look, nodes_of}
 use vk_operator_core::floor::Floor;
 use vk_operator_core::{backoff, patch};
 
-use crate::api::{CallError, call, patch_params};
+use crate::api::{CallError, call, chain, patch_params};
 use crate::cordon::cordon;
 use crate::drain::Drainer;
 use crate::reconcile::Context;
+use crate::tolerance::unless_panicked;
 
 /// How long changes are waited for before they are looked at: so often at most is a fleet's status written.
 const COALESCE: Duration = Duration::from_secs(1);
@@ -84,15 +85,22 @@ impl Keeper {
         self.drains.retain(|uid, _| uids.contains(uid));
         self.written.retain(|uid, _| uids.contains(uid));
         for fleet in &fleets {
-            times.extend(self.drain(fleet).await);
-            match self.write(fleet).await {
-                Ok(again) => times.extend(again),
-                Err(error) if error.is_conflict() || error.is_not_found() => {
+            // A mistake that this one brings out does not concern the others.
+            match unless_panicked(self.keep(fleet, &mut times)).await {
+                Err(text) => {
+                    failed = true;
+                    warn!(
+                        fleet = fleet.name_any(),
+                        "the look has panicked, which is a mistake in vk-operator (please report it): {text}"
+                    );
+                }
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.is_conflict() || error.is_not_found() => {
                     debug!(fleet = fleet.name_any(), "{error}")
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     failed = true;
-                    warn!(fleet = fleet.name_any(), "{:#}; trying again", anyhow::Error::from(error));
+                    warn!(fleet = fleet.name_any(), "{}; trying again", chain(&error));
                 }
             }
         }
@@ -101,6 +109,13 @@ impl Keeper {
             times.push(backoff::after_reconcile(self.failures));
         }
         Instant::now() + times.into_iter().min().unwrap_or(LOOK_EVERY).min(LOOK_EVERY)
+    }
+
+    /// One look at one fleet.
+    async fn keep(&mut self, fleet: &CmdFleet, times: &mut Vec<Duration>) -> Result<(), CallError> {
+        times.extend(self.drain(fleet).await);
+        times.extend(self.write(fleet).await?);
+        Ok(())
     }
 
     /// Those that can be read.
@@ -117,7 +132,7 @@ impl Keeper {
             // It has changed meanwhile, or is gone: the watch tells of it.
             Err(error) if error.is_conflict() || error.is_not_found() => false,
             Err(error) => {
-                warn!(node, "{:#}; trying again", anyhow::Error::from(error));
+                warn!(node, "{}; trying again", chain(&error));
                 true
             }
         };

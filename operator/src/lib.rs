@@ -2,7 +2,7 @@
 //!
 //! Everything is decided in `vk-operator-core`, the order of effects too. This crate acts: [`cache`] watches, [`reconcile`] has a
 //! CmdJob looked at, [`apply`] makes the calls.
-//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, [`mod@cordon`] has their nodes take nothing more, and [`drain`] empties them; [`join`] makes the tokens by which nodes come to them; [`nodes`] cordons those that end, and removes those that left; [`election`] sees to it that one of several operators acts.
+//! [`events`] tells people, [`log`] and [`metrics`] whoever runs it. [`approver`] approves the certificates of nodes; [`fleet`] keeps fleets, [`mod@cordon`] has their nodes take nothing more, and [`drain`] empties them; [`join`] makes the tokens by which nodes come to them; [`nodes`] cordons those that end, and removes those that left; [`tolerance`] keeps a mistake that one object brings out from the others; [`election`] sees to it that one of several operators acts.
 //! Beside all that, [`relay`] is a program of its own, and [`check`] tries the whole way.
 
 pub mod api;
@@ -27,3 +27,4 @@ pub mod reconcile;
 pub mod relay;
 pub mod run;
 pub mod strays;
+pub mod tolerance;

@@ -1,41 +1,49 @@
-//! Pilots: looks at each fleet with a launcher, and does what `vk_operator_core::pilots` decides.
+//! Pilots: looks at each fleet with a launcher, and does what `vk_operator_core::pilots` decides. While nothing changes and no time
+//! comes, nothing is looked at; a look costs what the fleet has, not what there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, ResourceExt};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
-use vk_cmd_crds::{CmdFleet, CmdJob, Launcher, Scheduling, labels};
+use vk_cmd_crds::{CmdFleet, CmdJob, Launcher, labels};
+use vk_operator_core::backoff;
 use vk_operator_core::cordon::By;
 use vk_operator_core::effects::{CallFailure as _, Refusal};
+use vk_operator_core::floor::Floor;
 use vk_operator_core::pilots::{
-    Decision, Facts, Memory, NodeOfPilot, PilotSeen, Step, Told, ValidLauncher, Wishes, decide, invalid, job, name,
+    Decision, Facts, Memory, PilotSeen, Step, Told, ValidLauncher, are_known, decide, invalid, job, name,
 };
-use vk_operator_core::place::Meant;
 
 use crate::api::{CallError, call, chain, post_params};
 use crate::cordon::cordon;
 use crate::reconcile::Context;
+use crate::tolerance::unless_panicked;
 
-/// How often fleets are looked at: it costs a walk over what is in memory, and nothing where no fleet has a launcher.
+/// How often fleets are looked at, at most.
 const EVERY: Duration = Duration::from_secs(1);
+/// The longest time between two looks at the clock, should it jump.
+const LOOK_EVERY: Duration = Duration::from_secs(600);
 
 /// Looks after them, for ever.
 pub async fn run(context: Arc<Context>) {
     if !context.caches.filled().await {
         return;
     }
-    let mut hands = Hands { context, memory: BTreeMap::new() };
-    let mut ticks = tokio::time::interval(EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut stirred = context.caches.stirred();
+    let mut hands = Hands { context, memory: BTreeMap::new(), failures: BTreeMap::new() };
     loop {
-        ticks.tick().await;
-        hands.look_at_all().await;
+        stirred.borrow_and_update();
+        let begun = Instant::now();
+        let again = hands.look_at_all().await.unwrap_or(LOOK_EVERY).min(LOOK_EVERY);
+        // Cancel-safe: a change that comes meanwhile stays marked as unseen. The sender lives as long as the caches.
+        let _ = timeout_at(Instant::now() + again, stirred.changed()).await;
+        sleep_until(begun + EVERY).await;
     }
 }
 
@@ -70,42 +78,82 @@ struct Hands {
     context: Arc<Context>,
     /// By the UID of the fleet.
     memory: BTreeMap<String, Memory>,
+    /// How many looks in a row have failed, by the UID of the fleet.
+    failures: BTreeMap<String, u32>,
 }
 
 impl Hands {
-    async fn look_at_all(&mut self) {
+    /// When to look again though nothing changes.
+    async fn look_at_all(&mut self) -> Option<Duration> {
         let fleets = self.context.caches.fleets.state();
         let readable = fleets.iter().filter_map(|fleet| fleet.0.as_ref().ok());
         let with_launcher = readable.filter(|fleet| fleet.spec.launcher.is_some());
         let known: BTreeSet<String> = with_launcher.clone().filter_map(|fleet| fleet.uid()).collect();
         self.memory.retain(|uid, _| known.contains(uid));
+        self.failures.retain(|uid, _| known.contains(uid));
         self.context.launchers.keep(&known);
+        let mut times = Vec::new();
         for fleet in with_launcher.filter(|fleet| fleet.metadata.deletion_timestamp.is_none()) {
             if let (Some(uid), Some(launcher)) = (fleet.uid(), &fleet.spec.launcher) {
-                self.look(fleet, &uid, launcher).await;
+                // A mistake that this one brings out does not concern the others.
+                let why = match unless_panicked(self.look(fleet, &uid, launcher)).await {
+                    Ok(Ok(again)) => {
+                        self.failures.remove(&uid);
+                        times.extend(again);
+                        continue;
+                    }
+                    Ok(Err(error)) => chain(&error),
+                    Err(text) => {
+                        format!("the look has panicked, which is a mistake in vk-operator (please report it): {text}")
+                    }
+                };
+                warn!(fleet = fleet.name_any(), "pilots: {why}; looking again");
+                let failures = self.failures.entry(uid).or_default();
+                *failures = failures.saturating_add(1);
+                times.push(backoff::after_reconcile(*failures));
             }
         }
+        times.into_iter().min()
     }
 
-    /// One look at one fleet.
-    async fn look(&mut self, fleet: &CmdFleet, uid: &str, launcher: &Launcher) {
+    /// One look at one fleet. When to look again though nothing changes.
+    async fn look(&mut self, fleet: &CmdFleet, uid: &str, launcher: &Launcher) -> Result<Option<Duration>, CallError> {
         let fleet_name = fleet.name_any();
         let valid = match ValidLauncher::read(&fleet_name, uid, launcher) {
             Ok(valid) => valid,
             Err(problems) => {
                 self.tell(uid, Told { status: None, paused: Some(invalid(&problems)) });
-                return;
+                return Ok(None);
             }
         };
+        let pilots = self.context.caches.pilots_of(uid, valid.namespace);
         let memory = self.memory.entry(uid.to_owned()).or_default();
-        let decision = look(&self.context, fleet, &valid, memory);
-        for step in &decision.steps {
-            if let Err(error) = self.take(&valid, step).await {
-                warn!(fleet = fleet_name, "pilots: {}; looking again", chain(&error));
-                break;
-            }
-        }
+        let decision = look(&self.context, fleet, &valid, &pilots, memory);
+        let done = self.take_all(&valid, &pilots, &decision.steps).await;
         self.tell(uid, Told { status: Some(decision.status), paused: decision.paused });
+        done.map(|()| decision.again)
+    }
+
+    async fn take_all(&self, valid: &ValidLauncher<'_>, pilots: &[PilotSeen], steps: &[Step]) -> Result<(), CallError> {
+        let mut are_sure = false;
+        for step in steps {
+            if matches!(step, Step::Submit(_)) && !are_sure {
+                if !self.knows_all(valid, pilots).await? {
+                    continue;
+                }
+                are_sure = true;
+            }
+            self.take(valid, step).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the cache knows all pilots of a fleet, by the API server's own word.
+    async fn knows_all(&self, launcher: &ValidLauncher<'_>, pilots: &[PilotSeen]) -> Result<bool, CallError> {
+        let jobs: Api<CmdJob> = Api::namespaced(self.context.client.clone(), launcher.namespace);
+        let of_fleet = ListParams::default().labels(&format!("{}={}", labels::FLEET, launcher.fleet));
+        let there = call("list the pilots of a fleet", jobs.list_metadata(&of_fleet)).await?;
+        Ok(are_known(launcher, pilots, there.items.iter().map(|item| &item.metadata)))
     }
 
     fn tell(&self, uid: &str, told: Told) {
@@ -137,6 +185,9 @@ impl Hands {
                 }
             }
             Step::Cancel { pilot, uid, nodes } => {
+                if !are_all(&self.context, pilot, nodes).await? {
+                    return Ok(());
+                }
                 for node in nodes {
                     if has_pods(&self.context, node).await? {
                         return Ok(());
@@ -152,57 +203,25 @@ impl Hands {
 }
 
 /// What is to be done about a fleet by what the caches say.
-fn look(context: &Context, fleet: &CmdFleet, launcher: &ValidLauncher<'_>, memory: &mut Memory) -> Decision {
-    let jobs = context.caches.jobs.state();
-    let of_fleet = jobs.iter().filter_map(|job| job.0.as_ref().ok());
-    let pilots: Vec<PilotSeen> = of_fleet
-        .filter(|job| job.namespace().as_deref() == Some(launcher.namespace))
-        .filter_map(|job| PilotSeen::of(job, launcher.fleet, launcher.fleet_uid))
-        .collect();
-    let labels = launcher.labels();
-    context.caches.floor(|floor| {
-        let nodes = floor
-            .nodes()
-            .iter()
-            .filter_map(|(name, seen)| Some((name, seen, seen.labels.get(labels::PILOT)?)))
-            .filter(|(name, _, pilot)| name::is_node_of(name, pilot) && name::number(pilot, launcher.fleet).is_some())
-            .map(|(name, seen, pilot)| NodeOfPilot { name, pilot, seen, used: floor.used(name) });
-        let is_meant = |target: &Meant| match target {
-            Meant::Fleet(_) | Meant::Labels(_) => target.means("", &labels),
-            // Those are there, or will never be.
-            Meant::Node(_) | Meant::Each(_) => false,
-        };
-        let facts = Facts {
-            launcher,
-            wishes: wishes(fleet),
-            pilots,
-            nodes: nodes.collect(),
-            waiting: floor.waiting_for(|demand| is_meant(&demand.target)),
-            last_number: fleet
-                .status
-                .as_ref()
-                .and_then(|status| u64::try_from(status.pilots.as_ref()?.last_number?).ok()),
-            now: Timestamp::now(),
-            uptime: context.memory.age(),
-        };
-        decide(&facts, memory)
-    })
+fn look(
+    context: &Context,
+    fleet: &CmdFleet,
+    launcher: &ValidLauncher<'_>,
+    pilots: &[PilotSeen],
+    memory: &mut Memory,
+) -> Decision {
+    let (now, uptime) = (Timestamp::now(), context.memory.age());
+    let decide = |floor: &Floor| decide(&Facts::of(fleet, launcher, pilots.to_vec(), floor, now, uptime), memory);
+    context.caches.floor(decide)
 }
 
-fn wishes(fleet: &CmdFleet) -> Wishes {
-    let spec = &fleet.spec;
-    let count = |number: i32| u32::try_from(number).unwrap_or_default();
-    let wishes = Wishes {
-        replicas: spec.replicas.map(count),
-        min: count(spec.min_nodes),
-        max: spec.max_nodes.map(count),
-        margin: SignedDuration::from_secs(spec.walltime_margin_seconds),
-    };
-    match spec.scheduling {
-        Scheduling::Active => wishes,
-        // What takes no work is not asked for; what is there stays until it is idle.
-        Scheduling::Cordoned | Scheduling::Draining => Wishes { replicas: None, min: 0, max: Some(0), ..wishes },
-    }
+/// Whether these are all nodes of a pilot, by the API server's own word: one may have come a moment ago, and have something to do.
+async fn are_all(context: &Context, pilot: &str, nodes: &[String]) -> Result<bool, CallError> {
+    let of_pilot = ListParams::default().labels(&format!("{}={pilot}", labels::PILOT));
+    let there: Api<Node> = Api::all(context.client.clone());
+    let found = call("list the nodes of a pilot", there.list_metadata(&of_pilot)).await?;
+    let mut names = found.items.iter().map(ResourceExt::name_any).filter(|name| name::is_node_of(name, pilot));
+    Ok(names.all(|name| nodes.contains(&name)))
 }
 
 /// Whether there are pods on a node that have not ended, by the API server's own word.

@@ -1,11 +1,8 @@
 //! One look at one CmdJob, as the controller asks for it. What it does, and in which order, is `vk_operator_core::look`.
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource, ResourceExt};
@@ -20,6 +17,7 @@ use crate::events::Events;
 use crate::memory::Memory;
 use crate::metrics::{Metrics, Outcome as Measured};
 use crate::pilots::Launchers;
+use crate::tolerance::{unless_panicked, unless_panics};
 
 /// What every reconcile works with.
 pub struct Context {
@@ -68,21 +66,17 @@ impl ReconcileError {
     }
 }
 
-/// Looks at one CmdJob and does what there is to do.
+/// Looks at one CmdJob and does what there is to do. A mistake of ours that this one brings out does not concern the others: see
+/// [`crate::tolerance`].
 pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     if !context.caches.filled().await {
         return Err(ReconcileError::NoCaches);
     }
-    context.caches.settle();
-    let found = match &job.0 {
-        Ok(job) => Found::Job(job),
-        Err(unreadable) => {
-            warn!(job = %job.name_any(), "cannot be read, and is left alone until it is changed: {unreadable}");
-            Found::Unreadable { metadata: job.meta(), why: &unreadable.error }
-        }
-    };
     let begun = context.metrics.begin();
-    let done = caught(&job, &context, Box::pin(look(found, &mut Hands(&context)))).await;
+    let done = match unless_panicked(Box::pin(one(&job, &context))).await {
+        Ok(done) => done.map_err(ReconcileError::from),
+        Err(text) => Err(panicked(text, &job, &context)),
+    };
     context.metrics.end(
         begun,
         match &done {
@@ -95,48 +89,112 @@ pub async fn reconcile(job: Arc<MaybeJob>, context: Arc<Context>) -> Result<Acti
     Ok(done?.map_or_else(Action::await_change, Action::requeue))
 }
 
-/// A panic is a mistake of ours that one CmdJob has brought out: the others go on. What was under way is as after a crash, which
-/// every step survives.
-async fn caught(
-    job: &MaybeJob,
-    context: &Context,
-    look: impl Future<Output = Result<Again, Failed<CallError>>>,
-) -> Result<Again, ReconcileError> {
-    let text = match unless_panicked(look).await {
-        Ok(done) => return done.map_err(ReconcileError::from),
-        Err(text) => text,
+async fn one(job: &MaybeJob, context: &Context) -> Result<Again, Failed<CallError>> {
+    context.caches.settle();
+    let found = match &job.0 {
+        Ok(job) => Found::Job(job),
+        Err(unreadable) => {
+            warn!(job = %job.name_any(), "cannot be read, and is left alone until it is changed: {unreadable}");
+            Found::Unreadable { metadata: job.meta(), why: &unreadable.error }
+        }
     };
-    if let Some(uid) = &job.meta().uid {
-        // Those that wait for all to have been looked at do not wait for this one.
-        context.caches.act(|floor| ((), floor.looked(uid, Timestamp::now())));
-    }
-    let at = At { namespace: &job.namespace().unwrap_or_default(), name: &job.name_any() };
-    Err(ReconcileError::Panicked { text, again: context.memory.with(|memory| memory.failed(at)) })
+    look(found, &mut Hands(context)).await
 }
 
-/// What comes of it, or what the panic has said.
-async fn unless_panicked<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic: Box<dyn Any + Send>| {
-        let fixed = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        fixed.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
-    })
+fn panicked(text: String, job: &MaybeJob, context: &Context) -> ReconcileError {
+    if let Some(uid) = &job.meta().uid {
+        // Those that wait for all to have been looked at do not wait for this one. That may panic by the same mistake.
+        let looked = || context.caches.act(|floor| ((), floor.looked(uid, Timestamp::now())));
+        if let Err(text) = unless_panics(looked) {
+            warn!(job = %job.name_any(), "what waits for room has not been looked at: {text}");
+        }
+    }
+    let at = At { namespace: &job.namespace().unwrap_or_default(), name: &job.name_any() };
+    ReconcileError::Panicked { text, again: context.memory.with(|memory| memory.failed(at)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Mutex;
 
-    #[tokio::test]
-    async fn a_panic_is_no_more_than_an_error() {
-        let work = async |n: u32| match n {
-            0 => "done",
-            1 => panic!("a word"),
-            _ => panic!("a word and {n}"),
+    use futures::{StreamExt, stream};
+    use http::{Request, Response};
+    use kube::client::Body;
+    use kube::runtime::controller::{Config, Error, applier};
+    use kube::runtime::reflector::ObjectRef;
+    use kube::runtime::watcher;
+    use serde_json::{from_value, json};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::events;
+    use crate::run::retry;
+
+    fn job(name: &str, uid: &str) -> MaybeJob {
+        from_value(json!({
+            "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "spec": {"target": {"node": "vk-a"}, "script": "x"},
+            "metadata": {"namespace": "lab", "name": name, "uid": uid, "generation": 1, "resourceVersion": "1"},
+        }))
+        .unwrap()
+    }
+
+    /// An API server that says no to everybody; but whoever asks about one object panics, in the middle of a look.
+    fn api_server(bad: &'static str) -> Client {
+        let answer = move |request: Request<Body>| async move {
+            assert!(!request.uri().to_string().contains(bad), "asked about {bad}");
+            let no = json!({
+                "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403,
+            });
+            let body = Body::from(no.to_string().into_bytes());
+            Ok::<_, std::convert::Infallible>(Response::builder().status(403).body(body).unwrap())
         };
-        let mut all = Vec::new();
-        for n in 0..3 {
-            all.push(unless_panicked(work(n)).await);
-        }
-        assert_eq!(all, [Ok("done"), Err("a word".to_owned()), Err("a word and 2".to_owned())]);
+        Client::new(tower::service_fn(answer), "lab")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_that_panics_neither_ends_the_operator_nor_holds_up_other_jobs() {
+        let client = api_server("cmdjobs/bad");
+        let jobs =
+            [job("bad", "bad00000-0000-4000-8000-000000000000"), job("good", "600d0000-0000-4000-8000-000000000000")];
+        let queue: Vec<_> = jobs.iter().map(|job| Ok::<_, watcher::Error>(ObjectRef::from_obj(job))).collect();
+        let caches = Caches::with_jobs(jobs.into());
+        let metrics = Arc::new(Metrics::new(1, watch::Sender::new(true).subscribe()).unwrap());
+        let context = Arc::new(Context {
+            once: client.clone(),
+            caches: caches.clone(),
+            memory: Arc::default(),
+            metrics: Arc::clone(&metrics),
+            events: events::queue(client.clone(), metrics).0,
+            launchers: Launchers::default(),
+            client,
+        });
+        let seen = Mutex::new(Vec::new());
+        // One at a time, and the bad one first: whoever is held up by it shows it.
+        let looks = applier(
+            |job, context| Box::pin(reconcile(job, context)),
+            retry,
+            Arc::clone(&context),
+            caches.jobs.clone(),
+            stream::iter(queue).chain(stream::pending()),
+            Config::default().concurrency(1),
+        );
+        looks
+            .take(6)
+            .for_each(|done| {
+                let Err(Error::ReconcilerFailed(error, job)) = done else { panic!("{done:?}") };
+                let panicked = matches!(error, ReconcileError::Panicked { .. });
+                seen.lock().unwrap().push((job.name.clone(), panicked));
+                std::future::ready(())
+            })
+            .await;
+        let seen = seen.into_inner().unwrap();
+        let count = |name: &str| seen.iter().filter(|(other, _)| other == name).count();
+        assert!(count("bad") >= 2 && count("good") >= 2, "both are looked at again: {seen:?}");
+        assert!(seen.iter().all(|(name, panicked)| *panicked == (name == "bad")), "{seen:?}");
+        let measured = context.metrics.text(&caches);
+        let panics = format!("controller_runtime_reconcile_panics_total{{controller=\"cmdjob\"}} {}", count("bad"));
+        assert!(measured.contains(&panics), "{measured}");
+        // Those that wait for all jobs to have been looked at once do not wait for ever.
+        assert!(caches.floor(|floor| floor.has_begun()));
     }
 }

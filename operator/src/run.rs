@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, pin_mut, stream};
+use jiff::SignedDuration;
 use kube::ResourceExt;
 use kube::config::Kubeconfig;
 use kube::runtime::controller::{Action, Config, Error, applier};
@@ -68,6 +69,8 @@ pub struct Options {
     pub approvals: Approvals,
     /// The namespace of the Lease by which one of several operators acts, and its times; none: this is the only one.
     pub election: Option<(String, Times)>,
+    /// How long a node whose end has passed is not heard from before its object is removed.
+    pub dead_after: SignedDuration,
 }
 
 /// Runs until SIGTERM or SIGINT; what is under way then is finished first. Of several operators the others keep their caches
@@ -93,7 +96,6 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
     };
     let stop = shutdown()?;
     let approver = when_leading(leads.clone(), approver::run(client.clone(), options.approvals));
-    let nodes = when_leading(leads.clone(), nodes::run(client.clone()));
     let (events, telling) = events::queue(client.clone(), Arc::clone(&metrics));
     let context = Arc::new(Context {
         client,
@@ -104,6 +106,7 @@ pub async fn run(config: kube::Config, options: Options) -> anyhow::Result<()> {
         events,
         launchers: Launchers::default(),
     });
+    let nodes = when_leading(leads.clone(), nodes::run(Arc::clone(&context), options.dead_after));
     let strays = when_leading(leads.clone(), strays::run(Arc::clone(&context)));
     let pilots = when_leading(leads.clone(), pilots::run(Arc::clone(&context)));
     let fleets = when_leading(leads.clone(), fleet::run(Arc::clone(&context)));
@@ -205,7 +208,7 @@ pub(crate) fn shutdown() -> anyhow::Result<impl Future<Output = ()>> {
 }
 
 /// When to look again after an error.
-fn retry(job: Arc<MaybeJob>, error: &ReconcileError, _: Arc<Context>) -> Action {
+pub(crate) fn retry(job: Arc<MaybeJob>, error: &ReconcileError, _: Arc<Context>) -> Action {
     match error {
         ReconcileError::Failed(failed) => {
             debug!(job = %job.name_any(), "looking again in {:?}: {failed}", failed.again);

@@ -21,6 +21,7 @@ mod cluster_is_up;
 mod cmdfleet;
 mod crashes;
 mod crds;
+mod dead_nodes;
 mod events;
 mod evictions;
 mod exec;

@@ -19,8 +19,8 @@ use vk_cmd_crds::labels;
 use crate::cordon::{By, Change, Cordon};
 use crate::place::{margin_of, says_ending};
 
-/// How long a node is not heard from, and its end has passed, before its object is removed: as long as Kubernetes' lost pods are
-/// waited for. What its pods have become is then told as of any node that is gone.
+/// How long a node is not heard from, and its end has passed, before its object is removed, where nobody says otherwise: as long as
+/// Kubernetes' lost pods are waited for. What its pods have become is then told as of any node that is gone.
 pub const DEAD_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// The reason of the condition `Ready` of a node that has signed off.
 const SIGNED_OFF: &str = "NodeShutdown";
@@ -54,15 +54,15 @@ pub struct Decision {
     pub again: Option<Timestamp>,
 }
 
-/// Decides about a vk-node.
-pub fn decide(node: &Node, now: Timestamp) -> Decision {
+/// Decides about a vk-node. `dead_after`: [`DEAD_AFTER`], or what somebody says instead.
+pub fn decide(node: &Node, dead_after: SignedDuration, now: Timestamp) -> Decision {
     let annotation = |name: &str| node.metadata.annotations.as_ref()?.get(name);
     let ends: Option<Timestamp> = annotation(labels::ENDS_AT).and_then(|text| text.parse().ok());
     let quiet = quiet_since(node);
     if annotation(labels::LEFT).is_some() && quiet.is_some() {
         return Decision { deed: Some(Deed::Remove(Gone::Left)), again: None };
     }
-    let dead_at = ends.zip(quiet).and_then(|(ends, quiet)| ends.max(quiet).checked_add(DEAD_AFTER).ok());
+    let dead_at = ends.zip(quiet).and_then(|(ends, quiet)| ends.max(quiet).checked_add(dead_after).ok());
     if dead_at.is_some_and(|at| at <= now) {
         return Decision { deed: Some(Deed::Remove(Gone::Dead)), again: None };
     }
@@ -134,13 +134,13 @@ mod tests {
     }
 
     fn deed(more: &str, now: &str) -> Option<Deed> {
-        decide(&node(more), at(now)).deed
+        decide(&node(more), DEAD_AFTER, at(now)).deed
     }
 
     /// What is written of a deed: whether the node is cordoned by it, and for what.
     fn written(more: &str, now: &str) -> Option<(bool, Option<String>)> {
         let node = node(more);
-        let patch = decide(&node, at(now)).deed?.patch(&node)?;
+        let patch = decide(&node, DEAD_AFTER, at(now)).deed?.patch(&node)?;
         let by = patch["metadata"]["annotations"][labels::CORDONED_BY].as_str().map(str::to_owned);
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         Some((patch["spec"]["unschedulable"] == true, by))
@@ -156,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_node_is_cordoned_its_margin_before_its_end_or_when_it_says_so() {
-        assert_eq!(decide(&node("{}"), at("03:00:00")), Decision { deed: None, again: Some(at("03:58:00")) });
+        assert_eq!(
+            decide(&node("{}"), DEAD_AFTER, at("03:00:00")),
+            Decision { deed: None, again: Some(at("03:58:00")) }
+        );
         assert_eq!(written("{}", "03:57:59"), None);
         assert_eq!(written("{}", "03:58:00"), cordoned("ending"));
         assert_eq!(written(ENDING, "03:00:00"), cordoned("ending"));
@@ -201,10 +204,13 @@ mod tests {
         };
         let dead = Some(Deed::Remove(Gone::Dead));
         assert_eq!(written(&silent("03:00:00"), "04:09:59"), cordoned("ending"));
-        assert_eq!(decide(&node(&silent("03:00:00")), at("04:00:00")).again, Some(at("04:10:00")));
+        assert_eq!(decide(&node(&silent("03:00:00")), DEAD_AFTER, at("04:00:00")).again, Some(at("04:10:00")));
         assert_eq!(deed(&silent("03:00:00"), "04:10:00"), dead);
         assert_eq!(written(&silent("05:00:00"), "05:09:00"), cordoned("ending"), "it was heard from lately");
         assert_eq!(deed(&silent("05:00:00"), "05:10:00"), dead);
+        let short = SignedDuration::from_secs(30);
+        assert_eq!(decide(&node(&silent("03:00:00")), short, at("04:00:00")).again, Some(at("04:00:30")));
+        assert_eq!(decide(&node(&silent("03:00:00")), short, at("04:00:30")).deed, dead);
         // One whose end is not known is never taken for dead, nor one that is heard from.
         let forever = silent("03:00:00").replacen('{', "{metadata: {annotations: null}, ", 1);
         assert_eq!(deed(&forever, "23:00:00"), None);
@@ -229,7 +235,7 @@ mod tests {
             });
             let node = node(&more.to_string());
             let now = at("03:00:00") + SignedDuration::from_mins(minute.into());
-            let Some(deed) = decide(&node, now).deed else { return Ok(()) };
+            let Some(deed) = decide(&node, DEAD_AFTER, now).deed else { return Ok(()) };
             let Some(patch) = deed.patch(&node) else {
                 prop_assert!(ready != 0, "it is heard from");
                 return Ok(());
@@ -237,7 +243,7 @@ mod tests {
             let mut after = serde_json::to_value(&node).unwrap();
             json_patch::merge(&mut after, &patch);
             prop_assert!(!cordoned || by.is_some() || after["spec"]["unschedulable"] == true, "a person has cordoned it");
-            prop_assert_eq!(decide(&serde_json::from_value(after).unwrap(), now).deed, None);
+            prop_assert_eq!(decide(&serde_json::from_value(after).unwrap(), DEAD_AFTER, now).deed, None);
         }
     }
 }

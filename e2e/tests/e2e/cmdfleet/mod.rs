@@ -1,6 +1,7 @@
 //! CmdFleets: the API server's checks, and what the operator makes of them.
 
 mod drain;
+mod killed;
 mod life;
 mod rows;
 mod silence;

@@ -6,7 +6,7 @@ use vk_cmd_crds::amounts::{Amounts, CPU};
 use vk_cmd_crds::quantity::binary_text;
 
 /// As Kubernetes writes them: {cpu: "2", memory: 4Gi, pods: "110"}.
-pub(super) fn quantities(amounts: &Amounts) -> BTreeMap<String, String> {
+pub(crate) fn quantities(amounts: &Amounts) -> BTreeMap<String, String> {
     amounts.iter().map(|(name, amount)| (name.to_owned(), quantity(name, amount))).collect()
 }
 

@@ -27,6 +27,7 @@ use vk_site::{Pattern, Patterns, Rule};
 
 use crate::place::NodeSeen;
 
+pub(crate) use self::amounts::quantities;
 pub use self::drain::Drained;
 pub use self::status::{Look, Looked, cordons, is_urgent, look, nodes_of};
 

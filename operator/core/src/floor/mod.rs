@@ -115,6 +115,11 @@ impl Floor {
         }
     }
 
+    /// Whether all jobs have been looked at since the operator's start, so that room is given.
+    pub fn has_begun(&self) -> bool {
+        matches!(self.beginning, Beginning::Over)
+    }
+
     /// A job has been looked at, or is gone. When it was the last one, names all jobs that wait: those for which there is room now,
     /// and those that have not been told yet why there is none.
     pub fn looked(&mut self, job: &str, now: Timestamp) -> Vec<Owner> {
@@ -122,7 +127,7 @@ impl Floor {
         unlooked.remove(job);
         self.begin_if_all_are_looked_at();
         let mut named = self.give(now);
-        if matches!(self.beginning, Beginning::Over) {
+        if self.has_begun() {
             named.extend(self.queue.owners());
         }
         named
@@ -194,7 +199,7 @@ impl Floor {
         kept.into_values().for_each(|kept| self.free(&kept));
         let mut named = self.give(now);
         named.retain(|named| named.uid != owner.uid);
-        if !matches!(self.beginning, Beginning::Over) && !wanted.is_empty() {
+        if !self.has_begun() && !wanted.is_empty() {
             return (None, named);
         }
         let kept = self.kept.get(&owner.uid);
@@ -349,7 +354,7 @@ impl Floor {
     /// Gives room to those whose turn it is, as long as there is some. Names their jobs.
     fn give(&mut self, now: Timestamp) -> Vec<Owner> {
         let mut named = Vec::<Owner>::new();
-        if !matches!(self.beginning, Beginning::Over) {
+        if !self.has_begun() {
             return named;
         }
         while let Some(demand) = self.queue.first(|namespace| self.parts.of(namespace).part_of(&self.whole)) {

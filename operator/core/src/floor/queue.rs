@@ -42,7 +42,24 @@ struct Waiting {
 }
 
 /// Those of the same demand, the first first; not empty.
-type Line = BTreeMap<Rank, Waiting>;
+#[derive(Debug, Default)]
+struct Line {
+    jobs: BTreeMap<Rank, Waiting>,
+    /// How many attempts they have in it together.
+    attempts: usize,
+}
+
+impl Line {
+    fn insert(&mut self, rank: &Rank, waiting: Waiting) {
+        self.attempts = self.attempts.saturating_add(waiting.starts.len());
+        self.jobs.insert(rank.clone(), waiting);
+    }
+
+    fn remove(&mut self, rank: &Rank) {
+        let starts = self.jobs.remove(rank).map_or(0, |waiting| waiting.starts.len());
+        self.attempts = self.attempts.saturating_sub(starts);
+    }
+}
 
 /// All that wait.
 #[derive(Debug, Default)]
@@ -76,7 +93,7 @@ impl Queue {
                 }
             };
             let waiting = Waiting { owner: owner.clone(), starts };
-            self.lines.entry(Arc::clone(&demand)).or_default().insert(rank.clone(), waiting);
+            self.lines.entry(Arc::clone(&demand)).or_default().insert(rank, waiting);
             demands.insert(demand);
         }
         self.by_job.insert(owner.uid.clone(), (rank.clone(), demands));
@@ -93,7 +110,7 @@ impl Queue {
     fn drop_from(&mut self, demand: &Arc<Demand>, rank: &Rank) {
         if let Some(line) = self.lines.get_mut(demand) {
             line.remove(rank);
-            if line.is_empty() {
+            if line.jobs.is_empty() {
                 self.lines.remove(demand);
                 self.open.remove(demand);
                 self.by_target.remove(&demand.target, demand);
@@ -117,7 +134,7 @@ impl Queue {
     /// The demand whose turn it is, by the parts that the namespaces use.
     pub(super) fn first(&self, part: impl Fn(&str) -> u64) -> Option<Arc<Demand>> {
         let ranked = self.open.iter().inspect(|_| work::done()).filter_map(|demand| {
-            let (rank, _) = self.lines.get(demand)?.first_key_value()?;
+            let (rank, _) = self.lines.get(demand)?.jobs.first_key_value()?;
             Some(((part(&demand.namespace), rank), demand))
         });
         ranked.min_by(|(a, _), (b, _)| a.cmp(b)).map(|(_, demand)| Arc::clone(demand))
@@ -130,8 +147,10 @@ impl Queue {
 
     /// Takes the first attempt of a line.
     pub(super) fn pop(&mut self, demand: &Arc<Demand>) -> Option<(Owner, Start)> {
-        let mut first = self.lines.get_mut(demand)?.first_entry()?;
+        let line = self.lines.get_mut(demand)?;
+        let mut first = line.jobs.first_entry()?;
         let start = first.get_mut().starts.pop_front()?;
+        line.attempts = line.attempts.saturating_sub(1);
         let (owner, rank) = (first.get().owner.clone(), first.key().clone());
         if first.get().starts.is_empty() {
             self.drop_from(demand, &rank);
@@ -147,19 +166,18 @@ impl Queue {
 
     /// The jobs that wait. One that waits for several nodes is named for each.
     pub(super) fn owners(&self) -> impl Iterator<Item = Owner> {
-        self.lines.values().flat_map(std::collections::BTreeMap::values).map(|waiting| waiting.owner.clone())
+        self.lines.values().flat_map(|line| line.jobs.values()).map(|waiting| waiting.owner.clone())
     }
 
     /// How many attempts stand in each line.
     pub(super) fn counts(&self) -> impl Iterator<Item = (&Arc<Demand>, usize)> {
-        let count = |line: &Line| line.values().map(|waiting| waiting.starts.len()).sum();
-        self.lines.iter().map(move |(demand, line)| (demand, count(line)))
+        self.lines.iter().inspect(|_| work::done()).map(|(demand, line)| (demand, line.attempts))
     }
 
     /// How many jobs stand in the lines that are meant.
     pub(super) fn jobs(&self, is_meant: impl Fn(&Demand) -> bool) -> usize {
         let lines = self.lines.iter().filter(|(demand, _)| is_meant(demand));
-        let owners = lines.flat_map(|(_, line)| line.values().map(|waiting| waiting.owner.uid.as_str()));
+        let owners = lines.flat_map(|(_, line)| line.jobs.values().map(|waiting| waiting.owner.uid.as_str()));
         owners.collect::<BTreeSet<_>>().len()
     }
 

@@ -443,6 +443,23 @@ fn the_life_of_a_job_costs_the_same_however_many_others_there_are() {
     assert_eq!(work_beside(100), work_beside(10_000));
 }
 
+#[test]
+fn what_waits_is_counted_without_a_walk_over_the_jobs() {
+    let work = |jobs: usize| {
+        let mut floor = floor(&[]);
+        for n in 0..jobs {
+            let owner = owner("n", &format!("j{n}"));
+            floor.ask(&owner, &Rank::new(0, now(), &owner), &[(starts(1).remove(0), Arc::new(demand("n", "")))], now());
+        }
+        // One that has got nothing, and is gone.
+        floor.withdraw(&owner("n", "j0").uid, now());
+        let (waiting, work) = crate::work::count(|| floor.waiting_for(|_| true));
+        assert_eq!(waiting.iter().map(|(_, count)| *count).collect::<Vec<_>>(), [jobs - 1]);
+        work
+    };
+    assert_eq!(work(10), work(1000));
+}
+
 /// A fleet, by its spec in JSON.
 fn fleets(spec: &serde_json::Value) -> Fleets {
     let fleet: vk_cmd_crds::CmdFleet = serde_json::from_value(serde_json::json!({

@@ -7,8 +7,6 @@ use super::launcher::ValidLauncher;
 use super::name::PilotName;
 use super::script;
 
-/// The kind of what owns it.
-const FLEET_KIND: &str = "CmdFleet";
 /// Ends of the script that nothing is to be tried again after: see `script/frame.sh`.
 const VERDICTS: [i32; 3] = [10, 11, 12];
 /// How often the script is run again of which nobody knows how it ended: its gateway was rebooted, say. Each time it finds its
@@ -31,7 +29,7 @@ pub fn of(launcher: &ValidLauncher<'_>, number: u64) -> serde_json::Result<CmdJo
             // When the fleet goes, its pilots go, and each cancels its allocation.
             "ownerReferences": [{
                 "apiVersion": format!("{}/{}", labels::GROUP, labels::VERSION),
-                "kind": FLEET_KIND, "name": launcher.fleet, "uid": launcher.fleet_uid,
+                "kind": labels::FLEET_KIND, "name": launcher.fleet, "uid": launcher.fleet_uid,
                 "controller": true, "blockOwnerDeletion": true,
             }],
         },

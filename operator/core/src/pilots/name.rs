@@ -36,6 +36,11 @@ impl PilotName {
     }
 }
 
+/// What the names of the nodes of all pilots of a fleet begin with.
+pub fn nodes_of(fleet: &str) -> String {
+    format!("{NODE_PREFIX}{fleet}-")
+}
+
 /// Whether a node of this name can be one of the pilot: what a node says of itself in labels is not enough.
 pub fn is_node_of(node: &str, pilot: &str) -> bool {
     let index = node

@@ -21,9 +21,15 @@ pub(super) struct Failures {
 
 impl Failures {
     /// Those of the pilots of this launcher: a launcher that was changed begins anew. A pilot that has brought a node, or has ended as
-    /// it should, ends the row; one that waits says nothing yet.
-    pub(super) fn of(pilots: &[PilotSeen], digest: &str, has_node: impl Fn(&PilotSeen) -> bool) -> Self {
-        let mut newest_first: Vec<&PilotSeen> = pilots.iter().filter(|pilot| pilot.digest == digest).collect();
+    /// it should, ends the row, also when it is forgotten (`good`); one that waits says nothing yet.
+    pub(super) fn of(
+        pilots: &[PilotSeen],
+        digest: &str,
+        good: Option<u64>,
+        has_node: impl Fn(&PilotSeen) -> bool,
+    ) -> Self {
+        let is_in_row = |pilot: &&PilotSeen| pilot.digest == digest && good.is_none_or(|good| good < pilot.number);
+        let mut newest_first: Vec<&PilotSeen> = pilots.iter().filter(is_in_row).collect();
         newest_first.sort_by_key(|pilot| std::cmp::Reverse(pilot.number));
         let mut this = Self::default();
         for pilot in newest_first {

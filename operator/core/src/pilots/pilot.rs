@@ -1,6 +1,7 @@
 //! One pilot, as its CmdJob tells of it.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use vk_cmd_crds::launcher::PilotState;
 use vk_cmd_crds::{CmdJob, State, labels};
 
@@ -24,6 +25,12 @@ pub struct PilotSeen {
     pub message: Option<String>,
 }
 
+/// Whether a CmdJob of this metadata is a pilot of this fleet.
+pub(super) fn is_of(meta: &ObjectMeta, fleet: &str, fleet_uid: &str) -> bool {
+    let is_owned = meta.owner_references.iter().flatten().any(|owner| owner.uid == fleet_uid);
+    is_owned && meta.name.as_deref().is_some_and(|name| name::number(name, fleet).is_some())
+}
+
 /// Where a pilot is, as far as its CmdJob says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
@@ -40,11 +47,17 @@ pub enum Life {
 }
 
 impl PilotSeen {
+    /// Reads a CmdJob that a fleet owns: the fleet's UID, and the pilot. None, if it is no pilot.
+    pub fn read(job: &CmdJob) -> Option<(&str, Self)> {
+        let mut owners = job.metadata.owner_references.iter().flatten();
+        let fleet = owners.find(|owner| owner.kind == labels::FLEET_KIND)?;
+        Some((&fleet.uid, Self::of(job, &fleet.name, &fleet.uid)?))
+    }
+
     /// Reads a CmdJob; none, if it is no pilot of this fleet.
     pub fn of(job: &CmdJob, fleet: &str, fleet_uid: &str) -> Option<Self> {
         let meta = &job.metadata;
-        let is_owned = meta.owner_references.iter().flatten().any(|owner| owner.uid == fleet_uid);
-        let name = meta.name.as_deref().filter(|_| is_owned)?;
+        let name = meta.name.as_deref().filter(|_| is_of(meta, fleet, fleet_uid))?;
         let label = |key: &str| meta.labels.as_ref().and_then(|all| all.get(key)).cloned().unwrap_or_default();
         let status = job.status.as_ref();
         let made = || meta.creation_timestamp.as_ref().map_or(Timestamp::MIN, |time| time.0);

@@ -5,7 +5,8 @@ use vk_cmd_crds::FleetReason;
 use vk_cmd_crds::launcher::{PilotState, PilotStatus, PilotsStatus};
 
 use super::pause::MANY;
-use super::{KEPT, Step, View};
+use super::{KEPT, Memory, Step, View};
+use crate::fleet::quantities;
 
 /// Why the launcher submits nothing: the condition LauncherPaused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +24,16 @@ pub fn invalid(problems: &[String]) -> Paused {
 }
 
 /// What there is to say.
-pub(super) fn of(view: &View<'_>, steps: &[Step]) -> (PilotsStatus, Option<Paused>) {
+pub(super) fn of(view: &View<'_>, memory: &Memory, steps: &[Step]) -> (PilotsStatus, Option<Paused>) {
     let of_state = |wanted: &[PilotState]| {
         let all = view.pilots.iter().filter(|pilot| wanted.contains(&pilot.seen.state(pilot.nodes.len())));
         i32::try_from(all.count()).unwrap_or(i32::MAX)
     };
     let submitted = steps.iter().filter_map(|step| if let Step::Submit(number) = step { Some(*number) } else { None });
-    let last = submitted.chain(view.facts.pilots.iter().map(|pilot| pilot.number)).chain(view.facts.last_number).max();
+    let last = submitted
+        .chain(view.facts.pilots.iter().map(|pilot| pilot.number))
+        .chain(view.facts.recorded.last_number)
+        .max();
     let wanted = view.said().unwrap_or_else(|| {
         let by_queue = view.serving.saturating_add(view.needed.nodes).max(view.facts.wishes.min);
         by_queue.min(view.facts.wishes.max.unwrap_or(u32::MAX))
@@ -40,6 +44,7 @@ pub(super) fn of(view: &View<'_>, steps: &[Step]) -> (PilotsStatus, Option<Pause
         nodes: i32::try_from(pilot.nodes.len()).unwrap_or(i32::MAX),
         message: pilot.seen.message.clone(),
     });
+    let shape = memory.shape().filter(|_| view.facts.launcher.node_resources.is_none());
     let failures = &view.failures;
     let status = PilotsStatus {
         wanted_nodes: i32::try_from(wanted).unwrap_or(i32::MAX),
@@ -48,6 +53,9 @@ pub(super) fn of(view: &View<'_>, steps: &[Step]) -> (PilotsStatus, Option<Pause
         cancelling: of_state(&[PilotState::Cancelling]),
         failures: i32::try_from(failures.count).unwrap_or(i32::MAX),
         last_number: last.and_then(|number| i64::try_from(number).ok()),
+        launcher: Some(view.facts.launcher.digest.clone()),
+        last_good_number: memory.good().and_then(|number| i64::try_from(number).ok()),
+        node_resources: shape.map(quantities).unwrap_or_default(),
         paused_until: failures.until.filter(|until| view.facts.now < *until).map(Time),
         message: message(view),
         recent: recent.collect(),
@@ -80,5 +88,10 @@ fn message(view: &View<'_>) -> Option<String> {
             format!("{count} attempts that wait would not fit on an empty node of this fleet, or into the walltime of a pilot: no pilot is submitted for them")
         })
     };
-    stuck.or_else(failed).or_else(misfits)
+    let too_large = || {
+        let npp = view.facts.launcher.nodes_per_pilot;
+        let max = view.facts.wishes.max.filter(|max| *max < npp && view.lacking() > 0)?;
+        Some(format!("a pilot brings {npp} nodes, and spec.maxNodes is {max}: none can be submitted"))
+    };
+    stuck.or_else(failed).or_else(too_large).or_else(misfits)
 }

@@ -1,14 +1,17 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::json;
+use vk_cmd_crds::amounts::Amounts;
 use vk_cmd_crds::labels;
 use vk_cmd_crds::launcher::Launcher;
 
 use super::pilot::Life;
 use super::*;
-use crate::cordon::Cordon;
-use crate::place::{About, Meant};
+use crate::cordon::{By, Cordon};
+use crate::place::{About, Demand, Meant, NodeSeen, NodeState};
 
 /// A fleet in a world that does what it is told.
 struct World {
@@ -18,7 +21,8 @@ struct World {
     /// By number and index: what they say, and how many pods there are.
     nodes: BTreeMap<(u64, u32), (NodeSeen, u64)>,
     waiting: usize,
-    last: Option<u64>,
+    /// What it has told last.
+    status: PilotsStatus,
     /// Of the launcher that the pilots were made by.
     digest: Option<String>,
     seconds: i64,
@@ -55,7 +59,7 @@ impl World {
             pilots: BTreeMap::new(),
             nodes: BTreeMap::new(),
             waiting: 0,
-            last: None,
+            status: PilotsStatus::default(),
             digest: None,
             seconds: 0,
             memory: Memory::default(),
@@ -94,12 +98,12 @@ impl World {
             pilots: pilots.collect(),
             nodes: nodes.collect(),
             waiting: if self.waiting > 0 { vec![(Arc::new(demand), self.waiting)] } else { Vec::new() },
-            last_number: self.last,
+            recorded: Recorded::of(&self.status, &valid.digest),
             now: self.now(),
             uptime: Duration::from_secs(self.seconds.unsigned_abs()),
         };
         let decision = decide(&facts, &mut self.memory);
-        self.last = decision.status.last_number.map(i64::unsigned_abs);
+        self.status = decision.status.clone();
         decision
     }
 
@@ -226,9 +230,9 @@ fn min_nodes_are_kept_and_replaced_before_they_end() {
 
 #[test]
 fn a_pilot_of_several_nodes_goes_as_a_whole() {
-    let mut world = World::new(&json!({"nodesPerPilot": 2}), (None, 0, Some(5)));
+    let mut world = World::new(&json!({"nodesPerPilot": 2}), (None, 0, Some(7)));
     world.waiting = 100;
-    assert_eq!(world.act(), "submit 0, submit 1, submit 2");
+    assert_eq!(world.act(), "submit 0, submit 1, submit 2", "a fourth one would be one node too many");
     for (pilot, index) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
         world.node(pilot, index, 1);
     }
@@ -319,6 +323,32 @@ fn failures_make_pauses_that_grow_and_end_with_a_success_or_another_launcher() {
 }
 
 #[test]
+fn what_has_worked_is_not_forgotten_with_its_pilot() {
+    let mut world = World::new(&json!({"nodeResources": null}), (None, 0, Some(4)));
+    world.waiting = 10;
+    for number in 0..3 {
+        world.later(100).act();
+        world.pilots.insert(number, Life::Failed(world.now()));
+    }
+    assert_eq!(world.look().status.failures, 3);
+    assert_eq!(world.later(100).act(), "submit 3");
+    world.node(3, 0, 5);
+    assert_eq!(world.look().status.failures, 0);
+    // It is given back, and gone; and the operator is another one.
+    world.pilots.insert(3, Life::Leaving);
+    world.look();
+    world.pilots.remove(&3);
+    world.nodes.clear();
+    world.memory = Memory::default();
+    let decision = world.look();
+    assert_eq!((decision.status.failures, &decision.paused), (0, &None));
+    assert_eq!(decision.steps.len(), 2, "five to a node, as it is known still: {decision:?}");
+    // Of another launcher nothing is known.
+    world.launcher.node.program = "/opt/vk-node".to_owned();
+    assert_eq!(world.look().steps.len(), 1, "one is sent ahead");
+}
+
+#[test]
 fn the_last_pilots_that_have_ended_are_kept() {
     let mut world = World::new(&json!({}), (None, 0, Some(4)));
     for number in 0..13 {
@@ -344,6 +374,118 @@ fn what_a_crash_has_left_half_done_is_finished() {
     world.memory = Memory::default();
     assert_eq!(world.act(), "release 0-1");
     assert_eq!(world.act(), "cancel 0");
+}
+
+/// By its fleet, as `spec.scheduling` says.
+fn shut(node: &mut NodeSeen, is_shut: bool) {
+    let cordon = &mut node.about.cordon;
+    *cordon = Cordon::after(cordon, cordon.want(By::Fleet, is_shut).as_ref());
+    node.state = if cordon.unschedulable { NodeState::Cordoned } else { NodeState::Ready };
+}
+
+#[test]
+fn what_can_never_be_submitted_is_told() {
+    let mut world = World::new(&json!({"nodesPerPilot": 4}), (None, 1, Some(3)));
+    let decision = world.look();
+    assert_eq!(decision.steps, []);
+    assert!(decision.status.message.unwrap().contains("brings 4 nodes, and spec.maxNodes is 3"));
+}
+
+#[test]
+fn the_idle_nodes_of_a_fleet_that_takes_nothing_go() {
+    let mut world = World::new(&json!({}), (None, 0, Some(4)));
+    world.waiting = 10;
+    assert_eq!(world.act(), "submit 0, submit 1");
+    world.node(0, 0, 0);
+    world.node(1, 0, 2);
+    world.waiting = 0;
+    world.wishes.max = Some(0);
+    world.nodes.values_mut().for_each(|(node, _)| shut(node, true));
+    assert_eq!(world.act(), "");
+    assert_eq!(world.later(61).act(), "release 0-0", "the other one is in use");
+    assert_eq!(world.act(), "cancel 0");
+    // Cordoned by somebody else, it stays as it is.
+    let (node, used) = world.nodes.get_mut(&(1, 0)).unwrap();
+    shut(node, false);
+    (node.about.cordon.unschedulable, node.state, *used) = (true, NodeState::Cordoned, 0);
+    world.act();
+    assert_eq!(world.later(100).act(), "");
+}
+
+#[test]
+fn a_node_that_was_released_and_is_uncordoned_by_somebody_is_cordoned_again() {
+    let mut world = World::new(&json!({}), (Some(1), 0, None));
+    assert_eq!(world.act(), "submit 0");
+    world.node(0, 0, 1);
+    world.wishes.replicas = Some(0);
+    assert_eq!(world.act(), "release 0-0");
+    let (node, _) = world.nodes.get_mut(&(0, 0)).unwrap();
+    (node.about.cordon.unschedulable, node.state) = (false, NodeState::Ready);
+    assert_eq!(world.act(), "release 0-0");
+    world.used(0, 0);
+    assert_eq!(world.act(), "cancel 0");
+}
+
+#[test]
+fn what_is_being_cancelled_counts_until_it_is_gone() {
+    let mut world = World::new(&json!({"maxPilots": 2}), (None, 0, Some(2)));
+    world.waiting = 100;
+    assert_eq!(world.act(), "submit 0, submit 1");
+    world.node(0, 0, 5);
+    world.pilots.insert(1, Life::Leaving);
+    assert_eq!(world.act(), "", "its allocation may be there still");
+    world.pilots.remove(&1);
+    assert_eq!(world.act(), "submit 2");
+}
+
+#[test]
+fn a_pilot_that_the_cache_has_not_heard_of_is_noticed() {
+    let launcher = launcher(&json!({}));
+    let valid = ValidLauncher::read("f", "uid", &launcher).unwrap();
+    let meta = |name: &str, owner: &str| -> ObjectMeta {
+        let owner = json!([{"apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdFleet", "name": "f", "uid": owner}]);
+        serde_json::from_value(json!({"name": name, "uid": format!("uid-of-{name}"), "ownerReferences": owner}))
+            .unwrap()
+    };
+    let seen = PilotSeen {
+        name: "f-0".into(),
+        number: 0,
+        uid: "uid-of-f-0".into(),
+        life: Life::Waiting,
+        digest: String::new(),
+        message: None,
+    };
+    // Of another fleet, or no pilot at all.
+    let others = [meta("f-7", "other"), meta("hello", "uid")];
+    assert!(are_known(&valid, &[], &others));
+    let all = [meta("f-0", "uid"), meta("f-7", "other")];
+    assert!(are_known(&valid, std::slice::from_ref(&seen), &all));
+    assert!(!are_known(&valid, &[], &all));
+    assert!(!are_known(&valid, &[seen], &[meta("f-1", "uid")]));
+}
+
+#[test]
+fn it_is_said_when_to_look_again() {
+    let mut world = World::new(&json!({}), (None, 0, Some(4)));
+    let again = |world: &mut World| world.look().again.map(|again| again.as_secs());
+    assert_eq!(again(&mut world), None, "nothing happens by itself");
+    world.waiting = 5;
+    assert_eq!(again(&mut world), Some(1), "whether it was done");
+    // That look has written down a number which it was not let submit.
+    assert_eq!(world.act(), "submit 1");
+    world.node(1, 0, 5);
+    world.waiting = 0;
+    assert_eq!(again(&mut world), Some(3600 - 60), "it will end");
+    world.used(1, 0);
+    assert_eq!(again(&mut world), Some(60), "it is idle");
+    assert_eq!(again(world.later(20)), Some(40));
+    let (node, _) = world.nodes.get_mut(&(1, 0)).unwrap();
+    node.state = NodeState::NotReady { why: None, since: Some("2027-01-15T08:00:20Z".parse().unwrap()) };
+    assert_eq!(again(&mut world), Some(20), "it is silent");
+    world.nodes.clear();
+    world.pilots.insert(1, Life::Failed(world.now()));
+    assert_eq!(again(&mut world), Some(10), "a pause");
+    assert_eq!(again(world.later(10)), None);
 }
 
 #[test]
