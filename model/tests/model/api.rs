@@ -6,12 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, from_value, to_value};
-use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
+use vk_cmd_crds::{CmdFleet, CmdJob, CmdJobStatus, labels};
 use vk_operator_core::effects::{At, CallFailure, Refusal};
-use vk_operator_core::place::NodeSeen;
 
 use crate::script::Fault;
 
@@ -48,7 +47,8 @@ pub(crate) enum Change {
     JobGone(Arc<CmdJob>),
     Pod(Arc<Pod>),
     PodGone(Arc<Pod>),
-    Node(String, Option<Box<NodeSeen>>),
+    Node(String, Option<Arc<Node>>),
+    Fleet(Arc<CmdFleet>),
 }
 
 /// The API server and the clock.
@@ -56,32 +56,38 @@ pub(crate) struct Api {
     pub(crate) now: Timestamp,
     pub(crate) jobs: BTreeMap<Key, Arc<CmdJob>>,
     pub(crate) pods: BTreeMap<Key, Arc<Pod>>,
-    pub(crate) nodes: BTreeMap<String, NodeSeen>,
+    pub(crate) nodes: BTreeMap<String, Arc<Node>>,
+    pub(crate) fleets: BTreeMap<String, Arc<CmdFleet>>,
     /// CmdJobs that do not fit their type.
     pub(crate) unreadable: BTreeSet<Key>,
     /// Why no pods are taken in a namespace.
     pub(crate) closed: BTreeMap<String, Refusal>,
     /// Everything that has happened to objects, in order.
     pub(crate) log: Vec<Change>,
-    version: u64,
+    pub(crate) version: u64,
     /// Changes of objects so far.
     pub(crate) writes: u32,
     /// Of these, the changes of the status of each CmdJob, by UID.
     pub(crate) told: BTreeMap<String, u32>,
     /// The pods that were ever made for CmdJobs: names, and the UIDs of their jobs.
     pub(crate) made: Vec<(String, String)>,
+    /// How many CmdJobs were ever made.
+    pub(crate) jobs_made: usize,
+    /// Nodes with pods whose pilot an operator has cancelled.
+    pub(crate) cancelled_busy: Vec<String>,
     /// What was done, for people; none: nobody reads it.
     pub(crate) history: Option<Vec<String>>,
     pub(crate) fault: Fault,
 }
 
 impl Api {
-    pub(crate) fn new(nodes: BTreeMap<String, NodeSeen>, is_read: bool) -> Self {
+    pub(crate) fn new(is_read: bool) -> Self {
         Self {
             now: "2026-01-02T03:04:05Z".parse().unwrap(),
             jobs: BTreeMap::new(),
             pods: BTreeMap::new(),
-            nodes,
+            nodes: BTreeMap::new(),
+            fleets: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             closed: BTreeMap::new(),
             log: Vec::new(),
@@ -89,6 +95,8 @@ impl Api {
             writes: 0,
             told: BTreeMap::new(),
             made: Vec::new(),
+            jobs_made: 0,
+            cancelled_busy: Vec::new(),
             history: is_read.then(Vec::new),
             fault: Fault::None,
         }
@@ -125,7 +133,7 @@ impl Api {
         if is_lost { Err(Stop::ReplyLost) } else { done }
     }
 
-    fn next(&mut self) -> String {
+    pub(crate) fn next(&mut self) -> String {
         self.version += 1;
         self.writes += 1;
         self.version.to_string()
@@ -139,8 +147,20 @@ impl Api {
         self.pods.get(&key(at))
     }
 
+    /// An operator makes a CmdJob.
+    pub(crate) fn make_job(&mut self, job: CmdJob) -> Result<(), Stop> {
+        if self.jobs.contains_key(&key_of(&job.metadata)) {
+            return Err(Stop::No(Refusal::AlreadyExists));
+        }
+        self.create_job(job);
+        Ok(())
+    }
+
     /// Somebody makes a CmdJob.
     pub(crate) fn create_job(&mut self, mut job: CmdJob) {
+        job.metadata.uid = Some(uid_of(self.jobs_made));
+        job.metadata.generation = Some(1);
+        self.jobs_made += 1;
         job.metadata.resource_version = Some(self.next());
         job.metadata.creation_timestamp = Some(Time(self.now));
         let job = Arc::new(job);
@@ -284,18 +304,17 @@ impl Api {
         });
         Ok(())
     }
+}
 
-    /// A node as it is now; none: its object is deleted.
-    pub(crate) fn set_node(&mut self, name: &str, node: Option<NodeSeen>) {
-        if self.nodes.get(name) == node.as_ref() {
-            return;
-        }
-        match &node {
-            Some(node) => self.nodes.insert(name.to_owned(), node.clone()),
-            None => self.nodes.remove(name),
-        };
-        self.log.push(Change::Node(name.to_owned(), node.map(Box::new)));
-    }
+/// The UID of the CmdJob of this number.
+fn uid_of(number: usize) -> String {
+    format!("{number:08x}-5e6f-4000-8000-000000000000")
+}
+
+/// How the names of the pods of a CmdJob begin.
+pub(crate) fn prefix_of(job: &CmdJob) -> String {
+    let digits: String = job.metadata.uid.iter().flat_map(|uid| uid.chars()).filter(|c| *c != '-').take(10).collect();
+    format!("{}-{digits}-", job.metadata.name.as_deref().unwrap_or_default())
 }
 
 pub(crate) fn key(at: At<'_>) -> Key {
@@ -327,7 +346,7 @@ fn list(finalizers: &Value) -> Option<Vec<String>> {
 }
 
 /// Whether an object is the one that is meant, in the version that is meant.
-fn agrees(meta: &ObjectMeta, patch: &Value) -> Result<(), Stop> {
+pub(crate) fn agrees(meta: &ObjectMeta, patch: &Value) -> Result<(), Stop> {
     let says = |field: &str, is: &Option<String>| {
         patch["metadata"][field].as_str().is_none_or(|said| is.as_deref() == Some(said))
     };

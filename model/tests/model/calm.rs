@@ -8,8 +8,10 @@ use vk_operator_core::effects::Refusal;
 use vk_task::{End, TaskState};
 
 use crate::api::Key;
+use crate::desk::Keeper;
 use crate::laws::{Holds, Law, holds};
 use crate::script::{Fault, Link};
+use crate::site::GATEWAY;
 use crate::world::World;
 
 /// How long a process runs by itself.
@@ -42,6 +44,7 @@ impl World {
         // An API server is not in trouble for ever.
         self.api.closed.retain(|_, why| *why != Refusal::Trouble);
         self.api.say(|| "processes start, and end".into());
+        self.begin_fair();
         // The longest that is waited for by itself is a deadline, a back-off of ten minutes, and a node that is lost.
         for _ in 0..30 {
             self.go_on(self.api.now + SignedDuration::from_hours(1), Life::GoesOn)?;
@@ -50,6 +53,7 @@ impl World {
             }
         }
         self.ends_well()?;
+        self.fleet_ends_well()?;
         self.rests()
     }
 
@@ -58,11 +62,18 @@ impl World {
         if !self.heals {
             return;
         }
-        for name in self.links.keys().cloned().collect::<Vec<_>>() {
+        for name in self.links.keys().filter(|_| self.site.is_none()).cloned().collect::<Vec<_>>() {
             self.link(&name, Link::Up);
         }
         self.api.closed.clear();
         self.strangers_go();
+        if let Some(site) = &mut self.site {
+            (site.is_away, site.refuses) = (false, false);
+            for name in self.links.keys().cloned().collect::<Vec<_>>() {
+                self.hear(&name, true);
+            }
+            self.change_fleet(|spec| spec.scheduling = vk_cmd_crds::Scheduling::Active);
+        }
     }
 
     /// Everybody acts, until this time.
@@ -75,6 +86,9 @@ impl World {
                 holds(Law::NoHotLoop, rounds < ROUNDS, || {
                     format!("after {ROUNDS} rounds at one moment there is still something to do")
                 })?;
+            }
+            if life == Life::GoesOn {
+                self.check_fair()?;
             }
             let Some(next) = self.next(life).filter(|next| *next <= until) else { break };
             self.pass(next.duration_since(self.api.now));
@@ -93,12 +107,14 @@ impl World {
         if life == Life::GoesOn {
             some |= self.processes();
         }
+        some |= self.site_goes_on();
         some |= self.operators_hear();
         for key in self.operators[0].due(self.api.now) {
             self.operator_looks(&key, Fault::None)?;
             some = true;
         }
         some |= self.operators[0].strays(&mut self.api).unwrap_or(true);
+        some |= self.keepers_look();
         for n in 0..self.machines.len() {
             if self.is_heard(n) {
                 some |= self.machines[n].hears(u8::MAX, &self.api);
@@ -111,11 +127,35 @@ impl World {
         Ok(some)
     }
 
+    /// Those who keep fleets, pilots and Node objects look when it is their time. Whether it was.
+    fn keepers_look(&mut self) -> bool {
+        if self.site.is_none() {
+            return false;
+        }
+        let mut some = false;
+        let now = self.api.now;
+        while let Some((_, name)) = self.operators[0].desk.next_node().filter(|(at, _)| *at <= now) {
+            self.operator_keeps_node(&name, Fault::None);
+            some = true;
+        }
+        for keeper in [Keeper::Fleets, Keeper::Pilots] {
+            if self.operators[0].desk.next(keeper).is_some_and(|at| at <= now) {
+                self.operator_keeps(keeper, Fault::None);
+                some = true;
+            }
+        }
+        some
+    }
+
     /// Processes start at once, and end after a while, some of them badly.
     fn processes(&mut self) -> bool {
         let now = self.api.now;
         for machine in &mut self.machines {
             machine.gates_open(now);
+            // What runs there are pilots.
+            if machine.name == GATEWAY {
+                continue;
+            }
             for code in [0, 1] {
                 machine.end(now, &End::Exited { code }, |task| {
                     let is_bad = task.origin.run().is_some_and(|run| run.pod.len() % 3 == 0 && run.pod.ends_with('0'));
@@ -130,11 +170,20 @@ impl World {
     /// When something is due.
     fn next(&self, life: Life) -> Option<Timestamp> {
         let heard = (0..self.machines.len()).filter(|n| self.is_heard(*n)).filter_map(|n| self.machines[n].next_due());
-        let ends = self.machines.iter().flat_map(|machine| &machine.tasks).filter_map(|task| match task.state {
-            TaskState::Running { started_at, .. } if life == Life::GoesOn => Some(started_at + RUNS),
-            _ => None,
-        });
-        heard.chain(ends).chain(self.operators[0].next_due()).filter(|at| *at > self.api.now).min()
+        let ends = self
+            .machines
+            .iter()
+            .filter(|machine| machine.name != GATEWAY)
+            .flat_map(|machine| &machine.tasks)
+            .filter_map(|task| match task.state {
+                TaskState::Running { started_at, .. } if life == Life::GoesOn => Some(started_at + RUNS),
+                _ => None,
+            });
+        let desk = &self.operators[0].desk;
+        let keepers = [Keeper::Fleets, Keeper::Pilots].into_iter().filter_map(|keeper| desk.next(keeper));
+        let keepers = keepers.chain(desk.next_node().map(|(at, _)| at)).filter(|_| self.site.is_some());
+        let all = heard.chain(ends).chain(self.operators[0].next_due()).chain(keepers).chain(self.site_next());
+        all.filter(|at| *at > self.api.now).min()
     }
 
     fn machines_rest(&self) -> bool {
@@ -186,12 +235,16 @@ impl World {
         }
         self.api.say(|| "everything is looked at again".into());
         self.operators[0].look_at_all(self.api.now);
+        self.operators[0].desk.stir();
+        self.operators[0].desk.changed = self.api.nodes.keys().cloned().collect();
+        self.pass(SignedDuration::from_secs(1));
         self.go_on(self.api.now, Life::GoesOn)?;
         silent(self, writes, Law::Idempotent, "when everything is looked at again")?;
         self.api.say(|| "everybody starts anew".into());
         self.restart_operator();
         let api = &self.api;
         self.machines.iter_mut().for_each(|machine| machine.restart(api));
+        self.pass(SignedDuration::from_secs(1));
         self.go_on(self.api.now, Life::GoesOn)?;
         silent(self, writes, Law::RestartBlind, "after a restart")
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::{AttemptState, CmdJob, CmdJobStatus, State, When};
 use vk_operator_core::indexes::IndexSet;
-use vk_operator_core::place::{Amounts, Demand, Sums};
+use vk_operator_core::place::{Amounts, Demand, NodeSeen, Nodes, Sums};
 use vk_operator_core::seen::Life;
 use vk_operator_core::{PodSeen, validate};
 
@@ -13,12 +13,15 @@ use crate::api::{Key, node_of, owner, phase};
 use crate::laws::{Holds, Law, holds};
 use crate::node::Machine;
 use crate::script::Link;
+use crate::site::{GATEWAY, PILOTS};
 use crate::world::{Ever, World};
 
 impl World {
     /// What holds at every moment.
     pub(crate) fn check(&mut self) -> Holds {
+        self.note_new();
         self.check_starts()?;
+        self.check_fleet()?;
         self.check_made()?;
         let mut alive = BTreeMap::<&str, Vec<&str>>::new();
         for pod in self.machines.iter().flat_map(Machine::alive) {
@@ -45,7 +48,7 @@ impl World {
 
     fn check_starts(&self) -> Holds {
         let mut names = BTreeSet::new();
-        for pod in self.machines.iter().flat_map(|machine| &machine.started) {
+        for pod in self.machines.iter().flat_map(|machine| &machine.started).chain(&self.started) {
             holds(Law::StartedOnce, names.insert(pod), || format!("the attempt {pod} was started twice"))?;
         }
         Ok(())
@@ -71,7 +74,7 @@ impl World {
                 continue;
             };
             let node = node_of(pod).unwrap();
-            let rules = crate::world::node(node, vk_operator_core::place::NodeState::Ready);
+            let Some(rules) = self.rules_of(node) else { continue };
             let ends = rules.ends.map(|ends| ends.duration_since(self.api.now).as_secs());
             let fits =
                 ends.is_none_or(|left| left >= job.spec.walltime_seconds.unwrap_or_default() + rules.margin.as_secs());
@@ -99,6 +102,14 @@ impl World {
         self.api.made.extend(made);
         self.checked = self.api.made.len();
         Ok(())
+    }
+
+    /// What a node says of itself, whether it is there or not; none: nobody knows any more.
+    fn rules_of(&self, name: &str) -> Option<NodeSeen> {
+        match &self.site {
+            None => Some(NodeSeen::of(&crate::world::node(name, Link::Up, self.api.now))),
+            Some(_) => self.api.nodes.get(name).map(|node| NodeSeen::of(node)),
+        }
     }
 
     fn note_ends(&mut self) {
@@ -138,7 +149,7 @@ impl World {
         let most = usize::try_from(ever.most).unwrap();
         holds(Law::Parallelism, open <= most, || format!("{open} attempts of {name:?} are open, not {most}"))?;
 
-        let ended = self.machines.iter().flat_map(|machine| &machine.ended);
+        let ended = self.machines.iter().flat_map(|machine| &machine.ended).chain(&self.over);
         let well = ended.filter(|(pod, code)| pod.starts_with(&ever.prefix) && *code == 0).map(|(pod, _)| pod);
         let well = well.chain(self.lost.iter().filter(|pod| pod.starts_with(&ever.prefix)));
         let indexes: BTreeSet<u32> = well.filter_map(|pod| pod.rsplit('-').nth(1)?.parse().ok()).collect();
@@ -163,10 +174,15 @@ impl World {
         let is_heard =
             |name: &String| self.links.get(name).is_some_and(|(link, _)| matches!(link, Link::Up | Link::Cordoned));
         for machine in self.machines.iter().filter(|machine| is_heard(&machine.name)) {
-            let alive: Vec<_> = machine.alive().collect();
+            // Pilots go on as long as their allocations.
+            let alive: Vec<_> = machine.alive().filter(|_| machine.name != GATEWAY).collect();
             holds(Law::NothingLeft, alive.is_empty(), || format!("still runs: {alive:?}"))?;
-            let records: Vec<_> =
-                machine.tasks.iter().filter(|task| !task.reported).map(|task| task.id.clone()).collect();
+            let records: Vec<_> = machine
+                .tasks
+                .iter()
+                .filter(|task| task.state.is_final() && !task.reported)
+                .map(|task| task.id.clone())
+                .collect();
             holds(Law::NothingLeft, records.is_empty(), || format!("nobody asks for these records: {records:?}"))?;
         }
         let mut used = Sums::default();
@@ -185,8 +201,9 @@ impl World {
                 used.add(node_of(pod).unwrap(), &Amounts::of_pod(pod));
             }
         }
-        for (key, job) in &self.api.jobs {
-            let as_it_should = self.is_as_it_should_be(key, job, &used);
+        let nodes = self.nodes_as_meant();
+        for (key, job) in self.api.jobs.iter().filter(|(key, _)| key.0 != PILOTS) {
+            let as_it_should = self.is_as_it_should_be(key, job, &used, &nodes);
             holds(Law::EndsWell, as_it_should.is_ok(), || {
                 let status = job.status.clone().unwrap_or_default();
                 let said = format!("{:?}, {:?}: {:?}", status.state, status.reason, status.message);
@@ -196,7 +213,7 @@ impl World {
         Ok(())
     }
 
-    fn is_as_it_should_be(&self, key: &Key, job: &CmdJob, used: &Sums) -> Result<(), String> {
+    fn is_as_it_should_be(&self, key: &Key, job: &CmdJob, used: &Sums, nodes: &Nodes) -> Result<(), String> {
         let so = |is_so: bool, what: &str| if is_so { Ok(()) } else { Err(what.to_owned()) };
         let status = job.status.clone().unwrap_or_default();
         let now = self.api.now;
@@ -248,11 +265,11 @@ impl World {
                         demands.push(any);
                     }
                     // Of a job for every node one that waits may be another than the one that could go.
-                    let could = demands.iter().any(|demand| demand.best(&self.api.nodes, used, now).is_some());
+                    let could = demands.iter().any(|demand| demand.best(nodes, used, now).is_some());
                     so(!could || !status.nodes.is_empty(), "could go on")
                 }
                 "NoNodes" => {
-                    let target = vk_operator_core::place::targets(&valid.target, &self.api.nodes);
+                    let target = vk_operator_core::place::targets(&valid.target, nodes);
                     so(target.is_empty(), "could go on: there are nodes")
                 }
                 other => Err(format!("waits for nothing: {other}")),

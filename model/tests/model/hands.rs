@@ -54,6 +54,7 @@ impl Effects for Hands<'_> {
 
     fn floor<R>(&mut self, act: impl FnOnce(&mut Floor) -> (R, Vec<Owner>)) -> R {
         let (done, named) = act(&mut self.operator.floor);
+        self.operator.desk.stir();
         if self.operator.mutation != Mutation::NobodyIsNamed {
             self.operator.named(named, self.api.now);
         }

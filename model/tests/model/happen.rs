@@ -10,11 +10,13 @@ use crate::api::{Key, at};
 use crate::jobs::NAMESPACES;
 use crate::laws::Holds;
 use crate::script::{Edit, Event};
+use crate::site::{GATEWAY, PILOTS};
 use crate::world::{World, most};
 
 impl World {
     pub(crate) fn happen(&mut self, event: Event) -> Holds {
-        let jobs: Vec<Key> = self.api.jobs.keys().cloned().collect();
+        // What happens to pilots is told apart.
+        let jobs: Vec<Key> = self.api.jobs.keys().filter(|key| key.0 != PILOTS).cloned().collect();
         let job = |n: u8| jobs.get(usize::from(n) % jobs.len().max(1)).cloned();
         let machine = |n: u8, world: &Self| usize::from(n) % world.machines.len().max(1);
         match event {
@@ -95,6 +97,9 @@ impl World {
             }
             Event::Exits(n, code) => {
                 let (now, at) = (self.api.now, machine(n, self));
+                if self.machines[at].name == GATEWAY {
+                    return Ok(());
+                }
                 let all: Vec<String> = self.machines[at].alive().map(str::to_owned).collect();
                 if let Some(pod) = all.get(usize::from(n / 3) % all.len().max(1)) {
                     let running = |task: &vk_task::TaskView| {
@@ -120,6 +125,7 @@ impl World {
                 self.api.set_node(&gone.name, None);
                 self.api.give_up();
             }
+            Event::Fleet(event) => self.fleet_happens(event)?,
         }
         Ok(())
     }

@@ -29,6 +29,31 @@ pub(crate) fn jobs(rng: &mut Rng) -> Vec<Spec> {
         .collect()
 }
 
+/// The CmdJobs of a seed whose nodes are those of a fleet: more of them to do, so that they wait for each other.
+pub(crate) fn jobs_of_fleet(rng: &mut Rng) -> Vec<Spec> {
+    let mut all = jobs(rng);
+    for (n, Spec { namespace, spec, .. }) in all.iter_mut().enumerate() {
+        *namespace = NAMESPACES[n % 2];
+        let by_label = rng.u8(0..5) == 0;
+        spec["target"] =
+            if by_label { json!({"nodeSelector": {"vk-cmd.io/fleet": "f"}}) } else { json!({"fleet": "f"}) };
+        if rng.bool() {
+            spec["parallelism"] = json!(rng.u8(1..6));
+            spec["resources"] = json!({"requests": {"cpu": "1"}});
+        }
+        let all = spec.as_object_mut().unwrap();
+        // It asks for no node.
+        if all.remove("everyNode").is_some() {
+            all.remove("backoffLimitPerIndex");
+            all.remove("maxFailedIndexes");
+        }
+        if rng.bool() && !all.contains_key("completionMode") {
+            all.insert("completions".to_owned(), json!(rng.u8(4..10)));
+        }
+    }
+    all
+}
+
 fn spec(rng: &mut Rng, n: u32, count: u32) -> Value {
     let several = match rng.u8(0..8) {
         0..=2 => json!({"fleet": "f"}),

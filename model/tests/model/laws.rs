@@ -31,6 +31,18 @@ pub(crate) enum Law {
     Idempotent,
     /// Nor does starting anew.
     RestartBlind,
+    /// Who has waited for room is not passed over for a namespace that uses more.
+    Fair,
+    /// No more nodes and pilots come than the fleet allows.
+    Limits,
+    /// An allocation is submitted once for a pilot.
+    SubmittedOnce,
+    /// No pilot is cancelled while there is a pod on its node.
+    CancelsIdle,
+    /// What a person has cordoned stays so.
+    Cordons,
+    /// In the end there are as many nodes as are wanted, and nothing waits for one.
+    AsWanted,
 }
 
 /// A law that is broken, and how.

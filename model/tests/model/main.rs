@@ -14,21 +14,30 @@
 mod api;
 mod calm;
 mod check;
+mod cluster;
 mod collectors;
+mod desk;
+mod fair;
+mod fleet_laws;
+mod fleet_script;
 mod hands;
 mod happen;
 mod jobs;
+mod launch;
 mod laws;
 mod mutation;
 mod node;
 mod operator;
+mod pilot_nodes;
 mod pipe;
 mod script;
+mod site;
 mod world;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
+use fleet_script::fleet_script;
 use laws::{Broken, Holds, Law};
 use mutation::Mutation;
 use script::{Event, script};
@@ -36,6 +45,17 @@ use world::World;
 
 /// How many seeds are tried if nobody says otherwise.
 const SEEDS: u64 = 3000;
+/// And how many with a fleet: there is more to each.
+const FLEET_SEEDS: u64 = 300;
+
+/// What a seed is a history of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scene {
+    /// CmdJobs on nodes that are there.
+    Jobs,
+    /// CmdJobs on a fleet whose nodes come out of a batch system.
+    Fleet,
+}
 
 /// Which mistake breaks which law (the table of docs/model.md), and from which seed on that is looked for.
 const MISTAKES: [(Law, Mutation, u64); 18] = [
@@ -59,94 +79,138 @@ const MISTAKES: [(Law, Mutation, u64); 18] = [
     (Law::RestartBlind, Mutation::TellsWhoWrote, 0),
 ];
 
-/// Tries a script. What law it breaks, if any.
-fn try_out(seed: u64, script: &[Event], mutation: Mutation) -> Holds {
-    World::new(seed, mutation, false).run(script)
-}
+/// The same with a fleet.
+const FLEET_MISTAKES: [(Law, Mutation, u64); 8] = [
+    (Law::Fair, Mutation::LabWeighsNothing, 0),
+    (Law::Limits, Mutation::MorePilots, 0),
+    (Law::Limits, Mutation::TrustsItsCache, 0),
+    (Law::SubmittedOnce, Mutation::ForgetsWhatItSubmitted, 0),
+    (Law::CancelsIdle, Mutation::CancelsAtOnce, 0),
+    (Law::Cordons, Mutation::TakesCordonsForOwn, 0),
+    (Law::AsWanted, Mutation::NeverReleases, 0),
+    (Law::AsWanted, Mutation::NeverSubmits, 0),
+];
 
-/// Leaves out what is not needed to break this law.
-fn shrink(seed: u64, mut script: Vec<Event>, law: Law, mutation: Mutation) -> Vec<Event> {
-    let mut size = script.len();
-    while size > 0 {
-        let mut at = 0;
-        while at < script.len() {
-            let mut shorter = script.clone();
-            shorter.drain(at..(at + size).min(script.len()));
-            if try_out(seed, &shorter, mutation).is_err_and(|broken| broken.law == law) {
-                script = shorter;
-            } else {
-                at += size;
-            }
+impl Scene {
+    fn script(self, seed: u64) -> Vec<Event> {
+        let rng = &mut Rng::with_seed(seed ^ 0x5eed);
+        match self {
+            Self::Jobs => script(rng),
+            Self::Fleet => fleet_script(rng),
         }
-        size /= 2;
     }
-    script
-}
 
-/// What the script of a seed breaks, with its history.
-fn failure(seed: u64, mutation: Mutation) -> Option<(Broken, String)> {
-    let whole = script(&mut Rng::with_seed(seed ^ 0x5eed));
-    let broken = try_out(seed, &whole, mutation).err()?;
-    let short = shrink(seed, whole, broken.law, mutation);
-    let mut world = World::new(seed, mutation, true);
-    let broken = world.run(&short).err().unwrap_or(broken);
-    let history = world.api.history.unwrap_or_default().join("\n");
-    let again = format!("VK_CMD_SEED={seed} cargo test -p vk-cmd-model");
-    let said = format!("{history}\n\nBROKEN: {:?}: {}\nAgain: {again}", broken.law, broken.how);
-    Some((broken, said))
+    fn world(self, seed: u64, mutation: Mutation, is_read: bool) -> World {
+        match self {
+            Self::Jobs => World::new(seed, mutation, is_read),
+            Self::Fleet => World::of_fleet(seed, mutation, is_read),
+        }
+    }
+
+    /// Tries a script. What law it breaks, if any.
+    fn try_out(self, seed: u64, script: &[Event], mutation: Mutation) -> Holds {
+        self.world(seed, mutation, false).run(script)
+    }
+
+    /// Leaves out what is not needed to break this law.
+    fn shrink(self, seed: u64, mut script: Vec<Event>, law: Law, mutation: Mutation) -> Vec<Event> {
+        let mut size = script.len();
+        while size > 0 {
+            let mut at = 0;
+            while at < script.len() {
+                let mut shorter = script.clone();
+                shorter.drain(at..(at + size).min(script.len()));
+                if self.try_out(seed, &shorter, mutation).is_err_and(|broken| broken.law == law) {
+                    script = shorter;
+                } else {
+                    at += size;
+                }
+            }
+            size /= 2;
+        }
+        script
+    }
+
+    /// What the script of a seed breaks, with its history.
+    fn failure(self, seed: u64, mutation: Mutation) -> Option<(Broken, String)> {
+        let whole = self.script(seed);
+        let broken = self.try_out(seed, &whole, mutation).err()?;
+        let short = self.shrink(seed, whole, broken.law, mutation);
+        let mut world = self.world(seed, mutation, true);
+        let broken = world.run(&short).err().unwrap_or(broken);
+        let history = world.api.history.unwrap_or_default().join("\n");
+        let test = if self == Self::Fleet { "for_a_fleet" } else { "for_jobs" };
+        let again = format!("VK_CMD_SEED={seed} cargo test -p vk-cmd-model {test}");
+        let said = format!("{history}\n\nBROKEN: {:?}: {}\nAgain: {again}", broken.law, broken.how);
+        Some((broken, said))
+    }
+
+    /// Tries all seeds that somebody asks for, or so many.
+    fn hold(self, seeds: u64) {
+        let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+        let (first, end) = match number("VK_CMD_SEED") {
+            Some(seed) => (seed, seed + 1),
+            None => {
+                let first = number("VK_CMD_FIRST_SEED").unwrap_or(0);
+                (first, first + number("VK_CMD_SEEDS").unwrap_or(seeds))
+            }
+        };
+        let next = AtomicU64::new(first);
+        let work = || loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= end {
+                return None;
+            }
+            if let Some((_, history)) = self.failure(seed, Mutation::None) {
+                next.store(end, Ordering::Relaxed);
+                return Some(history);
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(2, usize::from);
+        let failed = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            all.into_iter().filter_map(|one| one.join().unwrap()).next()
+        });
+        if let Some(history) = failed {
+            panic!("{history}");
+        }
+    }
+
+    fn are_broken(self, mistakes: &[(Law, Mutation, u64)]) {
+        for (law, mutation, from) in mistakes {
+            let breaks = |seed: &u64| {
+                self.try_out(*seed, &self.script(*seed), *mutation).is_err_and(|broken| broken.law == *law)
+            };
+            let seed = (*from..*from + SEEDS).find(breaks);
+            assert!(seed.is_some(), "{mutation:?} does not break {law:?}");
+            println!("{law:?} is broken by {mutation:?} with seed {}", seed.unwrap());
+        }
+    }
 }
 
 #[test]
-fn the_laws_hold_whatever_happens() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    let (first, end) = match number("VK_CMD_SEED") {
-        Some(seed) => (seed, seed + 1),
-        None => {
-            let first = number("VK_CMD_FIRST_SEED").unwrap_or(0);
-            (first, first + number("VK_CMD_SEEDS").unwrap_or(SEEDS))
-        }
-    };
-    let next = AtomicU64::new(first);
-    let work = || loop {
-        let seed = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= end {
-            return None;
-        }
-        if let Some((_, history)) = failure(seed, Mutation::None) {
-            next.store(end, Ordering::Relaxed);
-            return Some(history);
-        }
-    };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let failed = std::thread::scope(|scope| {
-        let all: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        all.into_iter().filter_map(|one| one.join().unwrap()).next()
-    });
-    if let Some(history) = failed {
-        panic!("{history}");
-    }
+fn the_laws_hold_for_jobs_whatever_happens() {
+    Scene::Jobs.hold(SEEDS);
+}
+
+#[test]
+fn the_laws_hold_for_a_fleet_whatever_happens() {
+    Scene::Fleet.hold(FLEET_SEEDS);
 }
 
 #[test]
 fn each_law_is_broken_by_a_mistake() {
-    for (law, mutation, from) in MISTAKES {
-        let breaks = |seed: &u64| {
-            let script = script(&mut Rng::with_seed(seed ^ 0x5eed));
-            try_out(*seed, &script, mutation).is_err_and(|broken| broken.law == law)
-        };
-        let seed = (from..from + SEEDS).find(breaks);
-        assert!(seed.is_some(), "{mutation:?} does not break {law:?}");
-        println!("{law:?} is broken by {mutation:?} with seed {}", seed.unwrap());
-    }
+    Scene::Jobs.are_broken(&MISTAKES);
+    Scene::Fleet.are_broken(&FLEET_MISTAKES);
 }
 
 #[test]
 fn a_history_is_short_and_plays_again() {
-    let broken = (0..SEEDS).find_map(|seed| failure(seed, Mutation::PipeLosesRecords));
+    let broken = (0..SEEDS).find_map(|seed| Scene::Jobs.failure(seed, Mutation::PipeLosesRecords));
     let (broken, said) = broken.unwrap();
     println!("{said}");
     assert_eq!(broken.law, Law::StartedOnce);
     assert!(said.lines().count() < 60, "{said}");
     let seed: u64 = said.split("VK_CMD_SEED=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
-    assert_eq!(failure(seed, Mutation::PipeLosesRecords).unwrap().1, said);
+    assert_eq!(Scene::Jobs.failure(seed, Mutation::PipeLosesRecords).unwrap().1, said);
 }

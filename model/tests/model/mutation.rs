@@ -7,8 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
-use vk_cmd_crds::{CmdJob, labels};
+use vk_cmd_crds::{CmdFleet, CmdJob, labels};
 use vk_operator_core::dependencies::State;
+use vk_operator_core::pilots::Step;
 use vk_operator_core::place::{NodeSeen, NodeState};
 
 /// A mistake, or none.
@@ -47,6 +48,22 @@ pub(crate) enum Mutation {
     NoOrphans,
     /// A job that may go is not let go.
     NeverLetsGo,
+    /// The operator takes pods of one namespace for such that need nothing.
+    LabWeighsNothing,
+    /// It reads limits of a fleet that are too high.
+    MorePilots,
+    /// It submits pilots by what its cache knows, without asking.
+    TrustsItsCache,
+    /// Pilots are cancelled when they are released, whatever runs there.
+    CancelsAtOnce,
+    /// Every cordon is taken for one of the fleet.
+    TakesCordonsForOwn,
+    /// Nodes that nobody needs are not released.
+    NeverReleases,
+    /// No pilot is submitted.
+    NeverSubmits,
+    /// A pilot's script does not look for what it may have submitted.
+    ForgetsWhatItSubmitted,
 }
 
 impl Mutation {
@@ -60,6 +77,15 @@ impl Mutation {
     }
 
     pub(crate) fn of_pod(self, pod: &Pod) -> Cow<'_, Pod> {
+        if self == Self::LabWeighsNothing && pod.metadata.namespace.as_deref() == Some("lab") {
+            let mut light = pod.clone();
+            light
+                .spec
+                .iter_mut()
+                .flat_map(|spec| &mut spec.containers)
+                .for_each(|container| container.resources = None);
+            return Cow::Owned(light);
+        }
         if self != Self::DeletedIsEnded || pod.metadata.deletion_timestamp.is_none() {
             return Cow::Borrowed(pod);
         }
@@ -104,6 +130,24 @@ impl Mutation {
             patch["status"]["succeeded"] = json!(n * 2);
         }
         patch
+    }
+
+    pub(crate) fn of_fleet(self, fleet: &CmdFleet) -> CmdFleet {
+        let mut fleet = fleet.clone();
+        if self == Self::MorePilots {
+            fleet.spec.max_nodes = fleet.spec.max_nodes.map(|most| most + 2);
+            fleet.spec.replicas = fleet.spec.replicas.map(|most| most + 2);
+        }
+        fleet
+    }
+
+    pub(crate) fn of_steps(self, steps: Vec<Step>) -> Vec<Step> {
+        let drops = |step: &Step| match step {
+            Step::Release { .. } => self == Self::NeverReleases,
+            Step::Submit(_) => self == Self::NeverSubmits,
+            Step::Cancel { .. } | Step::Forget { .. } => false,
+        };
+        steps.into_iter().filter(|step| !drops(step)).collect()
     }
 
     pub(crate) fn pause(self, again: Option<Duration>) -> Option<Duration> {

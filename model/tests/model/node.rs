@@ -18,6 +18,7 @@ use vk_task::{End, Signal, StopRequest, TaskId, TaskState, TaskView};
 
 use crate::api::{Api, Change, Stop, key_of, node_of, owner};
 use crate::mutation::Mutation;
+use crate::pilot_nodes::OwnEnd;
 
 /// A machine.
 pub(crate) struct Machine {
@@ -38,6 +39,8 @@ pub(crate) struct Machine {
     pub(crate) started: Vec<String>,
     /// How processes ended: the pod's name and the exit code.
     pub(crate) ended: Vec<(String, u8)>,
+    /// When it ends, if that is known.
+    pub(crate) end: Option<OwnEnd>,
     pub(crate) mutation: Mutation,
 }
 
@@ -64,6 +67,7 @@ impl Machine {
             again: None,
             started: Vec::new(),
             ended: Vec::new(),
+            end: None,
             mutation,
         }
     }
@@ -121,13 +125,13 @@ impl Machine {
             .iter()
             .filter(|task| !task.state.is_final())
             .filter_map(|task| Some(task.stop.as_ref()?.kill_at));
-        self.again.into_iter().chain(kills).min()
+        self.again.into_iter().chain(kills).chain(self.end.as_ref().and_then(OwnEnd::next)).min()
     }
 
     /// One look at each pod, and at what runs without one.
     pub(crate) fn look(&mut self, api: &mut Api) -> Result<(), Stop> {
         (self.news, self.again) = (false, None);
-        self.take_in();
+        self.take_in(api.now);
         for uid in self.pods.keys().cloned().collect::<Vec<_>>() {
             let done = self.look_at(&uid, api);
             // It tries again.
@@ -140,15 +144,28 @@ impl Machine {
     }
 
     /// Lets in the pods that are new, as far as there is room.
-    fn take_in(&mut self) {
+    fn take_in(&mut self, now: Timestamp) {
         let new: Vec<(&String, &Arc<Pod>)> =
             self.pods.iter().filter(|(uid, _)| !self.memory.contains_key(*uid)).collect();
         let tasks: Vec<Vec<TaskView>> = new.iter().map(|(uid, _)| self.tasks_of(uid)).collect();
         let arrivals: Vec<_> =
             new.iter().zip(&tasks).map(|((_, pod), tasks)| Arrival { pod, tasks, is_meant: true }).collect();
+        let end = self.end.as_ref().map(|end| end.facts(now));
+        // Only what is new is asked whether there is time for it.
+        let has_time = |arrival: &Arrival<'_>, pod: &AdmittedPod| match &end {
+            Some(end) if arrival.is_at_the_door() => end.takes(pod.deadline_seconds, pod.grace, now),
+            Some(_) | None => Ok(()),
+        };
+        let looked: Vec<Result<AdmittedPod, Refusal>> = arrivals
+            .iter()
+            .map(|arrival| {
+                let admitted = admit(arrival.pod, &self.facts).map_err(Refusal::from)?;
+                has_time(arrival, &admitted)?;
+                Ok(admitted)
+            })
+            .collect();
         let answers = self.room.take_in(&arrivals, &Amounts::read(&self.facts.allocatable));
-        for ((uid, pod), answer) in new.into_iter().zip(answers) {
-            let admitted = admit(pod, &self.facts).map_err(Refusal::from);
+        for (((uid, _), answer), admitted) in new.into_iter().zip(answers).zip(looked) {
             let admitted = admitted.and_then(|admitted| answer.map(|()| admitted));
             self.memory.insert(uid.clone(), Remembered { admitted, stopping_since: None, latest: None });
         }
@@ -162,6 +179,7 @@ impl Machine {
         let (facts, now) = (&self.facts, api.now);
         let cached = &self.pods[uid];
         let mut tasks = self.tasks_of(uid);
+        let end = self.end.as_ref().map(|end| end.facts(now));
         let entry = self.memory.get_mut(uid).unwrap();
         let pod = entry.latest.as_ref().filter(|latest| version(latest) > version(cached)).unwrap_or(cached).clone();
         if self.mutation == Mutation::AskedIsEnded {
@@ -183,8 +201,8 @@ impl Machine {
             hooks: &BTreeMap::new(),
             back_off_from: &BTreeMap::new(),
             evicted: None,
-            end: None,
-            // It is in no batch job.
+            end: end.as_ref(),
+            // Nobody tells its tasks but the node itself.
             job_term: &JobTerm::default(),
             warned: &BTreeMap::new(),
             stopping_since: entry.stopping_since,

@@ -7,20 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use vk_cmd_crds::{CmdJob, labels};
+use vk_operator_core::fleet::Fleets;
 use vk_operator_core::floor::Floor;
-
+use vk_operator_core::interests::Interests;
 use vk_operator_core::look::{Failed, Found, Why, look, stray};
 use vk_operator_core::memory::Memory;
+use vk_operator_core::pilots::Known;
+use vk_operator_core::place::NodeSeen;
 use vk_operator_core::pods::{Owner, Pods, is_open};
 
 use crate::api::{Api, Change, Key, Stop, at, key_of, node_of};
+use crate::desk::Desk;
 use crate::hands::{Hands, at_once};
 use crate::laws::{Broken, Law};
 use crate::mutation::Mutation;
 use crate::script::Kind;
-use vk_operator_core::interests::Interests;
 
 /// What an operator holds in memory.
 pub(crate) struct Operator {
@@ -30,7 +33,9 @@ pub(crate) struct Operator {
     pub(crate) floor: Floor,
     pub(crate) memory: Memory,
     /// How much of the API server's log each watch has told of.
-    heard: [usize; 3],
+    heard: [usize; 4],
+    /// What it keeps fleets, their pilots and the Node objects by.
+    pub(crate) desk: Desk,
     leads: bool,
     /// When jobs are looked at, and whether something has changed for them or time has passed only.
     queue: BTreeMap<Key, (Timestamp, By)>,
@@ -61,7 +66,8 @@ impl Operator {
             interests: Interests::default(),
             floor: Floor::default(),
             memory: Memory::default(),
-            heard: [0; 3],
+            heard: [0; 4],
+            desk: Desk::default(),
             leads,
             queue: BTreeMap::new(),
             idle: BTreeMap::new(),
@@ -69,7 +75,7 @@ impl Operator {
             incarnation,
             mutation,
         };
-        for kind in [Kind::Nodes, Kind::Pods, Kind::Jobs] {
+        for kind in [Kind::Fleets, Kind::Nodes, Kind::Pods, Kind::Jobs] {
             operator.relists(kind, api);
         }
         operator
@@ -109,8 +115,10 @@ impl Operator {
                 self.jobs = api.jobs.clone();
                 self.unreadable = api.unreadable.iter().cloned().collect();
                 self.interests = Interests::default();
+                self.desk.known = Known::default();
                 for (_, job) in self.jobs.iter().filter(|(key, _)| !self.unreadable.contains(*key)) {
                     self.interests.put(job);
+                    self.desk.known.put(job);
                 }
                 self.keep_known(api.now);
             }
@@ -123,11 +131,19 @@ impl Operator {
                 self.named(named, api.now);
             }
             Kind::Nodes => {
-                let nodes = api.nodes.iter();
-                self.floor
-                    .replace_nodes(nodes.map(|(name, node)| (name.clone(), self.mutation.of_node(node))).collect());
+                let nodes = api.nodes_seen();
+                self.floor.replace_nodes(
+                    nodes.iter().map(|(name, node)| (name.clone(), self.mutation.of_node(node))).collect(),
+                );
+                self.desk.changed = api.nodes.keys().cloned().collect();
+                self.desk.nodes = api.nodes.clone();
+            }
+            Kind::Fleets => {
+                self.desk.fleets = api.fleets.clone();
+                self.read_fleets(api.now);
             }
         }
+        self.desk.stir();
         self.all(api.now);
     }
 
@@ -152,12 +168,25 @@ impl Operator {
                 (Kind::Jobs, Change::JobGone(job)) => self.hears_of_end(job, api.now),
                 (Kind::Pods, Change::Pod(pod)) => self.hears_of_pod(pod, api.now),
                 (Kind::Pods, Change::PodGone(pod)) => self.hears_of_pods_end(pod, api.now),
-                (Kind::Nodes, Change::Node(name, node)) => self.hears_of_node(name, node.as_deref(), api.now),
+                (Kind::Nodes, Change::Node(name, node)) => self.hears_of_node(name, node.as_ref(), api.now),
+                (Kind::Fleets, Change::Fleet(fleet)) => {
+                    self.desk.fleets.insert(fleet.metadata.name.clone().unwrap(), Arc::clone(fleet));
+                    self.read_fleets(api.now);
+                    true
+                }
                 _ => continue,
             };
             told = told.saturating_add(u8::from(is_told));
         }
+        if told > 0 && kind != Kind::Jobs {
+            self.desk.stir();
+        }
         told > 0
+    }
+
+    fn read_fleets(&mut self, now: Timestamp) {
+        let named = self.floor.put_fleets(Fleets::of(self.desk.fleets.values().map(|fleet| &**fleet)), now);
+        self.named(named, now);
     }
 
     fn hears_of_job(&mut self, job: &Arc<CmdJob>, api: &Api) -> bool {
@@ -166,6 +195,9 @@ impl Operator {
             self.hears_of_end(&before, api.now);
         }
         self.jobs.insert(key.clone(), Arc::clone(job));
+        if self.desk.known.put(job) {
+            self.desk.stir();
+        }
         let waiting = if api.unreadable.contains(&key) {
             self.unreadable.insert(key.clone());
             self.interests.remove(&key.0, &key.1)
@@ -182,6 +214,8 @@ impl Operator {
         let key = key_of(&job.metadata);
         let uid = job.metadata.uid.as_deref().unwrap();
         self.jobs.remove(&key);
+        self.desk.known.remove(&key.0, &key.1);
+        self.desk.stir();
         self.memory.gone(at(&key));
         let mut named = self.floor.looked(uid, now);
         named.extend(self.floor.withdraw(uid, now));
@@ -212,11 +246,25 @@ impl Operator {
         true
     }
 
-    fn hears_of_node(&mut self, name: &str, node: Option<&vk_operator_core::place::NodeSeen>, now: Timestamp) -> bool {
-        let labels = node.or_else(|| self.floor.nodes().get(name)).map(|node| node.labels.clone()).unwrap_or_default();
-        let node = node.map(|node| self.mutation.of_node(node));
+    fn hears_of_node(&mut self, name: &str, node: Option<&Arc<Node>>, now: Timestamp) -> bool {
+        match node {
+            Some(node) => {
+                self.desk.changed.insert(name.to_owned());
+                self.desk.nodes.insert(name.to_owned(), Arc::clone(node));
+            }
+            None => {
+                self.desk.changed.remove(name);
+                self.desk.nodes.remove(name);
+            }
+        }
+        let seen = node.map(|node| NodeSeen::of(node));
+        let before = seen.as_ref().or_else(|| self.floor.nodes().get(name)).map(|node| node.labels.clone());
+        let node = seen.map(|node| self.mutation.of_node(&node));
         let (is_news, mut named) = self.floor.put_node(name, node, now);
         if is_news {
+            // With what its fleet makes of them.
+            let known = self.floor.nodes().get(name).map(|node| node.labels.clone());
+            let labels = known.or(before).unwrap_or_default();
             named.extend(self.interests.may_go(name, &labels));
             let there = self.floor.pods().iter().filter(|(_, pod)| *pod.node == *name && is_open(pod));
             named.extend(there.map(|(owner, _)| owner.clone()));

@@ -3,6 +3,8 @@
 use fastrand::Rng;
 use vk_operator_core::effects::Refusal;
 
+use crate::fleet_script::FleetEvent;
+
 /// Where an acting process is hit. Effects are counted from 0 in each look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -20,6 +22,7 @@ pub(crate) enum Kind {
     Jobs,
     Pods,
     Nodes,
+    Fleets,
 }
 
 /// What becomes of a node.
@@ -94,9 +97,11 @@ pub(crate) enum Event {
     /// Somebody else's pod takes room on a node.
     Stranger(u8),
     StrangersGo,
+    /// Something of a fleet, its pilots and its site.
+    Fleet(FleetEvent),
 }
 
-fn fault(rng: &mut Rng) -> Fault {
+pub(crate) fn fault(rng: &mut Rng) -> Fault {
     match rng.u8(0..8) {
         0 => Fault::Crash(rng.u8(0..4)),
         1 => Fault::Lost(rng.u8(0..4)),
@@ -121,7 +126,7 @@ fn edit(rng: &mut Rng) -> Edit {
     }
 }
 
-fn event(rng: &mut Rng) -> Event {
+pub(crate) fn event(rng: &mut Rng) -> Event {
     let n = rng.u8(..);
     match rng.u8(0..100) {
         0..=19 => Event::Hears(n, kind(rng), if rng.bool() { 255 } else { rng.u8(1..4) }),

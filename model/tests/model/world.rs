@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fastrand::Rng;
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{from_value, json};
 use vk_cmd_crds::{CmdJob, labels};
-use vk_operator_core::place::{About, Amounts, NodeSeen, NodeState, Nodes};
-use vk_site::Rule;
 
-use crate::api::{Api, Key, Stop, key_of};
-use crate::jobs::{Spec, jobs};
+use crate::api::{Api, Key, Stop, key_of, prefix_of};
+use crate::cluster::{node_object, says};
+use crate::fair::Fair;
+use crate::jobs::{Spec, jobs, jobs_of_fleet};
 use crate::laws::Holds;
 use crate::mutation::Mutation;
 use crate::node::Machine;
 use crate::operator::Operator;
 use crate::script::{Event, Fault, Kind, Link};
+use crate::site::{GATEWAY, Site, fleet};
 
 /// All there is.
 pub(crate) struct World {
@@ -40,6 +40,13 @@ pub(crate) struct World {
     pub(crate) heals: bool,
     incarnations: u32,
     pub(crate) mutation: Mutation,
+    /// What machines that are gone have started, and how it ended.
+    pub(crate) started: Vec<String>,
+    pub(crate) over: Vec<(String, u8)>,
+    /// The site of a fleet with a launcher, where there is one.
+    pub(crate) site: Option<Site>,
+    /// Who has waited for room, and what each namespace has used, when all were last at rest.
+    pub(crate) fair: Fair,
     /// How much of `api.made` has been looked at.
     pub(crate) checked: usize,
 }
@@ -62,11 +69,31 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let specs = jobs(&mut rng);
         let machines: Vec<Machine> = (0..3).map(|n| Machine::new(&format!("vk-{n}"), mutation)).collect();
-        let mut api = Api::new(Nodes::new(), is_read);
-        let links = machines.iter().map(|machine| (machine.name.clone(), (Link::Up, api.now))).collect();
+        let mut api = Api::new(is_read);
         for machine in &machines {
-            api.set_node(&machine.name, Some(node(&machine.name, NodeState::Ready)));
+            api.set_node(&machine.name, Some(node(&machine.name, Link::Up, api.now)));
         }
+        let heals = rng.bool();
+        Self::of(api, machines, specs, heals, mutation)
+    }
+
+    /// One with a fleet of pilots, and nothing beside it but their gateway.
+    pub(crate) fn of_fleet(seed: u64, mutation: Mutation, is_read: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let (specs, fleet) = (jobs_of_fleet(&mut rng), fleet(&mut rng));
+        let gateway = Machine::new(GATEWAY, mutation);
+        let mut api = Api::new(is_read);
+        api.say(|| format!("the fleet: {}", serde_json::to_string(&fleet.spec).unwrap()));
+        api.set_node(GATEWAY, Some(node_object(GATEWAY, json!({}), json!({}))));
+        let site = Site::new(&fleet);
+        api.put_fleet(fleet);
+        let mut world = Self::of(api, vec![gateway], specs, true, mutation);
+        world.site = Some(site);
+        world
+    }
+
+    fn of(api: Api, machines: Vec<Machine>, specs: Vec<Spec>, heals: bool, mutation: Mutation) -> Self {
+        let links = machines.iter().map(|machine| (machine.name.clone(), (Link::Up, api.now))).collect();
         let operators = [Operator::new(&api, true, 0, mutation), Operator::new(&api, false, 1, mutation)];
         let mut world = Self {
             api,
@@ -79,9 +106,13 @@ impl World {
             cut: BTreeSet::new(),
             cut_for_long: BTreeSet::new(),
             returns: BTreeSet::new(),
-            heals: rng.bool(),
+            heals,
             incarnations: 1,
             mutation,
+            started: Vec::new(),
+            over: Vec::new(),
+            site: None,
+            fair: Fair::default(),
             checked: 0,
         };
         for n in 0..world.specs.len() {
@@ -103,25 +134,33 @@ impl World {
 
     pub(crate) fn make(&mut self, n: usize) {
         let spec = self.specs[n].clone();
-        let number = self.ever.len();
-        let uid = format!("{number:08x}-5e6f-4000-8000-000000000000");
         let job: CmdJob = from_value(json!({
             "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "spec": spec.spec,
-            "metadata": {"namespace": spec.namespace, "name": spec.name, "generation": 1, "uid": uid},
+            "metadata": {"namespace": spec.namespace, "name": spec.name},
         }))
         .unwrap();
         let key = key_of(&job.metadata);
         if self.api.jobs.contains_key(&key) {
             return;
         }
-        self.api.say(|| format!("  somebody makes {}/{} ({uid}): {}", key.0, key.1, spec.spec));
+        self.api.say(|| format!("  somebody makes {}/{}: {}", key.0, key.1, spec.spec));
         if spec.unreadable {
             self.api.unreadable.insert(key.clone());
         }
-        let prefix = format!("{}-{number:08x}5e-", key.1);
-        let most = most(&job);
-        self.ever.insert(uid, Ever { key, prefix, most, forced: false, ended: None });
         self.api.create_job(job);
+        self.note_new();
+    }
+
+    /// Notes the CmdJobs that were made.
+    pub(crate) fn note_new(&mut self) {
+        if self.ever.len() == self.api.jobs_made {
+            return;
+        }
+        for (key, job) in &self.api.jobs {
+            let (uid, prefix, most) = (job.metadata.uid.clone().unwrap(), prefix_of(job), most(job));
+            let new = || Ever { key: key.clone(), prefix, most, forced: false, ended: None };
+            self.ever.entry(uid).or_insert_with(new);
+        }
     }
 
     pub(crate) fn strangers_go(&mut self) {
@@ -144,19 +183,14 @@ impl World {
             self.note_cut();
         }
         self.links.insert(name.to_owned(), (link, now));
-        let state = match link {
-            Link::Up => NodeState::Ready,
-            Link::Cordoned => NodeState::Cordoned,
-            Link::Silent => NodeState::NotReady { why: None, since: Some(now) },
-            Link::Removed => {
-                self.api.set_node(name, None);
-                self.api.give_up();
-                self.note_cut();
-                return;
-            }
-        };
+        if link == Link::Removed {
+            self.api.set_node(name, None);
+            self.api.give_up();
+            self.note_cut();
+            return;
+        }
         self.note_cut();
-        self.api.set_node(name, Some(node(name, state)));
+        self.api.set_node(name, Some(node(name, link, now)));
     }
 
     /// Notes which processes nobody can hear of any more.
@@ -230,6 +264,7 @@ impl World {
         let now = self.api.now;
         self.note_cut();
         self.machines.iter_mut().for_each(|machine| machine.kill(now));
+        self.time_is_over();
     }
 }
 
@@ -239,28 +274,27 @@ pub(crate) fn most(job: &CmdJob) -> u32 {
     job.spec.parallelism.unwrap_or(default).cast_unsigned()
 }
 
-/// A node with room for two processes. One has no end and takes all; one ends in two hours; one takes not all namespaces.
-pub(crate) fn node(name: &str, state: NodeState) -> NodeSeen {
-    let amounts = [("pods".to_owned(), Quantity("110".into())), ("cpu".to_owned(), Quantity("2".into()))];
+/// A node with room for two processes, with such a link to it. One has no end and takes all; one ends in two hours; one takes not all
+/// namespaces.
+pub(crate) fn node(name: &str, link: Link, now: Timestamp) -> Node {
     let zone = if name == "vk-0" { "a" } else { "b" };
-    let mut labels: BTreeMap<String, String> = [("zone".to_owned(), zone.to_owned())].into();
-    if name != "vk-1" {
-        labels.insert(labels::FLEET.to_owned(), "f".to_owned());
+    let labels = match name {
+        "vk-1" => json!({"zone": zone}),
+        _ => json!({"zone": zone, labels::FLEET: "f"}),
+    };
+    let annotations = match name {
+        "vk-1" => json!({labels::ENDS_AT: "2026-01-02T03:12:00Z", labels::WALLTIME_MARGIN: "60"}),
+        "vk-2" => json!({labels::NAMESPACES: r#"{"deny": ["shop"]}"#}),
+        _ => json!({}),
+    };
+    let mut node = node_object(name, labels, annotations);
+    if link == Link::Cordoned {
+        node.spec.get_or_insert_default().unschedulable = Some(true);
     }
-    NodeSeen {
-        labels,
-        state,
-        allocatable: Amounts::read(amounts.iter().map(|(name, amount)| (name, amount))),
-        ends: (name == "vk-1").then(|| "2026-01-02T03:12:00Z".parse().unwrap()),
-        margin: SignedDuration::from_secs(if name == "vk-1" { 60 } else { 0 }),
-        is_ending: false,
-        namespaces: match name {
-            "vk-2" => Rule::from_json(r#"{"deny": ["shop"]}"#).unwrap(),
-            _ => Rule::default(),
-        },
-        terms: None,
-        about: About::default(),
+    if link == Link::Silent {
+        says(&mut node, "Ready", "Unknown", None, now);
     }
+    node
 }
 
 impl World {
@@ -268,7 +302,7 @@ impl World {
     pub(crate) fn operators_hear(&mut self) -> bool {
         let mut heard = false;
         for operator in &mut self.operators {
-            for kind in [Kind::Jobs, Kind::Pods, Kind::Nodes] {
+            for kind in [Kind::Jobs, Kind::Pods, Kind::Nodes, Kind::Fleets] {
                 heard |= operator.hears(kind, u8::MAX, &self.api);
             }
         }
