@@ -29,6 +29,16 @@ pub(crate) fn jobs(rng: &mut Rng) -> Vec<Spec> {
         .collect()
 }
 
+/// Jobs of two namespaces, each of which could use all that there is.
+pub(crate) fn rivals() -> Vec<Spec> {
+    let spec = json!({
+        "target": {"fleet": "f"}, "script": "x", "parallelism": 5, "completions": 20, "backoffLimit": 100,
+        "resources": {"requests": {"cpu": "1"}},
+    });
+    let one = |(n, namespace)| Spec { namespace, name: format!("j{n}"), spec: spec.clone(), unreadable: false };
+    [(0, NAMESPACES[0]), (1, NAMESPACES[0]), (2, NAMESPACES[1])].map(one).into()
+}
+
 /// The CmdJobs of a seed whose nodes are those of a fleet: more of them to do, so that they wait for each other.
 pub(crate) fn jobs_of_fleet(rng: &mut Rng) -> Vec<Spec> {
     let mut all = jobs(rng);

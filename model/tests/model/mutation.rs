@@ -48,8 +48,8 @@ pub(crate) enum Mutation {
     NoOrphans,
     /// A job that may go is not let go.
     NeverLetsGo,
-    /// The operator takes pods of one namespace for such that need nothing.
-    LabWeighsNothing,
+    /// The operator takes pods of one namespace for such that use more than they do.
+    ShopWeighsMore,
     /// It reads limits of a fleet that are too high.
     MorePilots,
     /// It submits pilots by what its cache knows, without asking.
@@ -77,14 +77,12 @@ impl Mutation {
     }
 
     pub(crate) fn of_pod(self, pod: &Pod) -> Cow<'_, Pod> {
-        if self == Self::LabWeighsNothing && pod.metadata.namespace.as_deref() == Some("lab") {
-            let mut light = pod.clone();
-            light
-                .spec
-                .iter_mut()
-                .flat_map(|spec| &mut spec.containers)
-                .for_each(|container| container.resources = None);
-            return Cow::Owned(light);
+        if self == Self::ShopWeighsMore && pod.metadata.namespace.as_deref() == Some("shop") {
+            let mut heavy = pod.clone();
+            let requests = serde_json::from_value(json!({"requests": {"cpu": "8"}})).ok();
+            let containers = heavy.spec.iter_mut().flat_map(|spec| &mut spec.containers);
+            containers.for_each(|container| container.resources.clone_from(&requests));
+            return Cow::Owned(heavy);
         }
         if self != Self::DeletedIsEnded || pod.metadata.deletion_timestamp.is_none() {
             return Cow::Borrowed(pod);

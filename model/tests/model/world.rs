@@ -68,12 +68,22 @@ impl World {
     pub(crate) fn new(seed: u64, mutation: Mutation, is_read: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
         let specs = jobs(&mut rng);
+        let heals = rng.bool();
+        Self::on_nodes(specs, heals, mutation, is_read)
+    }
+
+    /// One with these jobs.
+    pub(crate) fn of_jobs(specs: Vec<Spec>, mutation: Mutation) -> Self {
+        Self::on_nodes(specs, true, mutation, false)
+    }
+
+    /// On three nodes that are there.
+    fn on_nodes(specs: Vec<Spec>, heals: bool, mutation: Mutation, is_read: bool) -> Self {
         let machines: Vec<Machine> = (0..3).map(|n| Machine::new(&format!("vk-{n}"), mutation)).collect();
         let mut api = Api::new(is_read);
         for machine in &machines {
             api.set_node(&machine.name, Some(node(&machine.name, Link::Up, api.now)));
         }
-        let heals = rng.bool();
         Self::of(api, machines, specs, heals, mutation)
     }
 
