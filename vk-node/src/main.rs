@@ -3,6 +3,7 @@
 #[cfg(feature = "test-clock")]
 use vk_test_clock as _;
 
+mod admin;
 mod cli;
 mod credentials;
 mod ending;
@@ -10,6 +11,7 @@ mod events;
 mod given;
 mod join;
 mod kubelet;
+mod logging;
 mod node;
 mod pods;
 mod probes;

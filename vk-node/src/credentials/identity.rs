@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::AuthInfo;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret;
+use vk_node_core::certificates::Seen;
 
 use super::pair::Pair;
 
@@ -44,6 +45,12 @@ impl Identity {
         let (chain, key) = pair.parts()?;
         Ok(ClientPair { chain, key })
     }
+}
+
+/// What the client certificate of these credentials says, if they have one.
+pub(crate) fn certificate(login: &AuthInfo) -> Option<anyhow::Result<Seen>> {
+    let has_one = login.client_certificate.is_some() || login.client_certificate_data.is_some();
+    has_one.then(|| of_login(login)?.seen())
 }
 
 fn of_login(login: &AuthInfo) -> anyhow::Result<Pair> {

@@ -36,7 +36,7 @@ use self::dial::Dial;
 use crate::tunnel::Tunnel;
 
 pub(crate) use dial::endpoint;
-pub(crate) use identity::{ClientPair, Identity};
+pub(crate) use identity::{ClientPair, Identity, certificate};
 pub(crate) use kubeconfig::{of_one, pem_of};
 pub(crate) use serving::{Serving, Shown};
 pub(crate) use store::keep_private;
@@ -90,6 +90,38 @@ pub(crate) async fn establish(
         }
         None => Established { client, config, identity, keeper: Keeper::Nothing },
     })
+}
+
+/// What a node would show of itself at its next start.
+pub(crate) struct Present {
+    /// The way to the API server.
+    pub(crate) config: Config,
+    /// The same, to be asked.
+    pub(crate) client: Client,
+    /// Whether it is only good for asking for a certificate.
+    pub(crate) is_bootstrap: bool,
+}
+
+/// What a node would show of itself at its next start, without asking for anything.
+///
+/// # Errors
+/// When what is given leads nowhere.
+pub(crate) async fn present(
+    kubeconfig: Option<&Path>,
+    certificates: &CertificateConfig,
+    node: &NodeName,
+) -> anyhow::Result<Present> {
+    let own = own(certificates, node);
+    let (config, is_bootstrap) = if !is_managed(kubeconfig, certificates, node) {
+        (kubeconfig::read(kubeconfig).await?, false)
+    } else {
+        match bootstrap(certificates, node).filter(|_| !own.exists()) {
+            Some(file) => (kubeconfig::read(Some(file)).await?, true),
+            None => (kubeconfig::read(Some(&own)).await?, false),
+        }
+    };
+    let client = Dial::new(None).client(&config)?;
+    Ok(Present { config, client, is_bootstrap })
 }
 
 /// What one of the nodes that go by `server` shows of itself elsewhere: a certificate of its own that is where a node keeps

@@ -39,6 +39,8 @@ pub(crate) struct Endings {
     known: watch::Sender<Known>,
     /// The stay, once the pipe's directory is ours.
     kept: Mutex<Option<Kept>>,
+    /// Whether the site's administrator has the nodes take nothing new.
+    drained: watch::Sender<bool>,
 }
 
 /// What all nodes of the process have in common.
@@ -61,7 +63,13 @@ impl Endings {
         }
         let started = clock::boot();
         let known = Known { started, batch: environment(batch.as_ref(), started), told: Told::default(), former: None };
-        Self { plan, batch, known: watch::Sender::new(known), kept: Mutex::default() }
+        Self {
+            plan,
+            batch,
+            known: watch::Sender::new(known),
+            kept: Mutex::default(),
+            drained: watch::Sender::new(false),
+        }
     }
 
     /// Goes on with the stay that is kept in the pipe's directory, which must be ours, or begins one there. `lengths` are those of the
@@ -137,8 +145,13 @@ impl Endings {
         self.known.send_modify(|known| known.told.notice = known.told.notice.or(Some(now)));
     }
 
+    /// From now on the nodes take nothing new, or again what comes.
+    pub(crate) fn drain(&self, drained: bool) {
+        self.drained.send_replace(drained);
+    }
+
     /// TERM or INT has come, and ends the nodes. The second one says nothing new.
-    fn told_to_end(&self) {
+    pub(crate) fn told_to_end(&self) {
         let now = clock::boot();
         info!(kill_wait = self.plan.kill_wait.as_secs(), "told to end: so do the tasks, in so many seconds at most");
         self.known.send_modify(|known| known.told.term = known.told.term.or(Some(now)));
@@ -210,7 +223,15 @@ impl Endings {
     pub(crate) fn of_node(&self, walltime: Walltime, clock: Arc<Clock>) -> OwnEnd {
         let now = watch::Sender::new(self.look(walltime));
         let Known { started, former, .. } = *self.known.borrow();
-        OwnEnd { plan: self.plan.clone(), started, former, ends_on_term: self.end_on_term(), clock, now }
+        OwnEnd {
+            plan: self.plan.clone(),
+            started,
+            former,
+            ends_on_term: self.end_on_term(),
+            clock,
+            now,
+            drained: self.drained.subscribe(),
+        }
     }
 
     fn look(&self, walltime: Walltime) -> Option<Now> {

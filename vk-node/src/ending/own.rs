@@ -29,6 +29,8 @@ pub(crate) struct OwnEnd {
     pub(super) ends_on_term: bool,
     pub(super) clock: Arc<Clock>,
     pub(super) now: watch::Sender<Option<Now>>,
+    /// Whether the site's administrator has the node take nothing new.
+    pub(super) drained: watch::Receiver<bool>,
 }
 
 impl OwnEnd {
@@ -46,9 +48,14 @@ impl OwnEnd {
 
     /// For deciding about pods.
     pub(crate) fn facts(&self) -> Option<EndFacts> {
-        let Now { end, .. } = (*self.now.borrow())?;
+        let end = self.now.borrow().map(|now| now.end);
+        let is_drained = *self.drained.borrow();
+        if end.is_none() && !is_drained {
+            return None;
+        }
         let now = self.clock.now();
-        Some(EndFacts::of(&end, self.plan.warning, now.boot, |boot| wall(&now, boot)))
+        let facts = end.map(|end| EndFacts::of(&end, self.plan.warning, now.boot, |boot| wall(&now, boot)));
+        if is_drained { Some(EndFacts::drained(facts, wall(&now, now.boot), now.boot)) } else { facts }
     }
 
     /// What the clock that runs now would have shown when `recorded` was recorded.
@@ -77,9 +84,13 @@ impl OwnEnd {
 
     /// For the Node's condition.
     pub(crate) fn nearing(&self) -> Nearing {
-        let Some(Now { end, phase }) = *self.now.borrow() else { return Nearing::Unknown };
+        let is_drained = *self.drained.borrow();
+        let Some(Now { end, phase }) = *self.now.borrow() else {
+            return if is_drained { Nearing::Drained } else { Nearing::Unknown };
+        };
         let at = wall(&self.clock.now(), end.at);
         match phase {
+            Phase::Serving if is_drained => Nearing::Drained,
             Phase::Serving => Nearing::Far { source: end.source, at },
             Phase::Ending | Phase::Closing => Nearing::Near { cause: end.cause, source: end.source, at },
         }
@@ -115,24 +126,32 @@ impl OwnEnd {
 
     /// Tells of each change.
     pub(crate) fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
-        let changes = self.now.subscribe();
-        stream::unfold(changes, async |mut changes| changes.changed().await.ok().map(|()| ((), changes)))
+        stream::unfold(self.subscribe(), async |mut changes| {
+            changes.next().await;
+            Some(((), changes))
+        })
     }
 
     /// The same, to be waited for.
     pub(crate) fn subscribe(&self) -> Changes {
-        Changes(self.now.subscribe())
+        Changes { now: self.now.subscribe(), drained: self.drained.clone() }
     }
 }
 
 /// Changes of a node's end.
-pub(crate) struct Changes(watch::Receiver<Option<Now>>);
+pub(crate) struct Changes {
+    now: watch::Receiver<Option<Now>>,
+    drained: watch::Receiver<bool>,
+}
 
 impl Changes {
     /// Waits for the next one. Cancel-safe.
     pub(crate) async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
+        // Cancel-safe: a change that is not taken now is there the next time. Where nobody is left to change anything, nothing comes.
+        tokio::select! {
+            Ok(()) = self.now.changed() => {}
+            Ok(()) = self.drained.changed() => {}
+            else => std::future::pending().await,
         }
     }
 }

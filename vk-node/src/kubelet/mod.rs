@@ -40,7 +40,7 @@ pub(crate) use self::metrics::Measured;
 pub(crate) use self::streams::Streams;
 use crate::credentials::Shown;
 use crate::ending::OwnEnd;
-use crate::node::Requests;
+use crate::node::{Requests, Tuned};
 use crate::pods::{Durations, Evictions, KeptPod, Rejections, StatusWrites};
 use crate::probes::Prober;
 use crate::tasks::Mirror;
@@ -76,6 +76,8 @@ pub(crate) struct Context {
     /// What the process was started with, and of that what this node was.
     pub(crate) config: Arc<NodeConfig>,
     pub(crate) member: Arc<MemberConfig>,
+    /// What has changed of that since.
+    pub(crate) tuned: Tuned,
 }
 
 /// Takes the port.
@@ -144,7 +146,8 @@ pub(crate) fn serve(
 
 /// What is in force, for whoever asks how this node is set up.
 async fn configz(State(context): State<Context>) -> Json<serde_json::Value> {
-    Json(config::configz(&context.config, &context.member))
+    let member = context.tuned.node(context.member.name.as_str()).member((*context.member).clone());
+    Json(config::configz(&context.config, &member))
 }
 
 async fn connection(stream: Connection, door: &Door, router: Router) -> anyhow::Result<()> {

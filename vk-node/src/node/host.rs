@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{debug, info};
-use vk_node_core::config::NodeConfig;
+use vk_node_core::config::{NodeConfig, Pressure};
 use vk_node_core::node::{self, Shortages};
 use vk_pipe::client::PipeClient;
 use vk_record::clock::Clock;
 use vk_task::{HostInfo, HostUsage};
+
+use super::tuned::Tuned;
 
 /// What is known of the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +38,7 @@ impl Host {
     pub(super) async fn new(pipe: PipeClient, info: HostInfo, config: &NodeConfig, clock: Arc<Clock>) -> Self {
         let seen = watch::Sender::new(Seen { info, usage: None, shortages: Shortages::default() });
         let this = Self { pipe, started: Instant::now(), clock, seen };
-        this.look(config).await;
+        this.look(&config.pressure).await;
         this
     }
 
@@ -51,16 +53,16 @@ impl Host {
     }
 
     /// Looks for ever. A pipe that does not answer leaves what is known as it is; its link says that it is away.
-    pub(super) async fn keep(&self, config: &NodeConfig) {
+    pub(super) async fn keep(&self, config: &NodeConfig, tuned: Tuned) {
         let mut ticks = interval(config.status_update_every.max(Duration::from_secs(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.look(config).await;
+            self.look(&tuned.pressure()).await;
         }
     }
 
-    async fn look(&self, config: &NodeConfig) {
+    async fn look(&self, pressure: &Pressure) {
         let info = match self.pipe.info().await {
             Ok(info) => info,
             Err(error) => return debug!(%error, "the pipe does not tell of the host"),
@@ -73,7 +75,7 @@ impl Host {
             }
             if let Some(usage) = &usage {
                 let now = self.started.elapsed();
-                seen.shortages = seen.shortages.after(usage, info.memory_bytes, &config.pressure, now);
+                seen.shortages = seen.shortages.after(usage, info.memory_bytes, pressure, now);
             }
             seen.info = info;
             seen.usage = usage.or(seen.usage.take());

@@ -125,7 +125,9 @@ pub(super) async fn run(
     let streams = kubelet::Streams::default();
     let seen = host.seen();
     let hostname = seen.borrow().info.hostname.clone();
+    let (tuned, own_name) = (shared.tuning.tuned(), config.name.as_str().to_owned());
     let can_run = Box::new(move |facts: &NodeFacts| {
+        let profile = tuned.node(&own_name).profile(profile.clone());
         let seen = seen.borrow();
         let view = registration::view(&seen, None, Nearing::Unknown, &WayIn::Own);
         NodeFacts { allocatable: node::allocatable(&profile, &view), ..facts.at(&seen.info) }
@@ -163,6 +165,7 @@ pub(super) async fn run(
             streams: streams.clone(),
             config: shared.config.clone(),
             member: Arc::new(member),
+            tuned: shared.tuning.tuned(),
         },
         serving.shown(),
         server.client_ca.clone(),
@@ -234,6 +237,8 @@ async fn prepare<'a>(
 ) -> anyhow::Result<Prepared<'a>> {
     // The semaphore is never closed.
     let turn = shared.registering.acquire().await.ok();
+    let report = shared.reports.of(config.name.as_str(), 0);
+    report.trouble("it looks for its API server, or waits for its first certificate".to_owned());
     let server = shared.server(config).await?;
     let address = match config.address {
         Some(address) => address,
@@ -267,12 +272,14 @@ async fn prepare<'a>(
         images: shared.images.clone(),
     };
     let seen = host.seen();
+    let holds = u64::try_from(shared.config.lease_duration.as_secs()).unwrap_or_default();
     let registration = Registration::new(
         server.client.clone(),
         profile.clone(),
         (way.reach.clone(), way.standing.clone()),
         seen.clone(),
         end.clone(),
+        (shared.tuning.tuned(), shared.reports.of(config.name.as_str(), holds)),
         &shared.config,
     );
     let (status, host_info) = {

@@ -14,6 +14,7 @@
 
 mod api_server;
 mod clock;
+mod desk;
 mod health;
 mod host;
 mod lean;
@@ -24,11 +25,14 @@ mod open_files;
 mod own_node;
 mod own_pipe;
 mod registration;
+mod reports;
 mod requests;
 mod shared;
+mod tuned;
 mod unregistered;
 
 pub(crate) use self::requests::Requests;
+pub(crate) use self::tuned::Tuned;
 
 use std::sync::Arc;
 
@@ -37,17 +41,39 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::info;
-use vk_node_core::config::{NodeConfig, PipeOwner};
+use vk_node_core::config::{NodeConfig, PipeOwner, Shown};
 
+use self::desk::{Desk, Hangups};
 use self::host::Host;
 use self::member::Course;
 use self::shared::Shared;
 use crate::ending::Signals;
+use crate::logging::Logging;
+
+/// What a process is started with.
+pub(crate) struct Launch {
+    /// What it works with.
+    pub(crate) config: NodeConfig,
+    /// The same for people, with who says it.
+    pub(crate) shown: Vec<Shown>,
+    /// What is logged.
+    pub(crate) log: String,
+}
+
+/// By which the same is found again, as it is then.
+pub(crate) struct Again {
+    /// Reads the configuration.
+    pub(crate) load: Box<dyn Fn() -> anyhow::Result<Launch> + Send + Sync>,
+    /// The log.
+    pub(crate) logging: Logging,
+}
 
 /// Runs the nodes until the process is told to end, and tasks go on without it; or until the nodes have ended, and their tasks
 /// with them: see [`crate::ending`].
-pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
+pub(crate) async fn run(launch: Launch, again: Again) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let hangups = Hangups::new()?;
+    let Launch { config, shown, log } = launch;
     let shared = Arc::new(Shared::new(config));
     let Shared { config, pipe, mirror, endings, .. } = &*shared;
     let open_files = open_files::raise_for(config.members.len());
@@ -76,6 +102,7 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
         () = endings.told() => {}
         () = endings.ask_first() => {}
     }
+    let desk = Desk::open(&shared, shown, log, again)?;
     let tunnel = shared.begin_tunnel()?;
     let (course, told) = watch::channel(Course::On);
     let mut members = std::pin::pin!(all(&shared, &host, &told));
@@ -85,9 +112,15 @@ pub(crate) async fn run(config: NodeConfig) -> anyhow::Result<()> {
             info!("told to end: the tasks go on, their ends are reported by the next start");
             None
         }
+        () = desk.told_to_stop() => {
+            info!("asked to end without the tasks: they go on, their ends are reported by the next start");
+            None
+        }
         ended = &mut members => Some(ended),
+        () = desk.serve() => None,
+        () = desk.keep(hangups) => None,
         () = mirror.follow(pipe) => None,
-        () = host.keep(config) => None,
+        () = host.keep(config, shared.tuning.tuned()) => None,
         () = lean::keep() => None,
         () = clock::keep(host.clock()) => None,
         () = endings.keep() => None,

@@ -35,6 +35,8 @@ use super::health::{Health, PIPE_GRACE, Since, due, not_before, trouble};
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
 use super::own_node::{self, OwnNode};
+use super::reports::OwnReport;
+use super::tuned::Tuned;
 use crate::ending::OwnEnd;
 use crate::events::Events;
 use crate::way::{Reached, Standing};
@@ -62,6 +64,10 @@ pub(super) struct Registration {
     started: Instant,
     /// When it ends.
     end: OwnEnd,
+    /// What of the profile has changed since.
+    tuned: Tuned,
+    /// What is told of it on its machine.
+    report: OwnReport,
     /// Whether it has ended, and only waits for what may have been placed here before that was seen.
     closed: AtomicBool,
     /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
@@ -77,6 +83,7 @@ impl Registration {
         (reach, standing): (Reached, Standing),
         host: watch::Receiver<Seen>,
         end: OwnEnd,
+        (tuned, report): (Tuned, OwnReport),
         config: &NodeConfig,
     ) -> Self {
         let identity = {
@@ -97,6 +104,8 @@ impl Registration {
             update_every: config.status_update_every,
             started: Instant::now(),
             end,
+            tuned,
+            report,
             closed: AtomicBool::new(false),
             lineage: Mutex::default(),
             told: Mutex::default(),
@@ -110,7 +119,8 @@ impl Registration {
 
     /// What the node says of itself now.
     fn profile(&self) -> NodeProfile {
-        NodeProfile { reach: *self.reach.borrow(), ..self.profile.clone() }
+        let profile = NodeProfile { reach: *self.reach.borrow(), ..self.profile.clone() };
+        self.tuned.node(profile.name.as_str()).profile(profile)
     }
 
     /// Waits until nobody else has the name, however long that and the API server take.
@@ -118,6 +128,7 @@ impl Registration {
         let mut wait = RETRY.0;
         while let Err(error) = self.name.claim().await {
             warn!(node = %self.profile.name, "cannot take the name yet: {error:#}; trying again");
+            self.report.trouble(format!("cannot take the name yet: {error:#}"));
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
         }
@@ -132,7 +143,10 @@ impl Registration {
                 Ok(()) => return self.lineage(),
                 // Credentials that are refused now may be accepted soon: an API server that has just started refuses
                 // nodes until its authorizer has seen them.
-                Err(error) => warn!(node = %self.profile.name, "cannot register yet: {error:#}; trying again"),
+                Err(error) => {
+                    warn!(node = %self.profile.name, "cannot register yet: {error:#}; trying again");
+                    self.report.trouble(format!("cannot register yet: {error:#}"));
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
@@ -164,7 +178,14 @@ impl Registration {
         *lock(&self.lineage) = node::lineage(&existing);
         self.mark(existing.labels(), existing.annotations()).await?;
         self.publish(trouble, existing.status.as_ref()).await?;
-        self.name.renew(Some(&existing)).await
+        self.name.renew(Some(&existing)).await?;
+        self.heard();
+        Ok(())
+    }
+
+    /// The API server knows all that there is to be known.
+    fn heard(&self) {
+        self.report.heard(self.reach.borrow().map(|reach| reach.at.to_string()), self.end.lives().ends);
     }
 
     fn lineage(&self) -> Vec<String> {
@@ -200,6 +221,7 @@ impl Registration {
         let (mut reach, mut standing) = (self.reach.clone(), self.standing.clone());
         let mut ends = self.end.subscribe();
         let mut way = self.way();
+        let mut tuned = self.tuned.clone();
         loop {
             let patience_ends = lock(&self.patience).wakes_at().map(|at| self.started + at);
             // Cancel-safe: a tick or a change that is not taken now is there at the next look.
@@ -218,6 +240,7 @@ impl Registration {
                 }
                 () = not_before(patience_ends) => {}
                 () = ends.next() => {}
+                () = tuned.changed() => {}
                 () = due(since.lost, PIPE_GRACE) => {}
             }
             let trouble = if self.closed.load(Ordering::Relaxed) && self.end.is_closing() {
@@ -233,6 +256,7 @@ impl Registration {
                 Err(error) if error.is::<NameTaken>() => return error,
                 Err(error) => {
                     warn!(node = %self.profile.name, "no heartbeat: {error:#}; trying again");
+                    self.report.trouble(format!("no heartbeat: {error:#}"));
                     if is_gone {
                         own.mark_changed();
                         tokio::time::sleep(AGAIN).await;
@@ -270,7 +294,9 @@ impl Registration {
         if is_due {
             self.write(status, before.as_ref()).await?;
         }
-        self.name.renew(None).await
+        self.name.renew(None).await?;
+        self.heard();
+        Ok(())
     }
 
     fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
@@ -294,6 +320,7 @@ impl Registration {
         let patch = Patch::Strategic(node::patch(before, &status));
         let written = call("write the Node's status", nodes.patch_status(name, &parameters, &patch)).await?;
         let version = node::version(&written);
+        self.report.told(&status);
         *lock(&self.told) = Some(Told { status, at: self.started.elapsed(), version });
         Ok(())
     }
@@ -306,7 +333,8 @@ impl Registration {
     ) -> anyhow::Result<()> {
         let marks = {
             let seen = self.host.borrow();
-            Marks::of(&self.profile, &self.end.lives(), &seen.info.site)
+            let former = self.tuned.node(self.profile.name.as_str()).former_labels;
+            Marks::of(&self.profile(), &self.end.lives(), &seen.info.site).without(former)
         };
         self.write_marks(marks.patch(labels, annotations)).await
     }

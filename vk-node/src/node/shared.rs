@@ -17,6 +17,8 @@ use super::api_server::{self, ApiServer};
 use super::host::Host;
 use super::only_one::{self, OnlyOne};
 use super::own_pipe;
+use super::reports::Reports;
+use super::tuned::Tuning;
 use crate::credentials;
 use crate::ending::Endings;
 use crate::tasks::Mirror;
@@ -36,6 +38,10 @@ pub(super) struct Shared {
     tunnel: OnceLock<Tunnel>,
     /// When the nodes end.
     pub(super) endings: Endings,
+    /// What the nodes tell of themselves on their machine.
+    pub(super) reports: Reports,
+    /// What has changed of the configuration.
+    pub(super) tuning: Tuning,
     /// Whose turn it is to register.
     pub(super) registering: Semaphore,
     servers: Mutex<HashMap<Option<PathBuf>, Arc<ApiServer>>>,
@@ -49,6 +55,8 @@ impl Shared {
             images: ImageMap::new(config.images.clone()),
             tunnel: OnceLock::new(),
             endings: Endings::new(config.ending.clone()),
+            reports: Reports::default(),
+            tuning: Tuning::new(&config),
             registering: Semaphore::new(REGISTER_AT_ONCE),
             servers: Mutex::default(),
             config: Arc::new(config),

@@ -19,7 +19,12 @@ impl<'a> Document<'a> {
         let problem = |line, message| Err(Problems(vec![Problem { line, message }]));
         let mut documents = match MarkedYaml::load_from_str(text) {
             Ok(documents) => documents,
-            Err(e) => return problem(e.marker().line(), format!("this is no YAML: {}", e.info())),
+            Err(e) => {
+                let line = e.marker().line();
+                let which =
+                    twice(text, line, e.info()).map(|key| format!(": {key} stands there twice")).unwrap_or_default();
+                return problem(line, format!("this is no YAML: {}{which}", e.info()));
+            }
         };
         match (documents.pop(), documents.is_empty()) {
             (Some(document), true) => Ok(Self(document)),
@@ -261,12 +266,15 @@ impl Reader {
         self.integer_as(node)
     }
 
-    /// A whole number of a type that may have no room for it.
+    /// A whole number of an unsigned type, which may have no room for it.
     pub fn integer_as<T: TryFrom<i64>>(&mut self, node: &Node<'_>) -> Option<T> {
         let n = self.signed(node)?;
         let made = T::try_from(n).ok();
         if made.is_none() {
-            self.at(node, format!("{n} is out of range"));
+            // Each of these types begins with 0.
+            let bits = u32::try_from(8 * size_of::<T>()).unwrap_or(u32::MAX);
+            let most = 1_i64.checked_shl(bits).filter(|_| bits < 63).map_or(i64::MAX, |over| over - 1);
+            self.at(node, format!("{n} is out of range: write 0 to {most}"));
         }
         made
     }
@@ -303,9 +311,28 @@ impl Reader {
     }
 }
 
-/// The word that was probably meant.
+/// The key of a line that is said to be there already: which one it is the parser does not say.
+fn twice<'a>(text: &'a str, line: usize, info: &str) -> Option<&'a str> {
+    let line = text.lines().nth(line.checked_sub(1)?).filter(|_| info.contains("duplicate"))?;
+    line.split_once(':').map(|(key, _)| key.trim()).filter(|key| !key.is_empty() && !key.contains(['{', '[']))
+}
+
+/// The word that was probably meant: one that differs by a letter, or else is a part of it or it of that, or else the most similar.
 fn nearest<'a>(text: &str, words: &[&'a str]) -> Option<&'a str> {
+    /// A part that is shorter says nothing.
+    const PART: usize = 3;
     let lower = text.to_lowercase();
+    let by_letter = |word: &&&'a str| strsim::osa_distance(&lower, &word.to_lowercase()) <= 1;
+    let is_part = |word: &&&'a str| {
+        let word = word.to_lowercase();
+        word.len().min(lower.len()) >= PART && (word.contains(&lower) || lower.contains(&word))
+    };
+    if let Some(word) = words.iter().find(by_letter) {
+        return Some(word);
+    }
+    if let Some(word) = words.iter().filter(is_part).min_by_key(|word| word.len().abs_diff(lower.len())) {
+        return Some(word);
+    }
     let near = words.iter().map(|word| (strsim::osa_distance(&lower, &word.to_lowercase()), *word)).min()?;
     // More than a third of the letters wrong is another word.
     (near.0 <= text.len().div_ceil(3)).then_some(near.1)

@@ -7,6 +7,19 @@ use vk_cmd_crds::NodeName;
 use super::label::value_problem;
 use super::{Names, Settings};
 
+/// The variable that says what the file says by this key.
+#[must_use]
+pub fn variable_of(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "nodeName" => "NODENAME",
+        "port" => "KUBELET_PORT",
+        "address" | "listenAddress" => "VKUBELET_POD_IP",
+        "site" => "JIRIAF_SITE",
+        "nodetype" => "JIRIAF_NODETYPE",
+        _ => return None,
+    })
+}
+
 /// Reads them. An empty variable is one that is not set.
 ///
 /// | variable | means |

@@ -6,6 +6,8 @@
 //!   the file (node.yaml) ──────┘                                                 └─────▶ ConfigError: all at once
 //! ```
 //!
+//! What is in force, and which layer says it, is told by `shown`; what of it changes while a node runs, by `reload`.
+//!
 //! A setting that stands in several layers is taken from the uppermost; labels and amounts are taken key by key. The file
 //! is described in `docs/node.md`, with an example of every key in `docs/node.yaml`.
 
@@ -14,10 +16,14 @@ mod certificates;
 mod configz;
 mod ending;
 mod label;
+mod pressure;
 mod read;
 mod relay;
+mod reload;
 mod resources;
+mod said;
 mod settings;
+mod shown;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -34,16 +40,23 @@ use vk_task::CgroupChoice;
 use crate::ending::{EndPlan, Walltime};
 use crate::images::ImageRule;
 
-pub use aliases::from_environment;
+pub use aliases::{from_environment, variable_of};
 pub use certificates::{CertificateConfig, CertificateSettings};
 pub use configz::configz;
 pub use ending::EndSettings;
 pub use label::{label_problem, value_problem};
+pub use pressure::{Pressure, PressureSettings, Threshold};
 pub use read::read;
 pub use relay::{NoAddress, RelayAddress, RelayAddresses, RelayConfig, RelaySettings};
+pub use reload::{Reload, Tunable, reload};
 pub use resources::{Resources, resource_name_problem};
+pub use said::Said;
 pub use settings::{ConfigError, MemberSettings, NO_HOME, Names, Settings, home_pipe};
+pub use shown::{Difference, Layer, Origin, Shown, differences, effective, line_of, yaml};
 pub use tunnel::{TunnelConfig, TunnelSettings};
+
+/// What is logged where nothing is said of it.
+pub const LOG: &str = "info";
 
 /// What a process of `vk-node run` works with. There is at least one member.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,65 +180,6 @@ pub enum PipeOwner {
     Node,
     /// Somebody else starts it: the node is in a container, the pipe is on the host.
     External,
-}
-
-/// When a node is short of something: the Node's conditions say so and the scheduler places no more pods there. Nothing
-/// is evicted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pressure {
-    /// Memory that must be available, in bytes.
-    pub memory: Threshold,
-    /// Room that must be available on the file system of the records, in bytes.
-    pub disk: Threshold,
-    /// Files that it must be possible to make there.
-    pub inodes: Threshold,
-    /// Processes that it must be possible to start.
-    pub processes: Threshold,
-    /// How long a shortage is told of after it was last seen.
-    pub transition_period: Duration,
-}
-
-impl Default for Pressure {
-    /// The kubelet's figures for memory and the period. For the disk a share of it would say little: it is often a file
-    /// system of many users and petabytes.
-    fn default() -> Self {
-        Self {
-            memory: Threshold::Amount(100 << 20),
-            disk: Threshold::Amount(1 << 30),
-            inodes: Threshold::Amount(1000),
-            processes: Threshold::Amount(100),
-            transition_period: Duration::from_secs(300),
-        }
-    }
-}
-
-/// The least that must be available.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threshold {
-    /// So much.
-    Amount(u64),
-    /// A share of all there is, in percent.
-    Percent(u8),
-}
-
-impl Threshold {
-    /// The least that must be available of `all`.
-    #[must_use]
-    pub fn of(self, all: u64) -> u64 {
-        match self {
-            Self::Amount(amount) => amount,
-            Self::Percent(percent) => u64::try_from(u128::from(all) * u128::from(percent) / 100).unwrap_or(u64::MAX),
-        }
-    }
-}
-
-impl std::fmt::Display for Threshold {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Amount(amount) => write!(f, "{amount}"),
-            Self::Percent(percent) => write!(f, "{percent}%"),
-        }
-    }
 }
 
 /// Where pods reach the API server.

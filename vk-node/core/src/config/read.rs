@@ -15,8 +15,8 @@ use crate::images::ImageRule;
 use super::label::{label_problem, value_problem};
 use super::resources::resource_name_problem;
 use super::{
-    EndSettings, KubernetesService, MemberSettings, Names, NodeTaint, PipeOwner, Pressure, Resources, Settings,
-    TaintEffect, Threshold,
+    EndSettings, KubernetesService, MemberSettings, Names, NodeTaint, PipeOwner, PressureSettings, Resources, Settings,
+    TaintEffect,
 };
 
 /// The version of the file that this program reads.
@@ -38,7 +38,8 @@ const MEMBER_KEYS: [&str; 13] = [
     "walltimeSeconds",
 ];
 /// The keys that may stand at the top only.
-const TOP_KEYS: [&str; 15] = [
+const TOP_KEYS: [&str; 16] = [
+    "log",
     "nodeName",
     "nodes",
     "tunnel",
@@ -96,7 +97,8 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         settings.site_file = map.get("siteFile").and_then(|node| path(reader, &node, directory));
         settings.cgroup = map.get("cgroup").and_then(|node| parsed(reader, &node, |text| text.parse()));
     }
-    settings.pressure = map.get("pressure").map(|node| pressure(reader, &node));
+    settings.pressure = map.get("pressure").map(|node| PressureSettings::read(reader, &node)).unwrap_or_default();
+    settings.log = map.get("log").and_then(|node| parsed(reader, &node, log_filter));
     settings.ending = EndSettings::read(reader, map);
     for (key, into) in [
         ("nodeStatusUpdateFrequency", &mut settings.status_update_every),
@@ -105,7 +107,7 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         if let Some(node) = map.get(key) {
             *into = reader.duration(&node);
             if *into == Some(Duration::ZERO) {
-                reader.at(&node, "it must be longer than nothing".to_owned());
+                reader.at(&node, "it must be longer than nothing: write 10s, say".to_owned());
             }
         }
     }
@@ -121,7 +123,11 @@ fn top(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Settings {
         let map = reader.map(&node, &["host", "port"])?;
         let host = map.get("host").and_then(|node| reader.text(&node));
         if host.as_deref().is_none_or(str::is_empty) {
-            reader.at(&node, "it has no host".to_owned());
+            reader.at(
+                &node,
+                "it has no host: write where pods reach the API server, {host: api.example.org, port: 6443} say"
+                    .to_owned(),
+            );
         }
         let port = map.get("port").map_or(Some(443), |node| reader.integer_as(&node));
         Some(KubernetesService { host: host?, port: port? })
@@ -176,7 +182,7 @@ fn names(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Option<Names> 
         match map.get("name").map(|node| name(reader, &node)) {
             Some(Some(name)) => all.push((name, settings)),
             Some(None) => {}
-            None => reader.at(&node, "it has no name".to_owned()),
+            None => reader.at(&node, "it has no name: write {name: vk-a, …}".to_owned()),
         }
     }
     Some(Names::Listed(all))
@@ -184,7 +190,7 @@ fn names(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> Option<Names> 
 
 fn member(reader: &mut Reader, map: &Map<'_>, directory: &Path) -> MemberSettings {
     let address = |reader: &mut Reader, key: &str| {
-        let wrong = |text: &str| format!("{text:?} is no IP address");
+        let wrong = |text: &str| format!("{text:?} is no IP address: write 10.0.0.7 or 2001:db8::7, say");
         map.get(key).and_then(|node| parsed(reader, &node, |text| text.parse::<IpAddr>().map_err(|_| wrong(text))))
     };
     let value = |reader: &mut Reader, key: &str| {
@@ -228,6 +234,26 @@ pub(super) fn parsed<T>(
     parse(&text).map_err(|problem| reader.at(node, problem)).ok()
 }
 
+/// What is logged. Only its form is looked at here: `info`, or `vk_node=debug,warn`.
+fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let is_right = |part: &str| match part.trim().split_once('=') {
+        Some((module, level)) => {
+            let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | ':');
+            !module.is_empty() && module.chars().all(is_plain) && is_level(level)
+        }
+        None => is_level(part.trim()),
+    };
+    if text.split(',').all(is_right) {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "{text:?} says nothing of what is logged: write one of {}, or vk_node=debug,info say",
+        LEVELS.join(", ")
+    ))
+}
+
 pub(super) fn path(reader: &mut Reader, node: &Node<'_>, directory: &Path) -> Option<PathBuf> {
     let text = reader.text(node)?;
     if text.is_empty() {
@@ -254,7 +280,10 @@ fn taint(reader: &mut Reader, node: &Node<'_>) -> Option<NodeTaint> {
     let (key, value) = (text(reader, "key"), text(reader, "value"));
     let effect = map.get("effect").and_then(|node| reader.word(&node, &TaintEffect::WORDS));
     if map.get("key").is_none() || map.get("effect").is_none() {
-        reader.at(node, "a taint needs key and effect".to_owned());
+        reader.at(
+            node,
+            "a taint needs key and effect: write {key: example.org/batch, effect: NoSchedule}, say".to_owned(),
+        );
     }
     let taint = NodeTaint { key: key?, value: value.unwrap_or_default(), effect: effect? };
     if let Some(problem) = super::label::key_problem(&taint.key).or_else(|| value_problem(&taint.value)) {
@@ -274,36 +303,4 @@ fn amounts(reader: &mut Reader, node: &Node<'_>) -> Resources {
         }
     }
     Resources(amounts)
-}
-
-fn pressure(reader: &mut Reader, node: &Node<'_>) -> Pressure {
-    let mut pressure = Pressure::default();
-    let keys = ["memory.available", "nodefs.available", "nodefs.inodesFree", "pid.available", "transitionPeriod"];
-    let Some(map) = reader.map(node, &keys) else { return pressure };
-    let [memory, disk, inodes, processes, period] = keys;
-    for (key, into) in [
-        (memory, &mut pressure.memory),
-        (disk, &mut pressure.disk),
-        (inodes, &mut pressure.inodes),
-        (processes, &mut pressure.processes),
-    ] {
-        if let Some(node) = map.get(key) {
-            *into = threshold(reader, &node).unwrap_or(*into);
-        }
-    }
-    let given = map.get(period).and_then(|node| reader.duration(&node));
-    pressure.transition_period = given.unwrap_or(pressure.transition_period);
-    pressure
-}
-
-/// `100Mi`, `5%`, `100`.
-fn threshold(reader: &mut Reader, node: &Node<'_>) -> Option<Threshold> {
-    let Some(percent) = node.as_str().and_then(|text| text.strip_suffix('%')) else {
-        return reader.bytes(node).map(Threshold::Amount);
-    };
-    let share = percent.parse().ok().filter(|percent| *percent <= 100);
-    if share.is_none() {
-        reader.at(node, format!("{percent}% is no share: write 0% to 100%, in whole numbers"));
-    }
-    share.map(Threshold::Percent)
 }

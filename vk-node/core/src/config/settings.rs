@@ -1,6 +1,6 @@
 //! One layer of settings, what comes of several, and what comes of all of them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,17 +14,17 @@ use crate::images::ImageRule;
 
 use super::{
     CertificateSettings, EndSettings, KubernetesService, MemberConfig, NodeConfig, NodeTaint, PipeConfig, PipeOwner,
-    Pressure, RelaySettings, Resources, TunnelConfig, TunnelSettings,
+    PressureSettings, RelaySettings, Resources, TunnelConfig, TunnelSettings,
 };
 
 /// The kubelet's port.
-const PORT: u16 = 10250;
+pub(super) const PORT: u16 = 10250;
 /// How many pods a node takes where nothing is said.
-const MAX_PODS: u32 = 250;
+pub(super) const MAX_PODS: u32 = 250;
 /// The kubelet's figures.
-const STATUS_UPDATE_EVERY: Duration = Duration::from_secs(10);
-const STATUS_REPORT_EVERY: Duration = Duration::from_secs(300);
-const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(40);
+pub(super) const STATUS_UPDATE_EVERY: Duration = Duration::from_secs(10);
+pub(super) const STATUS_REPORT_EVERY: Duration = Duration::from_secs(300);
+pub(super) const LEASE_DURATION: SignedDuration = SignedDuration::from_secs(40);
 
 /// Why there is no directory for the pipe.
 pub const NO_HOME: &str = "there is no home directory for the pipe: set $HOME, or name a directory with --hostpipe";
@@ -61,7 +61,7 @@ pub struct Settings {
     /// See [`PipeConfig::site_file`].
     pub site_file: Option<PathBuf>,
     /// See [`NodeConfig::pressure`].
-    pub pressure: Option<Pressure>,
+    pub pressure: PressureSettings,
     /// See [`NodeConfig::status_update_every`].
     pub status_update_every: Option<Duration>,
     /// See [`NodeConfig::status_report_every`].
@@ -74,6 +74,8 @@ pub struct Settings {
     pub images: Option<Vec<ImageRule>>,
     /// See [`NodeConfig::kubernetes_service`].
     pub kubernetes_service: Option<KubernetesService>,
+    /// What is logged.
+    pub log: Option<String>,
 }
 
 /// What may be said of each node.
@@ -207,13 +209,14 @@ impl Settings {
             records: self.records.or(lower.records),
             cgroup: self.cgroup.or(lower.cgroup),
             site_file: self.site_file.or(lower.site_file),
-            pressure: self.pressure.or(lower.pressure),
+            pressure: self.pressure.over(lower.pressure),
             status_update_every: self.status_update_every.or(lower.status_update_every),
             status_report_every: self.status_report_every.or(lower.status_report_every),
             lease_duration_seconds: self.lease_duration_seconds.or(lower.lease_duration_seconds),
             ending: self.ending.over(lower.ending),
             images: self.images.or(lower.images),
             kubernetes_service: self.kubernetes_service.or(lower.kubernetes_service),
+            log: self.log.or(lower.log),
         }
     }
 
@@ -224,10 +227,9 @@ impl Settings {
     /// All that is missing or does not fit together.
     pub fn finish(self, home: Option<PathBuf>) -> Result<NodeConfig, ConfigError> {
         let mut problems = Vec::new();
-        let directory = self.hostpipe.or_else(|| Some(home.filter(|home| home.is_absolute())?.join("hostpipe")));
+        let directory = self.hostpipe.or_else(|| home_pipe(home));
         if directory.is_none() {
-            problems
-                .push("there is no home directory for the pipe: set $HOME, or name a directory with --hostpipe".into());
+            problems.push(NO_HOME.into());
         }
         let tunnel = self.tunnel.finish(&mut problems);
         let members = members(self.names, &self.member, tunnel.as_ref(), &mut problems);
@@ -238,6 +240,9 @@ impl Settings {
                  out --tunnel-bind (bind in tunnel), or the relay",
                 relay.addresses
             ));
+        }
+        if relay.is_none() {
+            ports_are_their_own(&members, &mut problems);
         }
         if !problems.is_empty() {
             return Err(ConfigError(problems));
@@ -256,7 +261,7 @@ impl Settings {
                 cgroup: self.cgroup.unwrap_or_default(),
                 site_file: self.site_file,
             },
-            pressure: self.pressure.unwrap_or_default(),
+            pressure: self.pressure.finish(),
             status_update_every: self.status_update_every.unwrap_or(STATUS_UPDATE_EVERY),
             status_report_every: self.status_report_every.unwrap_or(STATUS_REPORT_EVERY),
             lease_duration: self
@@ -266,6 +271,20 @@ impl Settings {
             images: self.images.unwrap_or_default(),
             kubernetes_service: self.kubernetes_service,
         })
+    }
+}
+
+/// Two nodes cannot listen at one place.
+fn ports_are_their_own(members: &[MemberConfig], problems: &mut Vec<String>) {
+    let mut taken: HashMap<_, &NodeName> = HashMap::new();
+    for member in members.iter().filter(|member| member.port != 0) {
+        let place = (member.listen_address.or(member.address), member.port);
+        if let Some(other) = taken.insert(place, &member.name) {
+            let (port, name) = (member.port, &member.name);
+            problems.push(format!(
+                "nodes: {other} and {name} both have the port {port}: give each its own, or 0 for any that is free"
+            ));
+        }
     }
 }
 

@@ -174,6 +174,8 @@ pub enum Cause {
     Signalled,
     /// It was told to, because others need the machine.
     Preempted,
+    /// It does not end: its site's administrator has it take nothing new.
+    Drained,
 }
 
 impl Cause {
@@ -184,6 +186,7 @@ impl Cause {
             Self::Walltime => "WalltimeNearlyOver",
             Self::Signalled => "Signalled",
             Self::Preempted => "Preempted",
+            Self::Drained => "Drained",
         }
     }
 }

@@ -29,6 +29,8 @@ pub struct EndFacts {
     pub warning: Option<Warning>,
     /// Why pods are ended, for people.
     pub message: String,
+    /// Whether the node takes nothing new, however far its end is.
+    pub is_drained: bool,
 }
 
 /// There is no time for a pod any more.
@@ -60,7 +62,7 @@ impl Cause {
     pub fn pod_reason(self) -> &'static str {
         match self {
             Self::Walltime => WALLTIME_EXCEEDED,
-            Self::Signalled | Self::Preempted => TERMINATED,
+            Self::Signalled | Self::Preempted | Self::Drained => TERMINATED,
         }
     }
 
@@ -69,7 +71,7 @@ impl Cause {
     pub fn refusal(self) -> &'static str {
         match self {
             Self::Walltime => OUT_OF_WALLTIME,
-            Self::Signalled | Self::Preempted => NODE_SHUTDOWN,
+            Self::Signalled | Self::Preempted | Self::Drained => NODE_SHUTDOWN,
         }
     }
 }
@@ -85,6 +87,7 @@ impl EndFacts {
             Cause::Preempted => {
                 "Pod was terminated in response to imminent node shutdown: its batch job was preempted.".to_owned()
             }
+            Cause::Drained => String::new(),
         };
         Self {
             cause: end.cause,
@@ -96,7 +99,31 @@ impl EndFacts {
             longest_grace: SignedDuration::try_from(end.longest_grace).unwrap_or(SignedDuration::MAX),
             warning,
             message,
+            is_drained: false,
         }
+    }
+
+    /// Of a node that is drained at this moment: nothing new is taken, and what runs goes on. `end` is its end, if one is known.
+    #[must_use]
+    pub fn drained(end: Option<Self>, now: Timestamp, now_boot: Duration) -> Self {
+        /// So far away that nothing is done for it.
+        const FAR: Duration = Duration::from_secs(10 * 365 * 86_400);
+        let far = || {
+            let at = now.saturating_add(FAR).unwrap_or(Timestamp::MAX);
+            Self {
+                cause: Cause::Drained,
+                phase: Phase::Serving,
+                at,
+                at_boot: now_boot.saturating_add(FAR),
+                kill_by: at,
+                longest_grace: SignedDuration::MAX,
+                at_once: false,
+                warning: None,
+                message: String::new(),
+                is_drained: true,
+            }
+        };
+        end.map_or_else(far, |end| Self { is_drained: true, ..end })
     }
 
     /// When the processes of a pod with this grace are told to end.
@@ -130,6 +157,9 @@ impl EndFacts {
     /// Why not.
     pub fn takes(&self, deadline: Option<u32>, grace: SignedDuration, now: Timestamp) -> Result<(), NoTime> {
         let until = self.term_at(grace);
+        if self.is_drained {
+            return Err(NoTime { cause: Cause::Drained, phase: self.phase, at: self.at, until, deadline });
+        }
         let fits = match (self.phase, deadline) {
             (Phase::Closing, _) | (Phase::Ending, None) => false,
             (Phase::Serving, None) => true,
@@ -154,6 +184,9 @@ impl fmt::Display for NoTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, until) = (whole(self.at), whole(self.until));
         match (self.phase, self.deadline) {
+            _ if self.cause == Cause::Drained => {
+                f.write_str("the node is drained by its site, and takes nothing new (vk-node drain)")
+            }
             (Phase::Closing, _) => write!(f, "the node ends at {at} and takes nothing more"),
             (Phase::Serving | Phase::Ending, Some(seconds)) => write!(
                 f,

@@ -203,3 +203,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_node_that_is_drained_takes_nothing_and_ends_nothing() {
+    let (now, grace) = (wall(s(500)), SignedDuration::from_secs(30));
+    let drained = EndFacts::drained(None, now, s(500));
+    let refused = drained.takes(Some(1), grace, now).unwrap_err();
+    assert_eq!(refused.reason(), NODE_SHUTDOWN);
+    assert!(refused.to_string().contains("vk-node drain"), "{refused}");
+    assert!(drained.term_at(grace) > now + SignedDuration::from_hours(365 * 24));
+    // Of an end that is known nothing changes but that.
+    let end = facts(&NodeEnd::of(&plan(), by(1000, Source::Squeue), Told::default()).unwrap(), 500);
+    let both = EndFacts::drained(Some(end.clone()), now, s(500));
+    assert!(both.takes(Some(1), grace, now).is_err() && end.takes(Some(1), grace, now).is_ok());
+    assert_eq!(both, EndFacts { is_drained: true, ..end });
+}

@@ -70,6 +70,8 @@ pub enum Nearing {
         /// When.
         at: Timestamp,
     },
+    /// It is not near, and the site's administrator has the node take nothing new.
+    Drained,
     /// It is near.
     Near {
         /// Why.
@@ -145,6 +147,12 @@ fn ending(nearing: Nearing) -> Says {
     let whole = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at);
     let (status, reason, message) = match nearing {
         Nearing::Unknown => ("False", "NoEndKnown", "nobody says when this node ends".to_owned()),
+        Nearing::Drained => (
+            "True",
+            Cause::Drained.reason(),
+            "the node is drained by its site (vk-node drain): what runs goes on, and nothing is to be placed here"
+                .to_owned(),
+        ),
         Nearing::Far { source, at } => {
             ("False", "WalltimeLasts", format!("the node ends at {} (by {})", whole(at), source.words()))
         }
@@ -155,6 +163,8 @@ fn ending(nearing: Nearing) -> Says {
                 }
                 Cause::Signalled => format!("the node was told that it is to end: it does by {}", whole(at)),
                 Cause::Preempted => format!("the node's batch job was preempted: it ends by {}", whole(at)),
+                // It is told as `Nearing::Drained`; what is near is an end.
+                Cause::Drained => format!("the node is drained by its site, and ends by {}", whole(at)),
             };
             ("True", cause.reason(), format!("{why}; what runs is ended by then, and nothing is to be placed here"))
         }

@@ -1,6 +1,6 @@
 //! Labels and annotations by which others find a node, and by which the operator knows what it may send there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -13,6 +13,8 @@ use super::{Lasts, NodeProfile, labels_of};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     labels: BTreeMap<String, String>,
+    /// Labels that there are to be none of: they were the node's own once.
+    former: BTreeSet<String>,
     /// None: there is to be none.
     annotations: BTreeMap<&'static str, Option<String>>,
 }
@@ -47,6 +49,7 @@ impl Marks {
         let whole = |time: Timestamp| Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
         Self {
             labels: labels_of(profile, lives.lasts),
+            former: BTreeSet::new(),
             annotations: BTreeMap::from([
                 (labels::ENDS_AT, lives.ends.map(whole)),
                 (labels::WALLTIME_MARGIN, lives.ends.map(|_| lives.margin.to_string())),
@@ -57,22 +60,47 @@ impl Marks {
         }
     }
 
+    /// The same without labels that the node had before its configuration was read again.
+    #[must_use]
+    pub fn without(self, former: BTreeSet<String>) -> Self {
+        Self { former, ..self }
+    }
+
     /// The merge patch by which a node with these marks has ours, too; none, if it has. Those of others are left.
     #[must_use]
     pub fn patch(&self, labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<Value> {
         let is_missing = |(key, value): &(&String, &String)| labels.get(*key) != Some(*value);
-        let labels: Map<String, Value> = match self.labels.iter().any(|label| is_missing(&label)) {
+        let mut wanted: Map<String, Value> = match self.labels.iter().any(|label| is_missing(&label)) {
             true => self.labels.iter().map(|(key, value)| (key.clone(), json!(value))).collect(),
             false => Map::new(),
         };
+        let left_over = self.former.iter().filter(|key| labels.contains_key(*key) && !self.labels.contains_key(*key));
+        wanted.extend(left_over.map(|key| (key.clone(), Value::Null)));
         let wrong = self.annotations.iter().filter(|(key, value)| annotations.get(**key) != value.as_ref());
         let annotations: Map<String, Value> = wrong.map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
-        let parts = [("labels", labels), ("annotations", annotations)];
+        let parts = [("labels", wanted), ("annotations", annotations)];
         let parts: Map<String, Value> = parts
             .into_iter()
             .filter(|(_, part)| !part.is_empty())
             .map(|(name, part)| (name.to_owned(), part.into()))
             .collect();
         (!parts.is_empty()).then(|| json!({"metadata": parts}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_that_is_no_more_ours_is_taken_away_once() {
+        let marks = Marks {
+            labels: BTreeMap::new(),
+            former: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+            annotations: BTreeMap::new(),
+        };
+        let there = BTreeMap::from([("a".to_owned(), "1".to_owned()), ("of-others".to_owned(), "2".to_owned())]);
+        assert_eq!(marks.patch(&there, &BTreeMap::new()), Some(json!({"metadata": {"labels": {"a": null}}})));
+        assert_eq!(marks.patch(&BTreeMap::new(), &BTreeMap::new()), None);
     }
 }

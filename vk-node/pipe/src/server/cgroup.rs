@@ -61,6 +61,11 @@ fn enforcement(controllers: Controllers, cgroup: Option<PathBuf>) -> Enforcement
     }
 }
 
+/// The cgroup that a pipe that was started here would have, if one is delegated.
+pub(super) fn delegated_here() -> Option<PathBuf> {
+    delegated(&own_group()?)
+}
+
 /// The directory of this process's group.
 fn own_group() -> Option<PathBuf> {
     let group = own_path(&read("/proc/self/cgroup"))?;

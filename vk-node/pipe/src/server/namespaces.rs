@@ -16,14 +16,25 @@ const TRY: &str = "--try-mounts";
 
 /// Has a shim try it.
 pub(super) async fn try_out(shim: &Path, tasks: &Dir) -> MountNamespaces {
-    let mut command = Command::new(shim);
     // The directory of the tasks is deep enough, and is mounted over in the namespace only.
     let spare = std::path::absolute(tasks.path()).unwrap_or_else(|_| tasks.path().to_owned());
+    let found = try_beneath(shim, &spare).await;
+    match &found {
+        MountNamespaces::Unavailable { why } => {
+            warn!("tasks can have no mounts of their own, only links with relative paths: {why}");
+        }
+        MountNamespaces::Available | MountNamespaces::Unknown => info!("tasks can have mounts of their own"),
+    }
+    found
+}
+
+/// The same with another directory, and without a word.
+pub(super) async fn try_beneath(shim: &Path, spare: &Path) -> MountNamespaces {
+    let mut command = Command::new(shim);
     command.arg("shim").arg(TRY).arg(spare).env_clear();
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let why = match tokio::time::timeout(PATIENCE, command.output()).await {
         Ok(Ok(output)) if output.status.success() => {
-            info!("tasks can have mounts of their own");
             return MountNamespaces::Available;
         }
         Ok(Ok(output)) => {
@@ -35,6 +46,5 @@ pub(super) async fn try_out(shim: &Path, tasks: &Dir) -> MountNamespaces {
         Ok(Err(e)) => format!("the program that was to try it could not be run: {e}"),
         Err(_) => format!("the kernel has not done it within {} s", PATIENCE.as_secs()),
     };
-    warn!("tasks can have no mounts of their own, only links with relative paths: {why}");
     MountNamespaces::Unavailable { why }
 }

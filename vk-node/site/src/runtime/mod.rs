@@ -123,6 +123,18 @@ impl Kind {
 }
 
 impl Runtime {
+    /// The variables that each container is given.
+    #[must_use]
+    pub fn env(&self) -> &BTreeMap<EnvName, String> {
+        static NONE: BTreeMap<EnvName, String> = BTreeMap::new();
+        match self {
+            Self::Auto { env } => env,
+            Self::None => &NONE,
+            Self::Named(named) => &named.env,
+            Self::Custom(custom) => &custom.env,
+        }
+    }
+
     /// The name of what runs images, where anything does. `found` is the first of [`SEARCH_ORDER`] on this host.
     #[must_use]
     pub fn name(&self, found: Option<&Found>) -> Option<String> {

@@ -38,7 +38,7 @@ fn real_path(path: &Path) -> PathBuf {
 }
 
 /// The first container runtime that is in the `PATH` of tasks.
-pub(super) fn find_runtime() -> Option<Found> {
+pub(in crate::server) fn find_runtime() -> Option<Found> {
     let path = host::base_environment().into_iter().find(|(name, _)| name == "PATH").map(|(_, value)| value);
     find_in(&path?)
 }

@@ -23,9 +23,9 @@ use vk_site::Site;
 use crate::server::lock;
 
 /// Where the file is looked for, first.
-const SYSTEM_PLACE: &str = "/etc/vk-cmd/site.yaml";
+pub const SYSTEM_PLACE: &str = "/etc/vk-cmd/site.yaml";
 /// And then, in the pipe's directory.
-const OWN_NAME: &str = "site.yaml";
+pub const OWN_NAME: &str = "site.yaml";
 /// No file is longer.
 const MAX_BYTES: u64 = 4 << 20;
 /// The kernel's clock for files does not tick finer than that: a file that was changed so short a time ago may be changed

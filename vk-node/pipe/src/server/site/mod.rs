@@ -13,7 +13,9 @@ use vk_record::Dir;
 use vk_site::{Cleared, Denied, Facts, GivenMount, Rule, Site, StreamKind, clear};
 use vk_task::{ApiError, ErrorReason, MountNamespaces, Origin, SiteInfo, TaskId, TaskSpec, stream::StreamRequest};
 
+pub(super) use facts::find_runtime;
 use file::SiteFile;
+pub use file::{OWN_NAME, SYSTEM_PLACE};
 
 /// The site's file as it is in force. All that asks it waits for the disk for a moment.
 #[derive(Debug)]

@@ -67,12 +67,7 @@ impl Storage {
             })?),
             None => None,
         };
-        let candidates: Vec<Candidate> = [Some("/var/tmp".into()), Some("/tmp".into()), std::env::var_os("TMPDIR")]
-            .into_iter()
-            .flatten()
-            .map(|base| Candidate { kind: kind_of(Path::new(&base)).ok(), base: base.into() })
-            .collect();
-        let (records, kept) = match plan::place(records, kind, &candidates) {
+        let (records, kept) = match plan::place(records, kind, &candidates()) {
             Place::Own => (root.try_clone()?, None),
             Place::Named(path) => {
                 let records = Dir::open_or_create(&path).context("the directory for the records cannot be used")?;
@@ -111,7 +106,23 @@ fn look_at_parents(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kind_of(directory: &Path) -> std::io::Result<FileSystem> {
+/// Where the records of a pipe in `directory` would be, or in what directory they would get one.
+pub(super) fn would_be(named: Option<PathBuf>, directory: &Path) -> PathBuf {
+    let own = kind_of(directory).unwrap_or(FileSystem::Local);
+    match plan::place(named, own, &candidates()) {
+        Place::Own => directory.to_owned(),
+        Place::Named(path) => path,
+        Place::Beneath(bases) => bases.into_iter().next().unwrap_or_else(|| directory.to_owned()),
+    }
+}
+
+fn candidates() -> Vec<Candidate> {
+    let bases = [Some("/var/tmp".into()), Some("/tmp".into()), std::env::var_os("TMPDIR")];
+    let candidate = |base: std::ffi::OsString| Candidate { kind: kind_of(Path::new(&base)).ok(), base: base.into() };
+    bases.into_iter().flatten().map(candidate).collect()
+}
+
+pub(super) fn kind_of(directory: &Path) -> std::io::Result<FileSystem> {
     let magic = rustix::fs::statfs(directory)?.f_type;
     // It has 32 bits, in a number whose size and sign depend on the machine.
     Ok(FileSystem::of(u32::try_from(i128::from(magic) & i128::from(u32::MAX)).unwrap_or_default()))

@@ -1,0 +1,178 @@
+//! `vk-node doctor`: what keeps a node from working here. Gathered here, judged in [`vk_node_core::doctor`].
+
+mod host;
+mod network;
+mod running;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+use vk_node_core::config::{NodeConfig, home_pipe};
+use vk_node_core::doctor::{self, Facts, FileFacts, Finding};
+use vk_node_core::ending::Batch;
+use vk_pipe::server::look;
+use vk_site::{Runtime, Site};
+
+use super::config::site_file;
+use super::{Code, Format, Output, print};
+use crate::cli::{Loaded, Run, Sources, load};
+
+/// The longest that anything is waited for, where nothing is said: all of it together takes less than two seconds.
+const PATIENCE: Duration = Duration::from_millis(1500);
+/// The programs of batch systems that are asked.
+const PROGRAMS: [&str; 2] = ["squeue", "qstat"];
+
+/// What is asked for.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    run: Run,
+    /// Tell what is well too.
+    #[arg(short, long)]
+    all: bool,
+    /// How many seconds to wait for whoever is asked [default: 1.5].
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    output: Output,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| format!("{text:?} is no number of seconds"))
+}
+
+impl Doctor {
+    pub(crate) fn format(&self) -> Format {
+        self.output.format()
+    }
+
+    pub(crate) async fn act(self, log: Option<&str>, sources: &Sources) -> anyhow::Result<Code> {
+        let findings = Box::pin(look_around(&self.run, log, sources, self.timeout.unwrap_or(PATIENCE))).await;
+        let failed = doctor::is_failed(&findings);
+        print(
+            self.output.format(),
+            &json!({"healthy": !failed, "checks": findings}),
+            &doctor::text(&findings, self.all),
+        )?;
+        Ok(if failed { Code::No } else { Code::Fine })
+    }
+}
+
+/// All that is found.
+pub(super) async fn examine(run: &Run, log: Option<&str>, sources: &Sources) -> Vec<Finding> {
+    Box::pin(look_around(run, log, sources, PATIENCE)).await
+}
+
+async fn look_around(run: &Run, log: Option<&str>, sources: &Sources, patience: Duration) -> Vec<Finding> {
+    doctor::examine(&Box::pin(gather(run, log, sources, patience)).await)
+}
+
+async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Duration) -> Facts {
+    let home = std::env::home_dir().filter(|home| home.is_absolute());
+    let loaded = load(run, log, sources);
+    let config_file = run.file().map(|path| file(&path));
+    let (hostpipe, named_site, config) = match loaded {
+        Ok(loaded) => {
+            let hostpipe = loaded.hostpipe().ok();
+            let site = loaded.settings.site_file.clone();
+            (hostpipe, site, Loaded::config(loaded).map_err(|error| error.0))
+        }
+        Err(error) => (None, None, Err(vec![format!("{error:#}")])),
+    };
+    // Where nobody says, and there is no home, it is nowhere.
+    let hostpipe =
+        hostpipe.or_else(|| home_pipe(home.clone())).unwrap_or_else(|| PathBuf::from("/nonexistent/hostpipe"));
+    let site_file = site_file(&named_site, &hostpipe);
+    let (site, site_problems) = read_site(site_file.as_deref());
+    let ready = config.as_ref().ok();
+    let (network, running, mount_namespaces) = tokio::join!(
+        network::look(ready, patience),
+        running::look(&hostpipe, patience),
+        host::mount_namespaces(&hostpipe, patience),
+    );
+    let running::Running { pipe, node, is_locked, lingering } = running;
+    let records = pipe.as_ref().map(|pipe| pipe.records.directory.clone());
+    let records =
+        records.unwrap_or_else(|| look::records(ready.and_then(|config| config.pipe.records.clone()), &hostpipe));
+    let runtime_wanted = match site.as_ref().map(|site| &site.runtime) {
+        Some(Runtime::Named(named)) => Some(named.program.clone()),
+        Some(Runtime::Auto { .. } | Runtime::None | Runtime::Custom(_)) | None => None,
+    };
+    Facts {
+        now: Timestamp::now(),
+        config_file,
+        site_file: site_file.as_deref().map(file),
+        site_problems,
+        runtime_found: match &runtime_wanted {
+            Some(program) => host::program(program).map(|path| path.display().to_string()),
+            None => look::runtime(),
+        },
+        runtime_wanted,
+        secrets: ready.map(secrets).unwrap_or_default(),
+        uid: rustix::process::geteuid().as_raw(),
+        home: home.as_deref().map(host::directory),
+        pipe_weaknesses: host::weaknesses(&hostpipe),
+        pipe_directory: host::directory(&hostpipe),
+        records: host::directory(&records),
+        temporary: host::directory(&std::env::temp_dir()),
+        kernel: host::kernel(),
+        open_files: host::open_files(),
+        processes: host::processes(),
+        memory_available: host::memory_available(),
+        sees_itself: vk_record::process::Stat::of(std::process::id().cast_signed()).is_some(),
+        mount_namespaces: pipe.as_ref().map_or(mount_namespaces, |pipe| pipe.mount_namespaces.clone()),
+        cgroup: host::cgroup(ready, pipe.as_ref()),
+        batch: Batch::of(|name| std::env::var(name).ok()),
+        programs: PROGRAMS.into_iter().map(|name| (name, host::program(name).is_some())).collect::<BTreeMap<_, _>>(),
+        systemd: host::systemd(),
+        proxy: host::proxy(),
+        addresses: network.addresses,
+        port: network::port(ready, node.as_ref()),
+        login: network.login,
+        server: network.server,
+        relay_authority: network.relay_authority,
+        relay_reached: network.relay_reached,
+        ssh: network.ssh,
+        pipe,
+        node,
+        is_locked,
+        lingering,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        config,
+    }
+}
+
+/// Whose a file is.
+fn file(path: &Path) -> FileFacts {
+    use std::os::unix::fs::MetadataExt;
+    let owner = path.metadata().ok().map(|metadata| (metadata.uid(), metadata.mode() & 0o7777));
+    FileFacts { path: path.to_owned(), owner }
+}
+
+fn read_site(path: Option<&Path>) -> (Option<Site>, Vec<String>) {
+    let Some(path) = path else { return (None, Vec::new()) };
+    match std::fs::read_to_string(path).context("cannot read it") {
+        Err(error) => (None, vec![format!("{error:#}")]),
+        Ok(text) => match Site::parse(&text) {
+            Ok(site) => (Some(site), Vec::new()),
+            Err(problems) => (None, problems.0.iter().map(ToString::to_string).collect()),
+        },
+    }
+}
+
+/// The files with credentials, as far as they are there.
+fn secrets(config: &NodeConfig) -> Vec<FileFacts> {
+    let kubeconfigs = config.members.iter().take(16).filter_map(|member| member.kubeconfig.clone());
+    let own = config.members.iter().take(16).flat_map(|member| {
+        let directory = config.certificates.directory_of(&member.name);
+        ["kubeconfig", "kubelet-client-current.pem", "kubelet-server-current.pem"].map(|name| directory.join(name))
+    });
+    let all = kubeconfigs.chain(config.certificates.bootstrap_kubeconfig.clone()).chain(own);
+    all.map(|path| file(&path)).filter(|file| file.owner.is_some()).collect()
+}
