@@ -56,6 +56,7 @@ mod queue;
 mod relay;
 mod rough;
 mod same_name;
+mod site_admin;
 mod site_rules;
 mod sites;
 mod slurm;
