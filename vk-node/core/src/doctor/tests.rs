@@ -157,7 +157,7 @@ fn plain() -> Facts {
 }
 
 fn in_slurm(config: &str) -> Facts {
-    let batch = Some(Batch::Slurm { job: "17".into(), end_time: None });
+    let batch = Some(Batch::Slurm { job: "17".into(), run: 0, end_time: None });
     Facts { batch, config: config_of(config), programs: BTreeMap::from([("squeue", true)]), ..healthy() }
 }
 
