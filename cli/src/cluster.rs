@@ -56,6 +56,11 @@ impl Cluster {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The same cluster, in another namespace.
+    pub(crate) fn with_namespace(&self, namespace: String) -> Self {
+        Self { client: self.client.clone(), namespace, url: self.url.clone(), limit: self.limit }
+    }
+
     /// A call with a time limit. `what` completes "cannot …".
     pub(crate) async fn call<T>(
         &self,

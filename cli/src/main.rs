@@ -8,6 +8,7 @@ mod cancel;
 mod change;
 mod cluster;
 mod complete;
+mod dashboard;
 mod doctor;
 mod explain;
 mod fleets;
@@ -100,6 +101,7 @@ async fn act(cli: Cli) -> anyhow::Result<u8> {
         Command::Fleets(args) => fleets::run(&cluster, args).await,
         Command::Explain(args) => explain::run(&cluster, args).await,
         Command::Top(args) => top::run(&cluster, args).await,
+        Command::Dashboard(args) => dashboard::run(&cluster, args).await,
         Command::Doctor(args) => doctor::run(&cluster, args).await,
         Command::Version(args) => version::run(&args),
         Command::Completion => screen::print(&completion::how_to()).map(|()| 0),

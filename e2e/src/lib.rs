@@ -15,11 +15,13 @@
 //! - [`loopback`] asks a server of this machine
 //! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login, [`mod@http_proxy`] one that many sites have
 //! - [`network`] is a site behind a firewall, at the end of a bad wire
+//! - [`browser`] looks at pages as a person does
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod audit;
 pub mod bench;
 pub mod binaries;
+pub mod browser;
 pub mod chart;
 pub mod cluster;
 pub mod control_plane;

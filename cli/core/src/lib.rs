@@ -12,6 +12,7 @@ pub mod age;
 pub mod args;
 pub mod cancel;
 pub mod completion;
+pub mod dashboard;
 pub mod doctor;
 pub mod exit;
 pub mod explain;

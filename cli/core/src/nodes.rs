@@ -1,5 +1,6 @@
 //! The rows of `nodes` and `fleets`.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -18,9 +19,9 @@ pub const FLEET_HEADINGS: [&str; 9] =
 
 /// What is used of each node: what the pods ask for that have not ended.
 #[must_use]
-pub fn used(pods: &[Pod]) -> BTreeMap<String, Amounts> {
+pub fn used<P: Borrow<Pod>>(pods: &[P]) -> BTreeMap<String, Amounts> {
     let mut all: BTreeMap<String, Amounts> = BTreeMap::new();
-    for pod in pods {
+    for pod in pods.iter().map(Borrow::borrow) {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
         if let Some(node) = node.filter(|_| !matches!(phase, Some("Succeeded" | "Failed"))) {

@@ -57,19 +57,45 @@ pub const YELLOW: &str = "\x1b[33m";
 /// For what has failed.
 pub const RED: &str = "\x1b[31m";
 
+/// How something is, for colours and the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Tone {
+    /// Well.
+    Good,
+    /// It has failed.
+    Bad,
+    /// It waits, or somebody should look.
+    Waits,
+    /// Nothing of that.
+    #[default]
+    Plain,
+}
+
+/// What a word under a heading says of how something is.
+#[must_use]
+pub fn tone(heading: &str, text: &str) -> Tone {
+    if heading != "STATE" && heading != "RESULT" {
+        return Tone::Plain;
+    }
+    match text {
+        "Running" | "Complete" | "idle" | "busy" | "ok" | "Ready" => Tone::Good,
+        "Failed" | "Invalid" | "not ready" | "failed" => Tone::Bad,
+        "Waiting" | "Pending" | "Suspended" | "Terminating" | "cordoned" | "ending" | "warning" | "unknown" => {
+            Tone::Waits
+        }
+        _ => Tone::Plain,
+    }
+}
+
 /// The colour of the words that tell how something is; none for others.
 #[must_use]
 pub fn colour(heading: &str, text: &str) -> Option<&'static str> {
-    if heading != "STATE" && heading != "RESULT" {
-        return None;
-    }
-    match text {
-        "Running" | "Complete" | "idle" | "busy" | "ok" | "Ready" => Some(GREEN),
-        "Failed" | "Invalid" | "not ready" | "failed" => Some(RED),
-        "Waiting" | "Pending" | "Suspended" | "Terminating" | "cordoned" | "ending" | "warning" | "unknown" => {
-            Some(YELLOW)
-        }
-        _ => None,
+    match tone(heading, text) {
+        Tone::Good => Some(GREEN),
+        Tone::Bad => Some(RED),
+        Tone::Waits => Some(YELLOW),
+        Tone::Plain => None,
     }
 }
 

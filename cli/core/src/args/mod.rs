@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub use job::JobFlags;
 pub use others::{
-    Cancel, Doctor, Explain, Fleets, Hold, List, Logs, Man, Nodes, Release, Requeue, Top, Until, Version, Wait,
+    Cancel, Dashboard, Doctor, Explain, Fleets, Hold, List, Logs, Man, Nodes, Release, Requeue, Top, Until, Version,
+    Wait,
 };
 
 use crate::output::Format;
@@ -91,6 +92,8 @@ pub enum Command {
     Explain(Explain),
     /// Show what jobs use now. As sstat.
     Top(Top),
+    /// Show jobs, nodes and fleets on a page in a browser. Read only, with your own rights.
+    Dashboard(Dashboard),
     /// Look whether all is there that is needed, and say what to do where it is not.
     Doctor(Doctor),
     /// Print the version. Asks nobody.

@@ -192,6 +192,20 @@ pub struct Top {
     pub output: OutputFlag,
 }
 
+/// `dashboard`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "It prints the address, which is on this machine alone and has a token in it, and serves until Ctrl-C."
+)]
+pub struct Dashboard {
+    /// The jobs of all namespaces.
+    #[arg(long, short = 'A')]
+    pub all_namespaces: bool,
+    /// The port. 0: one that is free.
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    pub port: u16,
+}
+
 /// `doctor`.
 #[derive(Debug, Args)]
 pub struct Doctor {

@@ -2,6 +2,7 @@
 
 mod changes;
 mod codes;
+mod dashboard;
 mod formats;
 mod interrupts;
 mod kubectl;
