@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::call::chain;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -16,7 +17,6 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::LogParams;
 use serde::{Deserialize, Serialize};
-use crate::call::chain;
 use vk_cli_core::dashboard::door::{self, Knock, PARAMETER, Token};
 use vk_cli_core::dashboard::view::{self, Which};
 use vk_cli_core::explain::story;
