@@ -11,7 +11,7 @@ use crate::api::Key;
 use crate::desk::Keeper;
 use crate::laws::{Holds, Law, holds};
 use crate::script::{Fault, Link};
-use crate::site::GATEWAY;
+use crate::site::{GATEWAY, WALLTIME};
 use crate::world::World;
 
 /// How long a process runs by itself.
@@ -68,12 +68,18 @@ impl World {
         self.api.closed.clear();
         self.strangers_go();
         if let Some(site) = &mut self.site {
+            site.gives = WALLTIME;
             (site.is_away, site.refuses) = (false, false);
             for name in self.links.keys().cloned().collect::<Vec<_>>() {
                 self.hear(&name, true);
             }
             self.change_fleet(|spec| spec.scheduling = vk_cmd_crds::Scheduling::Active);
         }
+    }
+
+    /// Everybody does what is expected of them for a while, and no process ends.
+    pub(crate) fn goes_on(&mut self, seconds: u8) -> Holds {
+        self.go_on(self.api.now + SignedDuration::from_secs(seconds.into()), Life::Stands)
     }
 
     /// Everybody acts, until this time.

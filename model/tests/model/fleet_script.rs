@@ -43,6 +43,8 @@ pub(crate) enum FleetEvent {
     Replicas(Option<u8>),
     /// Somebody deletes the CmdJob of a pilot.
     DeletePilot(u8),
+    /// Everybody does what is expected of them, for so many seconds.
+    GoesOn(u8),
 }
 
 fn fleet_event(rng: &mut Rng) -> FleetEvent {
@@ -50,6 +52,7 @@ fn fleet_event(rng: &mut Rng) -> FleetEvent {
     match rng.u8(0..50) {
         0..=7 => FleetEvent::Keeps(Keeper::Pilots, fault(rng)),
         8..=10 => FleetEvent::Keeps(Keeper::Fleets, fault(rng)),
+        11 if n.is_multiple_of(2) => FleetEvent::GoesOn(n % 16),
         11..=14 => FleetEvent::KeepsNode(n, fault(rng)),
         15..=23 => FleetEvent::Script(n, if rng.u8(0..3) > 0 { Fault::None } else { fault(rng) }),
         24..=28 => FleetEvent::Begins(n, if rng.bool() { rng.u16(60..400) } else { rng.u16(400..3000) }),
@@ -171,6 +174,7 @@ impl World {
                 self.change_fleet(|spec| spec.max_nodes = max.map(|max| i32::from(max).max(npp)));
             }
             FleetEvent::Replicas(replicas) => self.change_fleet(|spec| spec.replicas = replicas.map(i32::from)),
+            FleetEvent::GoesOn(seconds) => self.goes_on(seconds)?,
             FleetEvent::DeletePilot(n) => {
                 let pilots: Vec<Key> = self.api.jobs.keys().filter(|key| key.0 == PILOTS).cloned().collect();
                 if let Some(key) = pick(n, &pilots) {

@@ -12,7 +12,7 @@ use crate::cluster::{annotate, node_object, says};
 use crate::launch::has_pods;
 use crate::node::Machine;
 use crate::script::Link;
-use crate::site::{Came, FLEET, GATEWAY, KILL_WAIT, MARGIN, Phase, WALLTIME};
+use crate::site::{Came, FLEET, GATEWAY, KILL_WAIT, MARGIN, Phase};
 use crate::world::World;
 
 /// How long Kubernetes waits for a node that is not heard from.
@@ -297,7 +297,7 @@ impl World {
                 self.time_is_over();
             }
             if self.site.as_ref().unwrap().allocations[id].phase == Phase::Waiting {
-                self.begin(id, WALLTIME);
+                self.begin(id, self.site.as_ref().unwrap().gives);
                 some = true;
             }
             some |= self.boot(id);

@@ -39,6 +39,8 @@ pub(crate) struct Site {
     pub(crate) is_away: bool,
     /// It takes nothing.
     pub(crate) refuses: bool,
+    /// How long an allocation lasts that begins by itself.
+    pub(crate) gives: SignedDuration,
     /// Nodes that a person has cordoned.
     pub(crate) by_person: BTreeSet<String>,
     /// Nodes that have died, and when Kubernetes notices.
@@ -138,6 +140,7 @@ impl Site {
             told: BTreeSet::new(),
             is_away: false,
             refuses: false,
+            gives: SignedDuration::from_mins(20),
             by_person: BTreeSet::new(),
             dead: BTreeMap::new(),
             most: [Some(0); 3],

@@ -133,6 +133,9 @@ impl World {
 
     /// Runs a script to its end. The history is in `api`, whatever comes of it.
     pub(crate) fn run(&mut self, script: &[Event]) -> Holds {
+        if self.site.is_some() {
+            self.goes_on(30)?;
+        }
         for event in script {
             let now = self.api.now;
             self.api.say(|| format!("{now} {event:?}"));
