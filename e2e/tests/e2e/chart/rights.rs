@@ -150,6 +150,8 @@ async fn fleets(room: &Room) {
     room.job("evicted", spec).await.running().await;
     fleet.change(json!({"scheduling": "Draining"})).await;
     fleet.is("Drained").await;
+    // A fleet that is gone keeps its nodes closed no longer: the job would go on there, and the node goes with this function.
+    room.says(&["delete", "cmdjob", "evicted"]).await;
 
     let launcher = json!({
         "gateway": {"node": SYSTEM_NODE}, "namespace": room.namespace, "walltimeSeconds": 3600,
