@@ -156,6 +156,8 @@ async fn fleets(room: &Room) {
     let launcher = json!({
         "gateway": {"node": SYSTEM_NODE}, "namespace": room.namespace, "walltimeSeconds": 3600,
         "node": {"program": "/no/vk-node"}, "slurm": {"partition": "none"},
+        // No batch system answers here, and its silence is never taken for an end.
+        "cancelSeconds": 5,
     });
     let pilots = room.fleet("rights-pilots", json!({"minNodes": 1, "maxNodes": 1, "launcher": launcher})).await;
     let made = wait::until("a pilot to be made", LONG, GLANCE, async || {
