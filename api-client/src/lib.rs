@@ -17,6 +17,7 @@
 //! TLS is spoken to in HTTP/1.1.
 
 mod body;
+mod chain;
 mod connect;
 mod observed;
 mod pool;
@@ -35,6 +36,7 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
+pub use chain::chain;
 use connect::Connector;
 pub use connect::{connect, first_hop};
 use observed::Observed;

@@ -59,15 +59,6 @@ impl CallError {
     }
 }
 
-/// An error with its sources. Some of kube's errors say their source themselves: it is not said twice.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.map(ToString::to_string).fold(error.to_string(), |text, source| match text.ends_with(&source) {
-        true => text,
-        false => format!("{text}: {source}"),
-    })
-}
-
 /// Makes a call with a time limit. `what` completes "cannot …".
 pub(crate) async fn call_within<T>(
     limit: Duration,
@@ -79,28 +70,5 @@ pub(crate) async fn call_within<T>(
         Ok(Err(kube::Error::Api(status))) => Err(CallError::Refused { what, status }),
         Ok(Err(source)) => Err(CallError::Failed { what, source: Box::new(source) }),
         Err(_) => Err(CallError::TimedOut { what, limit }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-
-    use super::chain;
-
-    #[derive(Debug, thiserror::Error)]
-    enum Error {
-        #[error("cannot read it: {0}")]
-        Loud(#[source] io::Error),
-        #[error("cannot read it")]
-        Quiet(#[source] io::Error),
-    }
-
-    #[test]
-    fn a_source_is_said_once() {
-        let gone = || io::Error::other("it is gone");
-        for error in [Error::Loud(gone()), Error::Quiet(gone())] {
-            assert_eq!(chain(&error), "cannot read it: it is gone");
-        }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::call::chain;
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::api::{Api, PostParams};
 use serde_json::json;
+use vk_api_client::chain;
 use vk_cli_core::args::{ClusterFlags, Doctor};
 use vk_cli_core::doctor::{self, Check, HEADINGS, RIGHTS, Right};
 use vk_cli_core::output::Format;

@@ -1,11 +1,11 @@
 //! `explain`.
 
-use crate::call::chain;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use serde_json::json;
+use vk_api_client::chain;
 use vk_cli_core::args::{ClusterFlags, Explain};
 use vk_cli_core::explain::{HEADINGS, story};
 use vk_cli_core::output::{self, Format};

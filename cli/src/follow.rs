@@ -1,10 +1,10 @@
 //! Watching one job until something has become of it.
 
-use crate::call::chain;
 use anyhow::{Result, anyhow};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube_runtime::watcher::{self, watch_object};
 use kube_runtime::{WatchStreamExt as _, watcher::Error};
+use vk_api_client::chain;
 use vk_cli_core::progress::Teller;
 use vk_cmd_crds::CmdJob;
 

@@ -31,9 +31,9 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use call::chain;
 use clap::Parser;
 use clap::error::ErrorKind;
+use vk_api_client::chain;
 use vk_cli_core::args::{Cli, Command};
 use vk_cli_core::{completion, exit};
 

@@ -71,12 +71,6 @@ impl CallError {
     }
 }
 
-/// An error with its sources, on one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
-}
-
 /// Makes a call with the usual time limit. `what` completes "cannot …".
 pub async fn call<T>(what: &'static str, request: impl Future<Output = kube::Result<T>>) -> Result<T, CallError> {
     call_within(TIME_LIMIT, what, request).await

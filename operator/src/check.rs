@@ -8,9 +8,10 @@ use anyhow::{Context, bail};
 use kube::api::{DeleteParams, ObjectMeta};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep};
+use vk_api_client::chain;
 use vk_cmd_crds::{CmdJob, CmdJobSpec, CmdJobStatus, State, Target};
 
-use crate::api::{CallError, call, chain, post_params};
+use crate::api::{CallError, call, post_params};
 use crate::cli::duration;
 use crate::run;
 

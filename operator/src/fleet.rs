@@ -19,6 +19,7 @@ use kube::api::Patch;
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::amounts::PODS;
 use vk_cmd_crds::{CmdFleet, Scheduling};
 use vk_operator_core::cordon::By;
@@ -26,7 +27,7 @@ use vk_operator_core::fleet::{Drained, Look, cordons, is_urgent, look, nodes_of}
 use vk_operator_core::floor::Floor;
 use vk_operator_core::{backoff, patch};
 
-use crate::api::{CallError, call, chain, patch_params};
+use crate::api::{CallError, call, patch_params};
 use crate::cordon::cordon;
 use crate::drain::Drainer;
 use crate::reconcile::Context;

@@ -12,9 +12,10 @@ use kube::runtime::controller::{Action, Config, Error, applier};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt};
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_operator_core::nodes::{self, Decision, Deed};
 
-use crate::api::{CallError, call, chain, patch_params};
+use crate::api::{CallError, call, patch_params};
 use crate::reconcile::Context;
 use crate::tolerance::unless_panicked;
 

@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, ResourceExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::{CmdFleet, CmdJob, Launcher, labels};
 use vk_operator_core::backoff;
 use vk_operator_core::cordon::By;
@@ -20,7 +21,7 @@ use vk_operator_core::pilots::{
     Decision, Facts, Memory, PilotSeen, Step, Told, ValidLauncher, are_known, decide, invalid, job, name,
 };
 
-use crate::api::{CallError, call, chain, post_params};
+use crate::api::{CallError, call, post_params};
 use crate::cordon::cordon;
 use crate::reconcile::Context;
 use crate::tolerance::unless_panicked;

@@ -17,9 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_operator_core::lease::Times;
 
-use crate::api::chain;
 use crate::approver::{self, Approvals};
 use crate::cache::{self, Caches, MaybeJob};
 use crate::election::Election;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::call::chain;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -17,6 +16,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::api::LogParams;
 use serde::{Deserialize, Serialize};
+use vk_api_client::chain;
 use vk_cli_core::dashboard::door::{self, Knock, PARAMETER, Token};
 use vk_cli_core::dashboard::view::{self, Which};
 use vk_cli_core::explain::story;

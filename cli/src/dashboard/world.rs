@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::call::chain;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, ResourceExt as _};
@@ -11,6 +10,7 @@ use kube_runtime::reflector::{self, Lookup, Store};
 use kube_runtime::watcher::{self, watcher};
 use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
+use vk_api_client::chain;
 use vk_cmd_crds::{CmdFleet, CmdJob, labels};
 
 use crate::cluster::Cluster;

@@ -23,6 +23,7 @@ use vk_node_core::doctor::{Answered, CertificateFacts, Login, NodeObject, PortFa
 use vk_node_core::facts::Endpoint;
 use vk_node_core::report::NodeReport;
 use vk_node_core::tunnel::argv;
+use vk_record::chain;
 
 use crate::credentials::{self, Present};
 
@@ -193,11 +194,6 @@ async fn node(client: &Client, name: &str) -> Result<Option<NodeObject>, String>
     let is_vk_node = node.labels().get(labels::NODE_TYPE).is_some_and(|kind| kind == labels::NODE_TYPE_VALUE);
     let holder = lease.ok().flatten().and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty());
     Ok(Some(NodeObject { is_vk_node, is_ready, holder }))
-}
-
-/// An error with what it comes of: kube's own say little.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    vk_record::chain(error)
 }
 
 fn certificates(file: &Path) -> Result<usize, String> {
