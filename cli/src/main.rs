@@ -1,4 +1,4 @@
-//! `kubectl cmdjob`: vk-cmd for people with sbatch habits. See docs/cli.md.
+//! `kubectl cmdjob`: vk-cmd for people with sbatch habits. See docs/reference/cli.md.
 //!
 //! What is decided is in `vk-cli-core`; here it is asked, written and printed. Under the name `kubectl_complete-cmdjob` the program
 //! completes words for kubectl.

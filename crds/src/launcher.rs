@@ -121,7 +121,7 @@ pub struct NodeProgram {
     #[serde(default = "vk_node")]
     #[schemars(length(max = 1024))]
     pub program: String,
-    /// The node's file (docs/node.md), as an absolute path: with bootstrapKubeconfig in it, most often. What differs from node to
+    /// The node's file (docs/reference/node.md), as an absolute path: with bootstrapKubeconfig in it, most often. What differs from node to
     /// node (name, labels, directory) is given beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]

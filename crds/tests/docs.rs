@@ -1,10 +1,10 @@
-//! docs/cmdjob.md names every field of the spec, and tells the reasons as the code does.
+//! docs/reference/cmdjob.md names every field of the spec, and tells the reasons as the code does.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test says so that it failed")]
 
 use vk_cmd_crds::crd;
 
-const DOC: &str = include_str!("../../docs/cmdjob.md");
+const DOC: &str = include_str!("../../docs/reference/cmdjob.md");
 
 #[test]
 fn every_field_of_the_spec_is_there() {
@@ -13,7 +13,7 @@ fn every_field_of_the_spec_is_there() {
     for field in fields.as_object().unwrap().keys() {
         let rows = DOC.lines().filter(|line| line.starts_with('|'));
         let named = rows.filter_map(|row| row.split('|').nth(1)).any(|names| names.contains(&format!("`{field}`")));
-        assert!(named, "{field} has no row in docs/cmdjob.md");
+        assert!(named, "{field} has no row in docs/reference/cmdjob.md");
     }
 }
 
@@ -21,11 +21,11 @@ fn every_field_of_the_spec_is_there() {
 fn the_reasons_are_those_of_the_code() {
     let code = include_str!("../src/reason.rs").lines().filter_map(|line| line.strip_prefix("/// "));
     for row in code.filter(|line| line.starts_with("| `")) {
-        assert!(DOC.lines().any(|line| line == row), "not in docs/cmdjob.md: {row}");
+        assert!(DOC.lines().any(|line| line == row), "not in docs/reference/cmdjob.md: {row}");
     }
 }
 
-const FLEET_DOC: &str = include_str!("../../docs/cmdfleet.md");
+const FLEET_DOC: &str = include_str!("../../docs/reference/cmdfleet.md");
 
 /// The names in the first columns of the tables.
 fn has_row(doc: &str, name: &str) -> bool {
@@ -39,7 +39,7 @@ fn every_field_of_a_fleet_is_there() {
     for part in ["spec", "status"] {
         let fields = format!("/spec/versions/0/schema/openAPIV3Schema/properties/{part}/properties");
         for field in crd.pointer(&fields).unwrap().as_object().unwrap().keys() {
-            assert!(has_row(FLEET_DOC, field), "{part}.{field} has no row in docs/cmdfleet.md");
+            assert!(has_row(FLEET_DOC, field), "{part}.{field} has no row in docs/reference/cmdfleet.md");
         }
     }
 }
@@ -49,7 +49,7 @@ fn the_reasons_of_a_fleet_are_those_of_the_code() {
     let code = include_str!("../src/fleet_status.rs").lines().filter_map(|line| line.strip_prefix("/// "));
     let rows: Vec<_> = code.filter(|line| line.starts_with("| `")).collect();
     for row in &rows {
-        assert!(FLEET_DOC.lines().any(|line| line == *row), "not in docs/cmdfleet.md: {row}");
+        assert!(FLEET_DOC.lines().any(|line| line == *row), "not in docs/reference/cmdfleet.md: {row}");
     }
     for reason in <vk_cmd_crds::FleetReason as strum::VariantArray>::VARIANTS {
         assert!(rows.iter().any(|row| row.starts_with(&format!("| `{reason}` |"))), "{reason} is not in the table");

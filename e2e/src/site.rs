@@ -359,7 +359,7 @@ impl Site {
         all
     }
 
-    /// `vk-node run`, where it is to run; in a container with what is written for users in docs/sites.md.
+    /// `vk-node run`, where it is to run; in a container with what is written for users in docs/how-to/sites.md.
     fn node_program(&self) -> Command {
         let settings = &self.settings;
         match &settings.node_in {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What goes through is TLS from the API server to the node's kubelet API. The relay can neither read it nor write it: it
-//! has no certificate that either side would take. What it decides is in [`vk_relay_core`]; docs/relay.md has the whole.
+//! has no certificate that either side would take. What it decides is in [`vk_relay_core`]; docs/how-to/relay.md has the whole.
 
 mod book;
 mod dial;

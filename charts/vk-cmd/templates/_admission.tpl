@@ -1,5 +1,5 @@
 {{- /*
-What the admission policies share. They look at where a pod may come to, not at what it is: docs/admission.md.
+What the admission policies share. They look at where a pod may come to, not at what it is: docs/explanation/admission.md.
 */}}
 
 {{- /* A CEL list of texts. */}}

@@ -1,4 +1,4 @@
-//! Exit codes. They do not change: docs/cli.md has the table.
+//! Exit codes. They do not change: docs/reference/cli.md has the table.
 
 use vk_cmd_crds::{Attempt, AttemptState, CmdJob, State};
 

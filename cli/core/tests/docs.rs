@@ -1,4 +1,4 @@
-//! docs/cli.md says what is so.
+//! docs/reference/cli.md says what is so.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,13 +12,13 @@ use clap::Parser;
 use vk_cli_core::args::Cli;
 use vk_cli_core::{doctor, sbatch};
 
-const DOCS: &str = include_str!("../../../docs/cli.md");
+const DOCS: &str = include_str!("../../../docs/reference/cli.md");
 const README: &str = include_str!("../../../README.md");
 
 #[test]
 fn the_table_of_headers_is_the_one_that_is_used() {
     let table = sbatch::table();
-    assert!(DOCS.contains(&table), "docs/cli.md has another table of headers; it must be:\n{table}");
+    assert!(DOCS.contains(&table), "docs/reference/cli.md has another table of headers; it must be:\n{table}");
 }
 
 #[test]
@@ -38,6 +38,6 @@ fn every_command_line_in_the_docs_can_be_read() {
 fn every_check_of_the_doctor_is_told() {
     let others = ["completion", "kubeconfig", "server", "crd-cmdjobs", "crd-cmdfleets", "operator", "nodes"];
     for id in doctor::RIGHTS.iter().map(|right| right.id).chain(others) {
-        assert!(DOCS.contains(&format!("`{id}`")), "docs/cli.md does not tell of the check {id}");
+        assert!(DOCS.contains(&format!("`{id}`")), "docs/reference/cli.md does not tell of the check {id}");
     }
 }

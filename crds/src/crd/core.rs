@@ -1,5 +1,5 @@
 //! What Kubernetes checks about the types of core/v1 when it takes a pod, said about them where they stand in a CmdJob: their
-//! schemas say only their shapes. The sources are `ValidatePodSpec` of Kubernetes, and what a vk-node refuses (docs/pod-fields.md).
+//! schemas say only their shapes. The sources are `ValidatePodSpec` of Kubernetes, and what a vk-node refuses (docs/reference/pod-fields.md).
 //!
 //! A schema's own words (`pattern`, `enum`, `maximum`) are used where a list is in a list: what they cost is not counted, as
 //! that of a CEL rule is. Lists get the most entries that they can have, by which the cost of a rule is known.

@@ -1,4 +1,4 @@
-//! What was aimed at: see issues 3 and 5, and `docs/figures.md`.
+//! What was aimed at: see issues 3 and 5, and `docs/explanation/figures.md`.
 
 use super::contestant::Contestant;
 use super::figures::{Figures, Latency, Milliseconds, Span, Target, Writer};

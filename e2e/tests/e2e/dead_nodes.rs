@@ -1,4 +1,4 @@
-//! Node objects of nodes that have died, and whose time is long over: see docs/walltime.md, "Node objects that are left over". No minutes
+//! Node objects of nodes that have died, and whose time is long over: see docs/explanation/walltime.md, "Node objects that are left over". No minutes
 //! are waited for: what Kubernetes has noted of a node is written here, with the times of long ago.
 
 use jiff::{SignedDuration, Timestamp};

@@ -1,4 +1,4 @@
-//! What a site's administrator asks of a node that is in a cluster: see docs/site-admin.md. What needs no cluster is tested in
+//! What a site's administrator asks of a node that is in a cluster: see docs/how-to/site-admin.md. What needs no cluster is tested in
 //! `vk-node/tests/admin`.
 
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! A node's process that is started anew, or told to end before the API server knows of it: the node's end stays what it is, and what
-//! ran is told as what it was. See docs/walltime.md.
+//! ran is told as what it was. See docs/explanation/walltime.md.
 
 use std::time::Duration;
 

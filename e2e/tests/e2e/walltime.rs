@@ -1,4 +1,4 @@
-//! Nodes that end: at the end of their walltime, by the signals of batch systems, and without a warning. See docs/walltime.md.
+//! Nodes that end: at the end of their walltime, by the signals of batch systems, and without a warning. See docs/explanation/walltime.md.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! The laws. A broken one is told with its name, so that a test can show that each of them can be broken.
 
-/// What must hold: see `docs/model.md`.
+/// What must hold: see `docs/explanation/model.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Law {
     /// An attempt is started once at most.

@@ -1,4 +1,4 @@
-//! The operator and its nodes in a world in memory, on histories made from seeds. See `docs/model.md`.
+//! The operator and its nodes in a world in memory, on histories made from seeds. See `docs/explanation/model.md`.
 //!
 //! More of them: `VK_CMD_SEEDS=1000000 cargo test --release -p vk-cmd-model`; one again: `VK_CMD_SEED=17 cargo test -p vk-cmd-model`.
 
@@ -57,7 +57,7 @@ enum Scene {
     Fleet,
 }
 
-/// Which mistake breaks which law (the table of docs/model.md), and from which seed on that is looked for.
+/// Which mistake breaks which law (the table of docs/explanation/model.md), and from which seed on that is looked for.
 const MISTAKES: [(Law, Mutation, u64); 18] = [
     (Law::StartedOnce, Mutation::PipeLosesRecords, 40),
     (Law::OneAtATime, Mutation::DeletedIsEnded, 250),

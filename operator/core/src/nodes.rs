@@ -1,4 +1,4 @@
-//! What becomes of the Node object of a node that ends: see docs/walltime.md.
+//! What becomes of the Node object of a node that ends: see docs/explanation/walltime.md.
 //!
 //! ```text
 //!                Ending, or within its margin            says that it left, and is not ready

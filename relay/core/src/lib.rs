@@ -7,7 +7,7 @@
 //!   node ── dials again, later ───────────────────────▶ relay       redial: how much later? choice: which of several?
 //! ```
 //!
-//! How all of it goes together, and what an attacker could do: docs/relay.md.
+//! How all of it goes together, and what an attacker could do: docs/how-to/relay.md.
 
 pub mod choice;
 pub mod ports;

@@ -36,7 +36,7 @@ pub fn unit(wanted: &Wanted<'_>) -> Result<String, String> {
         Some(_) | None => "",
     };
     Ok(format!(
-        "# Written by `vk-node service`. What each line is for is in docs/site-admin.md.
+        "# Written by `vk-node service`. What each line is for is in docs/how-to/site-admin.md.
 [Unit]
 Description=vk-node: this machine as a Kubernetes node
 StartLimitIntervalSec=0
@@ -44,7 +44,7 @@ StartLimitIntervalSec=0
 [Service]
 Type=exec
 ExecStart={line}
-# The node's file is read again: docs/site-admin.md says what of it.
+# The node's file is read again: docs/how-to/site-admin.md says what of it.
 ExecReload=/bin/kill -HUP $MAINPID
 # At the end of its walltime, and when it is told to end, it ends with 0.
 Restart=on-failure

@@ -1,4 +1,4 @@
-//! The tables of `docs/pod-fields.md` against the schema of core/v1 and against admission: every field of a pod's
+//! The tables of `docs/reference/pod-fields.md` against the schema of core/v1 and against admission: every field of a pod's
 //! specification has a row, every row is of a field there is, and what a row says is refused is refused, in its words.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test says so that it failed")]
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use vk_node_core::admit::admit;
 use vk_node_core::facts::{NodeFacts, SiteUser};
 
-const DOCUMENT: &str = include_str!("../../../docs/pod-fields.md");
+const DOCUMENT: &str = include_str!("../../../docs/reference/pod-fields.md");
 /// After a path: what is beneath it goes with it.
 const AND_BENEATH: &str = "…";
 /// The words of a row that is about a field which this node refuses.
@@ -141,9 +141,9 @@ fn is_covered(path: &str, rows: &[Row]) -> bool {
 fn every_field_has_a_row_and_every_row_a_field() {
     let (paths, rows) = (Schema::new().paths(), rows());
     let missing: Vec<_> = paths.iter().filter(|path| !is_covered(path, &rows)).collect();
-    assert!(missing.is_empty(), "fields without a row in docs/pod-fields.md: {missing:#?}");
+    assert!(missing.is_empty(), "fields without a row in docs/reference/pod-fields.md: {missing:#?}");
     let unknown: Vec<_> = rows.iter().filter(|row| !paths.contains(&row.path)).map(|row| &row.path).collect();
-    assert!(unknown.is_empty(), "rows of docs/pod-fields.md about no field of core/v1: {unknown:#?}");
+    assert!(unknown.is_empty(), "rows of docs/reference/pod-fields.md about no field of core/v1: {unknown:#?}");
 }
 
 /// The least pod, with one field more.

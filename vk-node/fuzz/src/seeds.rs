@@ -176,7 +176,7 @@ pub(super) fn streams() -> Vec<Vec<u8>> {
 
 pub(super) fn site() -> Vec<Vec<u8>> {
     vec![
-        include_bytes!("../../../docs/site.yaml").to_vec(),
+        include_bytes!("../../../docs/reference/site.yaml").to_vec(),
         b"version: 1\n".to_vec(),
         b"version: 1\nlimits: {}\na: &a [*a, *a]\n".to_vec(),
     ]

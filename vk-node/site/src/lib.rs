@@ -12,7 +12,7 @@
 //! - `runtime` knows the command line of each container runtime.
 //! - `audit` holds the entries of the audit log.
 //!
-//! The file is described in `docs/site.md`.
+//! The file is described in `docs/reference/site.md`.
 
 pub mod audit;
 mod clear;

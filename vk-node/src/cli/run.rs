@@ -36,10 +36,10 @@ pub(crate) struct Pipe {
     pub(super) site: Option<PathBuf>,
 }
 
-/// The settings that are wanted most; the file of `--config` has all of them. See docs/node.md.
+/// The settings that are wanted most; the file of `--config` has all of them. See docs/reference/node.md.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Run {
-    /// The file with the node's settings: docs/node.md. What is given here stands over it [default: node.yaml in the pipe's
+    /// The file with the node's settings: docs/reference/node.md. What is given here stands over it [default: node.yaml in the pipe's
     /// directory, if it is there].
     #[arg(long, env = "VK_NODE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
@@ -88,7 +88,7 @@ pub(crate) struct Run {
     resources: Vec<(String, u64)>,
 }
 
-/// A tunnel by ssh, for a site that nobody can connect to: docs/tunnel.md.
+/// A tunnel by ssh, for a site that nobody can connect to: docs/how-to/tunnel.md.
 #[derive(Clone, Debug, Default, Args)]
 struct TunnelFlags {
     /// Reach the API server, and be reached, through a connection of this machine's ssh: ssh:USER@HOST or ssh:NAME.
@@ -102,7 +102,7 @@ struct TunnelFlags {
     tunnel_ssh_config: Option<PathBuf>,
 }
 
-/// The relay that the node dials where nobody can dial it: docs/relay.md.
+/// The relay that the node dials where nobody can dial it: docs/how-to/relay.md.
 #[derive(Clone, Debug, Default, Args)]
 struct Relay {
     /// The relay by which the API server reaches this node; several with commas between them: the node is on one of them, and goes
@@ -114,7 +114,7 @@ struct Relay {
     relay_ca_file: Option<PathBuf>,
 }
 
-/// The end of the node: docs/walltime.md.
+/// The end of the node: docs/explanation/walltime.md.
 #[derive(Clone, Debug, Default, Args)]
 struct End {
     /// How long the node is there, D-HH:MM:SS as sbatch --time takes it, or 2h30m; 0s: it has no end [default: what the batch
@@ -134,7 +134,7 @@ struct End {
     kill_wait: Option<u64>,
 }
 
-/// The node's own certificates: docs/identity.md.
+/// The node's own certificates: docs/explanation/identity.md.
 #[derive(Clone, Debug, Default, Args)]
 struct Certificates {
     /// The kubeconfig of a bootstrap token, with which a node asks for its first certificate. It is not read any more once

@@ -1,4 +1,4 @@
-//! The kubelet's HTTPS API: see `docs/kubelet-api.md`.
+//! The kubelet's HTTPS API: see `docs/reference/kubelet-api.md`.
 
 mod auth;
 mod bridge;

@@ -1,4 +1,4 @@
-//! What is measured of the way in, and of the tunnel by which the API server is reached. See docs/metrics.md.
+//! What is measured of the way in, and of the tunnel by which the API server is reached. See docs/reference/metrics.md.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

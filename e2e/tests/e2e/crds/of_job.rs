@@ -217,11 +217,11 @@ pub(super) const POLICIES: &[Row] = &[
     (
         "completionMode: Indexed, completions: 5, successPolicy: {rules: [{succeededIndexes: '3,1'}]}",
         Good(""),
-        Differs("the operator says so: state Invalid, see docs/cmdjob.md"),
+        Differs("the operator says so: state Invalid, see docs/reference/cmdjob.md"),
     ),
     (
         "completionMode: Indexed, completions: 5, successPolicy: {rules: [{succeededIndexes: '1-5'}]}",
         Good(""),
-        Differs("the operator says so: state Invalid, see docs/cmdjob.md"),
+        Differs("the operator says so: state Invalid, see docs/reference/cmdjob.md"),
     ),
 ];

@@ -1,4 +1,4 @@
-//! Where a CmdJob is not like a Job, deliberately. All of it is in docs/like-job.md too.
+//! Where a CmdJob is not like a Job, deliberately. All of it is in docs/explanation/like-job.md too.
 
 use std::collections::BTreeMap;
 

@@ -55,7 +55,7 @@ async fn a_life_goes_as_that_of_a_job() {
     play("like-job-life", life::scenarios()).await;
 }
 
-/// The rows of docs/like-job.md: all scenarios, and all differences.
+/// The rows of docs/explanation/like-job.md: all scenarios, and all differences.
 fn rows() -> Vec<String> {
     let scenarios = [counts::scenarios(), policies::scenarios(), life::scenarios()];
     let of_scenario = |scenario: &Scenario| format!("| `{}` | {} |", scenario.name, scenario.shows);
@@ -69,10 +69,10 @@ fn rows() -> Vec<String> {
 
 #[test]
 fn the_document_lists_all_scenarios_and_differences() {
-    const DOCUMENT: &str = include_str!("../../../../docs/like-job.md");
+    const DOCUMENT: &str = include_str!("../../../../docs/explanation/like-job.md");
     let rows = rows();
     let written: Vec<&str> = DOCUMENT.lines().filter(|line| line.starts_with("| `")).collect();
-    assert!(written == rows, "the rows of docs/like-job.md are to be:\n{}", rows.join("\n"));
+    assert!(written == rows, "the rows of docs/explanation/like-job.md are to be:\n{}", rows.join("\n"));
     let names: BTreeSet<&str> = rows.iter().map(String::as_str).collect();
     assert_eq!(names.len(), rows.len(), "a scenario has two rows");
     for condition in differences::KSTATUS {

@@ -21,7 +21,7 @@ const GRACE: u32 = 300;
 pub(super) struct Scenario {
     /// Its name, which is also that of its jobs.
     pub(super) name: String,
-    /// What it shows, for docs/like-job.md.
+    /// What it shows, for docs/explanation/like-job.md.
     pub(super) shows: &'static str,
     command: Vec<String>,
     spec: Value,

@@ -74,7 +74,7 @@ async fn two_hundred_kills_of_leaders_over_five_hundred_jobs_lose_and_double_not
 }
 
 #[tokio::test]
-#[ignore = "it measures, for docs/operator.md"]
+#[ignore = "it measures, for docs/explanation/operator.md"]
 async fn leaders_with_the_usual_times_hand_over_when_they_are_killed() {
     killed("leader-usual", USUAL, 20, 84).await;
 }

@@ -9,7 +9,7 @@ use vk_cmd_e2e::wait::{self, Probe};
 
 use crate::ground::{GLANCE, LONG, room};
 
-/// What docs/relay.md says, and what a busy machine adds to it.
+/// What docs/how-to/relay.md says, and what a busy machine adds to it.
 const FOUND_OUT: Duration = Duration::from_secs(30 + 30);
 
 /// Neither side says that it is gone: it stands still, as behind a firewall that has forgotten the connection.

@@ -100,7 +100,7 @@ pub(super) fn pod(meta: &ObjectMeta, spec: &PodSpec, node: &NodeFacts, problems:
         automount_service_account_token: _,
         tolerations: _,
         topology_spread_constraints: _,
-        // It is the site's runtime that gets an image, with what the site's user has for it: see docs/pod-fields.md.
+        // It is the site's runtime that gets an image, with what the site's user has for it: see docs/reference/pod-fields.md.
         image_pull_secrets: _,
         // A host process is in the host's network, process and IPC namespaces: to ask for them is to get them.
         host_ipc: _,

@@ -9,7 +9,7 @@
 //! What is in force, and which layer says it, is told by `shown`; what of it changes while a node runs, by `reload`.
 //!
 //! A setting that stands in several layers is taken from the uppermost; labels and amounts are taken key by key. The file
-//! is described in `docs/node.md`, with an example of every key in `docs/node.yaml`.
+//! is described in `docs/reference/node.md`, with an example of every key in `docs/reference/node.yaml`.
 
 mod aliases;
 mod certificates;

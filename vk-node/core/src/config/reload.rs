@@ -123,7 +123,7 @@ mod tests {
     fn what_is_taken_up_is_documented() {
         for key in TAKEN_UP {
             assert!(super::super::read::keys().contains(&key), "{key}");
-            assert!(include_str!("../../../../docs/site-admin.md").contains(&format!("`{key}`")), "{key}");
+            assert!(include_str!("../../../../docs/how-to/site-admin.md").contains(&format!("`{key}`")), "{key}");
         }
     }
 }

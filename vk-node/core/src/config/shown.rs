@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn what_is_shown_is_a_file_that_says_the_same() {
         is_the_same_when_it_is_read("version: 1\nnodeName: vk-a\n");
-        is_the_same_when_it_is_read(include_str!("../../../../docs/node.yaml"));
+        is_the_same_when_it_is_read(include_str!("../../../../docs/reference/node.yaml"));
         is_the_same_when_it_is_read("version: 1\nnodes: {prefix: vk-gw-, count: 3}\nport: 20000\n");
         is_the_same_when_it_is_read(
             "version: 1\nnodes:\n- {name: vk-a, port: 7, labels: {a: own}, capacity: {cpu: 500m}}\n- {name: vk-b}\nlabels: {'on': 'yes', a: '1e3'}\n",
@@ -256,7 +256,7 @@ mod tests {
     /// A key that is new is not forgotten here.
     #[test]
     fn all_that_the_documented_example_says_is_shown() {
-        let text = include_str!("../../../../docs/node.yaml");
+        let text = include_str!("../../../../docs/reference/node.yaml");
         let document = Document::load(text).unwrap();
         let shown = of_file(text);
         for key in crate::config::read::keys().into_iter().filter(|key| document.root().child(key).is_some()) {

@@ -21,7 +21,7 @@ fn environment(pairs: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
 
 #[test]
 fn the_documented_example_is_right() {
-    let config = finish(layer(include_str!("../../../../docs/node.yaml")));
+    let config = finish(layer(include_str!("../../../../docs/reference/node.yaml")));
     let [member] = config.members.as_slice() else { panic!("{config:?}") };
     assert_eq!(member.name.as_str(), "vk-perlmutter-01");
     assert_eq!(member.kubeconfig.as_deref(), Some(Path::new("/etc/vk/node.kubeconfig")), "counts from the file");
@@ -42,7 +42,7 @@ fn the_documented_example_is_right() {
 
 #[test]
 fn the_documented_gateway_is_right() {
-    let text = include_str!("../../../../docs/node.md");
+    let text = include_str!("../../../../docs/reference/node.md");
     let yaml: Vec<&str> = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!yaml.is_empty());
     for yaml in yaml {
@@ -53,9 +53,9 @@ fn the_documented_gateway_is_right() {
 
 #[test]
 fn every_key_of_the_file_is_documented() {
-    let example = include_str!("../../../../docs/node.yaml");
+    let example = include_str!("../../../../docs/reference/node.yaml");
     for key in super::read::keys() {
-        assert!(example.contains(&format!("{key}:")), "docs/node.yaml says nothing of {key}");
+        assert!(example.contains(&format!("{key}:")), "docs/reference/node.yaml says nothing of {key}");
     }
 }
 
@@ -273,7 +273,7 @@ fn behind_a_tunnel_a_node_is_at_the_far_end() {
 
 #[test]
 fn the_documented_tunnel_is_right() {
-    let text = include_str!("../../../../docs/tunnel.md");
+    let text = include_str!("../../../../docs/how-to/tunnel.md");
     let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let config = finish(layer(yaml));
     assert_eq!(config.tunnel.unwrap().options, ["ProxyJump=login.example.org", "Compression=yes"]);

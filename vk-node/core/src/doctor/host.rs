@@ -45,13 +45,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "pipe-parents",
         about: "nobody else can replace the pipe's directory",
-        fix: "chmod go-w the directory that is named, or name another place with --hostpipe (docs/pipe-directory.md)",
+        fix: "chmod go-w the directory that is named, or name another place with --hostpipe (docs/reference/pipe-directory.md)",
         look: pipe_parents,
     },
     Check {
         id: "records-place",
         about: "records are on a disk of this host",
-        fix: "name a place on a local disk with --records (docs/pipe-directory.md)",
+        fix: "name a place on a local disk with --records (docs/reference/pipe-directory.md)",
         look: records_place,
     },
     Check {
@@ -75,7 +75,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "memory",
         about: "the memory that is available is more than `pressure` asks for",
-        fix: "end something, or ask for less with memory.available in `pressure` (docs/node.md)",
+        fix: "end something, or ask for less with memory.available in `pressure` (docs/reference/node.md)",
         look: memory,
     },
     Check {
@@ -94,26 +94,26 @@ pub(super) const CHECKS: &[Check] = &[
         id: "mounts",
         about: "jobs can have mounts at absolute paths",
         fix: "ask for user namespaces (user.max_user_namespaces, kernel.unprivileged_userns_clone, \
-              kernel.apparmor_restrict_unprivileged_userns), or have jobs mount at relative paths (docs/mounts.md)",
+              kernel.apparmor_restrict_unprivileged_userns), or have jobs mount at relative paths (docs/reference/mounts.md)",
         look: mounts,
     },
     Check {
         id: "cgroup",
         about: "a cgroup holds jobs to their limits",
-        fix: "run the node as a unit of your systemd (vk-node service), or name a delegated cgroup with --cgroup (docs/limits.md); \
+        fix: "run the node as a unit of your systemd (vk-node service), or name a delegated cgroup with --cgroup (docs/reference/limits.md); \
               without, the shim looks and ends what takes too much",
         look: cgroup,
     },
     Check {
         id: "runtime",
         about: "there is the container runtime that the site's file names, or one of those that are known",
-        fix: "load its module before the node starts, put it into PATH, or name it in the site's file (docs/site.md)",
+        fix: "load its module before the node starts, put it into PATH, or name it in the site's file (docs/reference/site.md)",
         look: runtime,
     },
     Check {
         id: "batch-tools",
         about: "in a job of Slurm or PBS, squeue or qstat can be asked",
-        fix: "put it into PATH, or say how long the node is there with --walltime (docs/walltime.md)",
+        fix: "put it into PATH, or say how long the node is there with --walltime (docs/explanation/walltime.md)",
         look: batch_tools,
     },
     Check {

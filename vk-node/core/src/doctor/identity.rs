@@ -18,7 +18,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "credentials",
         about: "there is a kubeconfig, or a certificate of the node's own, that leads to an API server",
-        fix: "join a fleet (vk-node join), or name a kubeconfig with --kubeconfig or --bootstrap-kubeconfig (docs/identity.md)",
+        fix: "join a fleet (vk-node join), or name a kubeconfig with --kubeconfig or --bootstrap-kubeconfig (docs/explanation/identity.md)",
         look: credentials,
     },
     Check {
@@ -36,7 +36,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "certificate",
         about: "the client certificate is good now and for a week to come, or the node renews it itself",
-        fix: "set the clock right, have another one made, or use a bootstrap token: then the node renews it (docs/identity.md)",
+        fix: "set the clock right, have another one made, or use a bootstrap token: then the node renews it (docs/explanation/identity.md)",
         look: certificate,
     },
     Check {

@@ -13,13 +13,13 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "dns",
         about: "the API server's name has an address here",
-        fix: "see /etc/resolv.conf, or have the site's name for it in the kubeconfig; where it has none here, go by ssh (docs/tunnel.md)",
+        fix: "see /etc/resolv.conf, or have the site's name for it in the kubeconfig; where it has none here, go by ssh (docs/how-to/tunnel.md)",
         look: dns,
     },
     Check {
         id: "connect",
         about: "the API server can be connected to",
-        fix: "see whether a firewall is in between (curl -vk SERVER/version); where only ssh leads out, use --tunnel (docs/tunnel.md)",
+        fix: "see whether a firewall is in between (curl -vk SERVER/version); where only ssh leads out, use --tunnel (docs/how-to/tunnel.md)",
         look: connect,
     },
     Check {
@@ -44,7 +44,7 @@ pub(super) const CHECKS: &[Check] = &[
         id: "address",
         about: "the API server can reach the node at its address",
         fix: "leave --address away, or name an address of this host; where nobody can connect to it, use --tunnel or --relay \
-              (docs/tunnel.md, docs/relay.md)",
+              (docs/how-to/tunnel.md, docs/how-to/relay.md)",
         look: address,
     },
     Check {
@@ -56,19 +56,19 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "ssh",
         about: "the ssh client is there and knows the tunnel's destination",
-        fix: "see `ssh -G DESTINATION`, and that `ssh DESTINATION true` asks for nothing (docs/tunnel.md)",
+        fix: "see `ssh -G DESTINATION`, and that `ssh DESTINATION true` asks for nothing (docs/how-to/tunnel.md)",
         look: ssh,
     },
     Check {
         id: "relay-authority",
         about: "the file with the relay's authority has a certificate",
-        fix: "get it from the Secret vk-cmd-relay-ca (docs/relay.md)",
+        fix: "get it from the Secret vk-cmd-relay-ca (docs/how-to/relay.md)",
         look: relay_authority,
     },
     Check {
         id: "relay",
         about: "the relay can be connected to",
-        fix: "see whether a firewall is in between, and whether the relay's Service has this address (docs/relay.md)",
+        fix: "see whether a firewall is in between, and whether the relay's Service has this address (docs/how-to/relay.md)",
         look: relay,
     },
 ];

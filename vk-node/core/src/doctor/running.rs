@@ -40,7 +40,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "lingering",
         about: "what was killed has ended",
-        fix: "see `lingering` in docs/limits.md: a file server that does not answer, or a process that became another user's",
+        fix: "see `lingering` in docs/reference/limits.md: a file server that does not answer, or a process that became another user's",
         look: lingering,
     },
 ];

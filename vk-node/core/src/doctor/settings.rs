@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "site-file",
         about: "the site's file makes sense",
-        fix: "correct what is named (docs/site.md); a pipe that runs keeps to what it said last, and one that starts does not start",
+        fix: "correct what is named (docs/reference/site.md); a pipe that runs keeps to what it said last, and one that starts does not start",
         look: site_file,
     },
     Check {

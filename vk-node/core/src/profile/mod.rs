@@ -182,7 +182,7 @@ pub fn next(profile: Profile, wanted: &Wanted<'_>) -> Vec<String> {
     let directory = wanted.directory.display();
     let mut next = Vec::new();
     if *wanted.credentials == Credentials::Unknown {
-        next.push(format!("# name the node's credentials in {directory}/{CONFIG}: docs/identity.md"));
+        next.push(format!("# name the node's credentials in {directory}/{CONFIG}: docs/explanation/identity.md"));
     }
     next.push("vk-node doctor".to_owned());
     match profile {
@@ -318,7 +318,7 @@ mod tests {
                 program: Path::new("/x"),
             };
             let next = next(profile, &wanted).join("\n");
-            assert!(next.contains("vk-node doctor") && next.contains("docs/identity.md"), "{next}");
+            assert!(next.contains("vk-node doctor") && next.contains("docs/explanation/identity.md"), "{next}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a node and its pods use, as the kubelet tells it: see docs/metrics.md.
+//! What a node and its pods use, as the kubelet tells it: see docs/reference/metrics.md.
 //!
 //! ```text
 //!   Stats of the pipe, now and a little before ──┐

@@ -10,7 +10,7 @@ fn problems(text: &str) -> Vec<String> {
 
 #[test]
 fn the_documented_example_is_right() {
-    let site = Site::parse(include_str!("../../../../docs/site.yaml")).unwrap();
+    let site = Site::parse(include_str!("../../../../docs/reference/site.yaml")).unwrap();
     assert!(site.policy.namespaces.permits("team-a") && !site.policy.namespaces.permits("team-guests"));
     assert_eq!(site.limits.max.memory_bytes, Some(64 << 30));
     assert_eq!((site.limits.default_nice, site.limits.nice_at_least), (Some(10), Some(5)));
@@ -22,7 +22,7 @@ fn the_documented_example_is_right() {
 
 #[test]
 fn the_documented_runtime_of_ones_own_is_right() {
-    let text = include_str!("../../../../docs/site.md");
+    let text = include_str!("../../../../docs/reference/site.md");
     let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let site = Site::parse(&format!("version: 1\n{yaml}")).unwrap();
     assert_eq!(site.runtime.name(None).as_deref(), Some("box"));

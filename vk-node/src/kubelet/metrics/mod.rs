@@ -1,4 +1,4 @@
-//! What the node measures: `/stats/summary`, `/metrics`, `/metrics/resource`, `/metrics/probes`. See docs/metrics.md.
+//! What the node measures: `/stats/summary`, `/metrics`, `/metrics/resource`, `/metrics/probes`. See docs/reference/metrics.md.
 
 mod measured;
 mod own;

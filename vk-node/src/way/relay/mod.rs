@@ -1,4 +1,4 @@
-//! The way in by a relay: the node dials, and what comes by that connection goes to its kubelet API. See docs/relay.md.
+//! The way in by a relay: the node dials, and what comes by that connection goes to its kubelet API. See docs/how-to/relay.md.
 //!
 //! ```text
 //!             ┌──────────────── pause, at random, ever longer while it fails ◀──────────────┐
