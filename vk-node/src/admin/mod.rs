@@ -62,7 +62,7 @@ pub(crate) enum Code {
     TimedOut = 5,
 }
 
-/// The same for people: `vk-node --help`, and docs/how-to/site-admin.md.
+/// The same for people: `vk-node --help`, and docs/reference/vk-node.md.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well
@@ -206,10 +206,10 @@ mod tests {
     /// Each code is in the help, and in the documentation as it is there.
     #[test]
     fn exit_codes_are_documented() {
-        let docs = include_str!("../../../docs/how-to/site-admin.md");
+        let docs = include_str!("../../../docs/reference/vk-node.md");
         for line in EXIT_CODES.lines().skip(1) {
             let (code, words) = line.trim().split_once("  ").unwrap();
-            assert!(docs.contains(&format!("| {code} | {words} |")), "docs/how-to/site-admin.md: | {code} | {words} |");
+            assert!(docs.contains(&format!("| {code} | {words} |")), "docs/reference/vk-node.md: | {code} | {words} |");
         }
     }
 }

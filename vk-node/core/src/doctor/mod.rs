@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A check looks at facts only, and is skipped where there are none. Its id stays what it is: people and scripts go by it. They are
-//! listed in docs/how-to/site-admin.md, which is made of this.
+//! listed in docs/reference/vk-node.md, which is made of this.
 
 mod facts;
 mod host;

@@ -341,6 +341,6 @@ fn what_is_wrong_is_told_first_with_what_to_do() {
 /// The list in the documentation is this one: `cargo test -p vk-node-core doctor` prints it where it is not.
 #[test]
 fn the_checks_are_documented() {
-    let docs = include_str!("../../../../docs/how-to/site-admin.md");
-    assert!(docs.contains(&table()), "docs/how-to/site-admin.md must have this table:\n{}", table());
+    let docs = include_str!("../../../../docs/reference/vk-node.md");
+    assert!(docs.contains(&table()), "docs/reference/vk-node.md must have this table:\n{}", table());
 }
