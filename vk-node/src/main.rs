@@ -1,34 +1,8 @@
-//! `vk-node`: makes the machine it runs on a Kubernetes node. One binary with several parts: see [`cli`].
+//! `vk-node`: see the library of the same name.
 
 #[cfg(feature = "test-clock")]
 use vk_test_clock as _;
 
-mod admin;
-mod cli;
-mod credentials;
-mod ending;
-mod events;
-mod given;
-mod join;
-mod kubelet;
-mod logging;
-mod node;
-mod pods;
-mod probes;
-mod tasks;
-mod tunnel;
-mod way;
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    let mut args = std::env::args_os();
-    // The shim is told apart before anything else is set up: there is one for each task, and it must stay small. So is the
-    // leash, which becomes another program.
-    match args.nth(1) {
-        Some(part) if part == "shim" => return vk_shim::main(args),
-        Some(part) if part == "leash" => return tunnel::leash(args),
-        Some(_) | None => {}
-    }
-    cli::main()
+fn main() -> std::process::ExitCode {
+    vk_node::main()
 }

@@ -117,6 +117,12 @@ impl Part {
     }
 }
 
+/// The command line, for manual pages and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Runs the part that the command line names.
 pub(crate) fn main() -> ExitCode {
     let mut command = Cli::command();
