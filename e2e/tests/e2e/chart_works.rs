@@ -77,9 +77,9 @@ async fn the_operator_takes_the_arguments_that_the_chart_gives_it() {
 async fn admission_policies_are_as_the_values_say() {
     let policies = |made: &str| made.matches("kind: ValidatingAdmissionPolicy\n").count();
     let usual = made(&[]).await.unwrap();
-    assert_eq!(policies(&usual), 5);
+    assert_eq!(policies(&usual), 6);
     assert!(usual.contains("failurePolicy: Fail") && usual.contains("- Deny") && !usual.contains("kind: Group"));
-    assert_eq!(policies(&made(&["admissionPolicy.cmdJobs=true"]).await.unwrap()), 6);
+    assert_eq!(policies(&made(&["admissionPolicy.cmdJobs=true"]).await.unwrap()), 7);
     let off = made(&["admissionPolicy.enabled=false"]).await.unwrap();
     assert!(policies(&off) == 0 && off.contains("name: release-vk-cmd-node-user"));
     let users = "admissionPolicy.nodeUsers[0].kind=Group,admissionPolicy.nodeUsers[0].name=hpc";

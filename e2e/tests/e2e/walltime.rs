@@ -341,6 +341,48 @@ async fn the_operator_cordons_and_removes_vk_nodes_and_no_others() {
     room.says(&["delete", "node", "not-a-vk-node"]).await;
 }
 
+/// Whoever has its ServiceAccount may not do more either: no pods of other nodes, and none as somebody else's ServiceAccount.
+#[tokio::test]
+async fn the_operator_makes_and_changes_pods_of_vk_nodes_and_no_others() {
+    let room = room("others-pods").await;
+    let chart = crate::fixture::chart().await;
+    let operator = format!("--as=system:serviceaccount:{}:{}", chart.namespace, chart.service_account);
+    let pod = |name: &str, node: &str, account: &str| {
+        let containers = json!([{"name": "c", "image": "vk-cmd.io/host", "command": ["true"]}]);
+        let mut spec =
+            json!({"serviceAccountName": account, "automountServiceAccountToken": false, "containers": containers});
+        if !node.is_empty() {
+            spec["nodeName"] = json!(node);
+        }
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}).to_string()
+    };
+    let asked = async |arguments: &[&str], input: &str| {
+        let kubectl = room.kubectl(&[arguments, &[&operator]].concat());
+        let output = exec::output_with_input(kubectl, input.as_bytes(), SOON).await.unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    room.says(&["create", "serviceaccount", "mighty"]).await;
+    // The namespace's own ServiceAccount is made by a controller.
+    room.apply(&serde_json::from_str(&pod("of-others", "others-own", "default")).unwrap()).await;
+    for (name, node, account, words) in [
+        ("elsewhere", "others-own", "default", "vk-nodes only"),
+        ("anywhere", "", "default", "vk-nodes only"),
+        ("as-somebody", "vk-others-pods", "mighty", "ServiceAccount default only"),
+    ] {
+        let (done, said) = asked(&["create", "-f", "-"], &pod(name, node, account)).await;
+        assert!(!done && said.contains(words), "{name}: {said}");
+    }
+    let (done, said) = asked(&["create", "-f", "-"], &pod("its-own", "vk-others-pods", "default")).await;
+    assert!(done, "{said}");
+    for (name, may) in [("of-others", false), ("its-own", true)] {
+        for act in [&["annotate", "pod", name, "example.org/a=b"][..], &["delete", "pod", name, "--wait=false"]] {
+            let (done, said) = asked(act, "").await;
+            assert_eq!(done, may, "{act:?}: {said}");
+            assert!(may || said.contains("vk-nodes only"), "{said}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn without_any_warning_the_next_start_tells_the_true_ends() {
     let room = room("no-warning").await;

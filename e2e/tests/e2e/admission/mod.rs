@@ -105,7 +105,8 @@ async fn a_daemon_set_that_tolerates_everything_is_not_held_up() {
 #[tokio::test]
 async fn expressions_of_the_policies_fit_the_types() {
     chart().await;
-    let names = ["pods", "templates", "cronjobs", "bindings", "cmdjobs"].map(|name| format!("vk-cmd-{name}"));
+    let names = ["pods", "templates", "cronjobs", "bindings", "cmdjobs", "operator-nodes", "operator-pods"];
+    let names = names.map(|name| format!("vk-cmd-{name}"));
     let plane = control_plane().await;
     wait::until("the policies to be checked", LONG, GLANCE, async || {
         for name in &names {
