@@ -46,7 +46,7 @@ impl Stage {
         let rights = screen.step("the chart is installed", world.chart()).await?;
         let operator = match rights {
             Some(rights) => {
-                let start = Operator::start(&rights);
+                let start = Operator::start_with(&rights, world.operator_flags());
                 Some(screen.step("the operator runs, with the rights of the chart's ServiceAccount", start).await?)
             }
             None => None,

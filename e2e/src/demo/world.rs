@@ -17,6 +17,8 @@ use crate::scratch::{Scratch, write_private};
 use crate::site::Settings;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// How the chart is installed where nobody else is concerned: nodes may join by a token, as in docs/tutorials/site-admin.md.
+const JOINABLE: &[&str] = &["--set", "replicas=0,bootstrap.enabled=true"];
 
 /// Whose cluster it is.
 pub(super) enum World {
@@ -73,6 +75,11 @@ impl World {
         matches!(self, Self::Theirs { .. })
     }
 
+    /// What the operator is started with.
+    pub(super) fn operator_flags(&self) -> &'static [&'static str] {
+        if self.lives_on() { &[] } else { &["--approve-client-certificates"] }
+    }
+
     /// Sees to it that the chart is installed; gives the kubeconfig with which to run an operator, if none runs in the cluster.
     ///
     /// A release that is there already is left as it is: an upgrade could take somebody's operator away.
@@ -86,7 +93,8 @@ impl World {
         let chart = match found {
             Some(chart) => chart,
             None => {
-                let chart = chart::install(self.cluster(), chart::WITHOUT_OPERATOR).await?;
+                let values = if self.lives_on() { chart::WITHOUT_OPERATOR } else { JOINABLE };
+                let chart = chart::install(self.cluster(), values).await?;
                 if let Self::Theirs { chart_is_ours, .. } = self {
                     *chart_is_ours = true;
                 }
