@@ -56,7 +56,12 @@ impl Machine {
 
     /// The program with nothing of our environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vk-node"));
+        self.program(env!("CARGO_BIN_EXE_vk-node"), arguments)
+    }
+
+    /// Any program, likewise.
+    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).env_clear().env("HOME", self.home()).env("USER", "somebody");
         command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(self.home()).stdin(Stdio::null());
         command

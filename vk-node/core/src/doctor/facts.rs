@@ -104,6 +104,8 @@ pub struct FileFacts {
 pub struct DirectoryFacts {
     /// Where it is.
     pub path: PathBuf,
+    /// Whether the file system has answered in time: one of a file server that is away does not. Nothing else is known then.
+    pub answers: bool,
     /// Whether it is there.
     pub is_there: bool,
     /// Whose it is.

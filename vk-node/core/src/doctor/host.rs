@@ -3,7 +3,7 @@
 use vk_task::MountNamespaces;
 
 use super::Verdict::{Failed, Fine, Skipped, Warning};
-use super::{CgroupFacts, Check, Facts, Systemd, Verdict};
+use super::{CgroupFacts, Check, DirectoryFacts, Facts, Systemd, Verdict};
 use crate::ending::{Batch, OnTerm};
 
 /// The first kernel with all that the pipe and the shims stand on: pidfd_open(2), and waiting for one.
@@ -148,6 +148,7 @@ fn proc_is_there(facts: &Facts) -> Verdict {
 fn home(facts: &Facts) -> Verdict {
     match &facts.home {
         None => Failed("there is none, or $HOME is no absolute path".to_owned()),
+        Some(home) if !home.answers => Failed(silent(home)),
         Some(home) if !home.is_there => Failed(format!("{} is not there", home.path.display())),
         Some(home) if !home.is_writable => Warning(format!("{} cannot be written to", home.path.display())),
         Some(home) => Fine(home.path.display().to_string()),
@@ -158,6 +159,7 @@ fn pipe_directory(facts: &Facts) -> Verdict {
     let directory = &facts.pipe_directory;
     let name = directory.path.display();
     match directory.is_there {
+        _ if !directory.answers => Failed(silent(directory)),
         false if directory.is_writable => Fine(format!("{name} can be made")),
         false => Failed(format!("{name} is not there and cannot be made")),
         true if directory.uid != facts.uid => Failed(format!("{name} belongs to uid {}", directory.uid)),
@@ -178,8 +180,16 @@ fn pipe_parents(facts: &Facts) -> Verdict {
     }
 }
 
+/// Of a directory whose file system does not answer.
+fn silent(directory: &DirectoryFacts) -> String {
+    format!("the file system of {} has not answered in time", directory.path.display())
+}
+
 fn records_place(facts: &Facts) -> Verdict {
     let records = &facts.records;
+    if !records.answers {
+        return Failed(silent(records));
+    }
     match &records.shared {
         Some(kind) => Warning(format!("{} is on a shared file system ({kind})", records.path.display())),
         None => Fine(records.path.display().to_string()),
@@ -187,6 +197,9 @@ fn records_place(facts: &Facts) -> Verdict {
 }
 
 fn disk(facts: &Facts) -> Verdict {
+    if !facts.records.answers {
+        return Skipped(silent(&facts.records));
+    }
     let free = facts.records.free_bytes;
     let text = format!("{} MiB are free beneath {}", free >> 20, facts.records.path.display());
     match free {
@@ -198,6 +211,7 @@ fn disk(facts: &Facts) -> Verdict {
 
 fn inodes(facts: &Facts) -> Verdict {
     match facts.records.free_inodes {
+        None if !facts.records.answers => Skipped(silent(&facts.records)),
         None => Skipped("the file system does not count them".to_owned()),
         Some(free) if free < LEAST_INODES => Warning(format!("{free} can")),
         Some(free) => Fine(format!("{free} can")),
@@ -207,6 +221,7 @@ fn inodes(facts: &Facts) -> Verdict {
 fn temporary(facts: &Facts) -> Verdict {
     let directory = &facts.temporary;
     match directory.is_there && directory.is_writable {
+        _ if !directory.answers => Failed(silent(directory)),
         true => Fine(directory.path.display().to_string()),
         false => Failed(format!("{} cannot be", directory.path.display())),
     }

@@ -2,7 +2,6 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::{Access, access, statvfs};
 use rustix::process::{Resource, getrlimit};
@@ -12,16 +11,34 @@ use vk_pipe::server::look;
 use vk_record::{Parent, weaknesses as weaknesses_of};
 use vk_task::{CgroupChoice, HostInfo, MountNamespaces};
 
+use super::patience::Patience;
 use crate::admin::service::lingers;
 
 /// A directory, or where it would be made: what is asked of file systems is asked there.
-pub(super) fn directory(path: &Path) -> DirectoryFacts {
+pub(super) async fn directory(path: &Path, patience: Patience) -> DirectoryFacts {
+    let looked = path.to_owned();
+    let seen = patience.thread(move || look_at(&looked)).await;
+    seen.unwrap_or_else(|| DirectoryFacts {
+        path: path.to_owned(),
+        answers: false,
+        is_there: false,
+        uid: 0,
+        mode: 0,
+        is_writable: false,
+        shared: None,
+        free_bytes: 0,
+        free_inodes: None,
+    })
+}
+
+fn look_at(path: &Path) -> DirectoryFacts {
     let is_there = path.is_dir();
     let nearest = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let metadata = nearest.metadata().ok();
     let files = statvfs(nearest).ok();
     DirectoryFacts {
         path: path.to_owned(),
+        answers: true,
         is_there,
         uid: metadata.as_ref().map_or(0, MetadataExt::uid),
         mode: metadata.as_ref().map_or(0, |metadata| metadata.mode() & 0o7777),
@@ -34,7 +51,13 @@ pub(super) fn directory(path: &Path) -> DirectoryFacts {
 }
 
 /// Who else may replace a directory.
-pub(super) fn weaknesses(path: &Path) -> Vec<String> {
+pub(super) async fn weaknesses(path: &Path, patience: Patience) -> Vec<String> {
+    let looked = path.to_owned();
+    // That it does not answer is told where the directory itself is looked at.
+    patience.thread(move || weaknesses_at(&looked)).await.unwrap_or_default()
+}
+
+fn weaknesses_at(path: &Path) -> Vec<String> {
     let nearest = path.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let mut parents = Parent::all(nearest).unwrap_or_default();
     if nearest != path
@@ -86,11 +109,11 @@ pub(super) fn memory_available() -> u64 {
 }
 
 /// Whether tasks could have mounts of their own, as found out by trying.
-pub(super) async fn mount_namespaces(hostpipe: &Path, patience: Duration) -> MountNamespaces {
+pub(super) async fn mount_namespaces(hostpipe: &Path, patience: Patience) -> MountNamespaces {
     let spare = hostpipe.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     // The name of the running file may be gone (an update replaces it); this link still leads to it.
     let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-    tokio::time::timeout(patience, look::mount_namespaces(&program, spare)).await.unwrap_or_default()
+    patience.within(look::mount_namespaces(&program, spare)).await.unwrap_or_default()
 }
 
 /// What holds tasks to their limits: what the pipe says, or what one that is started from here would have.

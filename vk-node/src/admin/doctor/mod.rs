@@ -2,6 +2,7 @@
 
 mod host;
 mod network;
+mod patience;
 mod running;
 
 use std::collections::BTreeMap;
@@ -13,16 +14,18 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 use vk_node_core::config::{NodeConfig, home_pipe};
-use vk_node_core::doctor::{self, Facts, FileFacts, Finding};
+use vk_node_core::doctor::{self, CgroupFacts, DirectoryFacts, Facts, FileFacts, Finding, Systemd};
 use vk_node_core::ending::Batch;
 use vk_pipe::server::look;
 use vk_site::{Runtime, Site};
+use vk_task::MountNamespaces;
 
+use self::patience::Patience;
 use super::config::site_file;
 use super::{Code, Format, Output, print};
 use crate::cli::{Loaded, Run, Sources, load};
 
-/// The longest that anything is waited for, where nothing is said: all of it together takes less than two seconds.
+/// So long after its start nobody is waited for any more, where nothing is said: all of it together takes less than two seconds.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// The programs of batch systems that are asked.
 const PROGRAMS: [&str; 2] = ["squeue", "qstat"];
@@ -35,7 +38,7 @@ pub(crate) struct Doctor {
     /// Tell what is well too.
     #[arg(short, long)]
     all: bool,
-    /// How many seconds to wait for whoever is asked [default: 1.5].
+    /// So many seconds after its start, nobody is waited for any more [default: 1.5].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     #[command(flatten)]
@@ -53,7 +56,8 @@ impl Doctor {
     }
 
     pub(crate) async fn act(self, log: Option<&str>, sources: &Sources) -> anyhow::Result<Code> {
-        let findings = Box::pin(look_around(&self.run, log, sources, self.timeout.unwrap_or(PATIENCE))).await;
+        let patience = Patience::from_start(self.timeout.unwrap_or(PATIENCE));
+        let findings = Box::pin(look_around(&self.run, log, sources, patience)).await;
         let failed = doctor::is_failed(&findings);
         print(
             self.output.format(),
@@ -66,14 +70,14 @@ impl Doctor {
 
 /// All that is found.
 pub(super) async fn examine(run: &Run, log: Option<&str>, sources: &Sources) -> Vec<Finding> {
-    Box::pin(look_around(run, log, sources, PATIENCE)).await
+    Box::pin(look_around(run, log, sources, Patience::from_now(PATIENCE))).await
 }
 
-async fn look_around(run: &Run, log: Option<&str>, sources: &Sources, patience: Duration) -> Vec<Finding> {
+async fn look_around(run: &Run, log: Option<&str>, sources: &Sources, patience: Patience) -> Vec<Finding> {
     doctor::examine(&Box::pin(gather(run, log, sources, patience)).await)
 }
 
-async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Duration) -> Facts {
+async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Patience) -> Facts {
     let home = std::env::home_dir().filter(|home| home.is_absolute());
     let loaded = load(run, log, sources);
     let config_file = run.file().map(|path| file(&path));
@@ -91,46 +95,34 @@ async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Durat
     let site_file = site_file(&named_site, &hostpipe);
     let (site, site_problems) = read_site(site_file.as_deref());
     let ready = config.as_ref().ok();
-    let (network, running, mount_namespaces) = tokio::join!(
-        network::look(ready, patience),
-        running::look(&hostpipe, patience),
-        host::mount_namespaces(&hostpipe, patience),
-    );
+    let (network, local) =
+        tokio::join!(network::look(ready, patience), local(&hostpipe, home.as_deref(), ready, site.as_ref(), patience));
+    let Local { running, home, pipe_directory, pipe_weaknesses, records, temporary, mount_namespaces, .. } = local;
     let running::Running { pipe, node, is_locked, lingering } = running;
-    let records = pipe.as_ref().map(|pipe| pipe.records.directory.clone());
-    let records =
-        records.unwrap_or_else(|| look::records(ready.and_then(|config| config.pipe.records.clone()), &hostpipe));
-    let runtime_wanted = match site.as_ref().map(|site| &site.runtime) {
-        Some(Runtime::Named(named)) => Some(named.program.clone()),
-        Some(Runtime::Auto { .. } | Runtime::None | Runtime::Custom(_)) | None => None,
-    };
     Facts {
         now: Timestamp::now(),
         config_file,
         site_file: site_file.as_deref().map(file),
         site_problems,
-        runtime_found: match &runtime_wanted {
-            Some(program) => host::program(program).map(|path| path.display().to_string()),
-            None => look::runtime(),
-        },
-        runtime_wanted,
-        secrets: ready.map(secrets).unwrap_or_default(),
+        runtime_found: local.runtime_found,
+        runtime_wanted: local.runtime_wanted,
+        secrets: local.secrets,
         uid: rustix::process::geteuid().as_raw(),
-        home: home.as_deref().map(host::directory),
-        pipe_weaknesses: host::weaknesses(&hostpipe),
-        pipe_directory: host::directory(&hostpipe),
-        records: host::directory(&records),
-        temporary: host::directory(&std::env::temp_dir()),
+        home,
+        pipe_weaknesses,
+        pipe_directory,
+        records,
+        temporary,
         kernel: host::kernel(),
         open_files: host::open_files(),
-        processes: host::processes(),
+        processes: local.processes,
         memory_available: host::memory_available(),
         sees_itself: vk_record::process::Stat::of(std::process::id().cast_signed()).is_some(),
-        mount_namespaces: pipe.as_ref().map_or(mount_namespaces, |pipe| pipe.mount_namespaces.clone()),
-        cgroup: host::cgroup(ready, pipe.as_ref()),
+        mount_namespaces,
+        cgroup: local.cgroup,
         batch: Batch::of(|name| std::env::var(name).ok()),
-        programs: PROGRAMS.into_iter().map(|name| (name, host::program(name).is_some())).collect::<BTreeMap<_, _>>(),
-        systemd: host::systemd(),
+        programs: local.programs,
+        systemd: local.systemd,
         proxy: host::proxy(),
         addresses: network.addresses,
         port: network::port(ready, node.as_ref()),
@@ -145,6 +137,79 @@ async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Durat
         lingering,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         config,
+    }
+}
+
+/// What is found out here, while the API server is waited for: nothing of it is left for afterwards but what takes no time.
+struct Local {
+    running: running::Running,
+    home: Option<DirectoryFacts>,
+    pipe_directory: DirectoryFacts,
+    pipe_weaknesses: Vec<String>,
+    records: DirectoryFacts,
+    temporary: DirectoryFacts,
+    mount_namespaces: MountNamespaces,
+    runtime_wanted: Option<String>,
+    runtime_found: Option<String>,
+    secrets: Vec<FileFacts>,
+    processes: (u64, Option<u64>),
+    cgroup: CgroupFacts,
+    programs: BTreeMap<&'static str, bool>,
+    systemd: Systemd,
+}
+
+async fn local(
+    hostpipe: &Path,
+    home: Option<&Path>,
+    config: Option<&NodeConfig>,
+    site: Option<&Site>,
+    patience: Patience,
+) -> Local {
+    // By now the requests to the API server are on their way.
+    let running = running::look(hostpipe, patience).await;
+    let pipe = running.pipe.as_ref();
+    let records = pipe.map(|pipe| pipe.records.directory.clone());
+    let records =
+        records.unwrap_or_else(|| look::records(config.and_then(|config| config.pipe.records.clone()), hostpipe));
+    let temporary = std::env::temp_dir();
+    let ask_home = async { Some(host::directory(home?, patience).await) };
+    let try_namespaces = async {
+        match pipe {
+            // It has tried, with the same program and the same kernel.
+            Some(pipe) => pipe.mount_namespaces.clone(),
+            None => host::mount_namespaces(hostpipe, patience).await,
+        }
+    };
+    let (home, pipe_directory, pipe_weaknesses, records, temporary, mount_namespaces) = tokio::join!(
+        ask_home,
+        host::directory(hostpipe, patience),
+        host::weaknesses(hostpipe, patience),
+        host::directory(&records, patience),
+        host::directory(&temporary, patience),
+        try_namespaces,
+    );
+    let runtime_wanted = match site.map(|site| &site.runtime) {
+        Some(Runtime::Named(named)) => Some(named.program.clone()),
+        Some(Runtime::Auto { .. } | Runtime::None | Runtime::Custom(_)) | None => None,
+    };
+    Local {
+        home,
+        pipe_directory,
+        pipe_weaknesses,
+        records,
+        temporary,
+        mount_namespaces,
+        runtime_found: match &runtime_wanted {
+            Some(program) => host::program(program).map(|path| path.display().to_string()),
+            None => look::runtime(),
+        },
+        runtime_wanted,
+        secrets: config.map(secrets).unwrap_or_default(),
+        processes: host::processes(),
+        cgroup: host::cgroup(config, pipe),
+        programs: PROGRAMS.into_iter().map(|name| (name, host::program(name).is_some())).collect(),
+        systemd: host::systemd(),
+        running,
     }
 }
 

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use http::{Request, header};
 use jiff::fmt::rfc2822;
@@ -16,15 +15,15 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::process::Command;
-use tokio::time::timeout;
 use vk_cmd_crds::labels;
-use vk_node_core::config::{NodeConfig, TunnelConfig};
+use vk_node_core::config::{MemberConfig, NodeConfig, TunnelConfig};
 use vk_node_core::doctor::{Answered, CertificateFacts, Login, NodeObject, PortFacts, ServerFacts, Whoami};
 use vk_node_core::facts::Endpoint;
 use vk_node_core::report::NodeReport;
 use vk_node_core::tunnel::argv;
 use vk_record::chain;
 
+use super::patience::Patience;
 use crate::credentials::{self, Present};
 
 /// The namespace of nodes' Leases.
@@ -40,7 +39,7 @@ pub(super) struct Network {
     pub(super) ssh: Option<Result<(), String>>,
 }
 
-pub(super) async fn look(config: Option<&NodeConfig>, patience: Duration) -> Network {
+pub(super) async fn look(config: Option<&NodeConfig>, patience: Patience) -> Network {
     let relay = config.and_then(|config| config.relay.as_ref());
     let tunnel = config.and_then(|config| config.tunnel.as_ref());
     let reach_relay = async {
@@ -67,14 +66,13 @@ pub(super) async fn look(config: Option<&NodeConfig>, patience: Duration) -> Net
     }
 }
 
-async fn api_server(config: Option<&NodeConfig>, patience: Duration) -> (Result<Login, String>, Option<ServerFacts>) {
+async fn api_server(config: Option<&NodeConfig>, patience: Patience) -> (Result<Login, String>, Option<ServerFacts>) {
     let Some((config, member)) = config.and_then(|config| Some((config, config.members.first()?))) else {
         return (Err("the configuration is wrong, so it is not known which".to_owned()), None);
     };
-    let present = credentials::present(member.kubeconfig.as_deref(), &config.certificates, &member.name).await;
-    let Present { config: way, client, is_bootstrap } = match present {
+    let Present { config: way, client, is_bootstrap } = match present(config, member, patience).await {
         Ok(present) => present,
-        Err(error) => return (Err(format!("{error:#}")), None),
+        Err(why) => return (Err(why), None),
     };
     let certificate = match credentials::certificate(&way.auth_info) {
         None => None,
@@ -110,17 +108,16 @@ async fn api_server(config: Option<&NodeConfig>, patience: Duration) -> (Result<
         (Some(addresses), connected)
     };
     let asked = async {
-        let limit =
-            |what: &'static str| move |_| format!("it has not answered within {} s: {what}", patience.as_secs_f32());
+        let silent = |what: &str| format!("it has not answered within {patience}: {what}");
         let (answered, whoami, node) = tokio::join!(
-            timeout(patience, answered(&client)),
-            timeout(patience, whoami(&client)),
-            timeout(patience, node(&client, member.name.as_str())),
+            patience.within(answered(&client)),
+            patience.within(whoami(&client)),
+            patience.within(node(&client, member.name.as_str())),
         );
         (
-            answered.unwrap_or_else(|e| Err(limit("/version")(e))),
-            whoami.unwrap_or_else(|e| Err(limit("selfsubjectreviews")(e))),
-            node.unwrap_or_else(|e| Err(limit("nodes")(e))),
+            answered.unwrap_or_else(|| Err(silent("/version"))),
+            whoami.unwrap_or_else(|| Err(silent("selfsubjectreviews"))),
+            node.unwrap_or_else(|| Err(silent("nodes"))),
         )
     };
     let ((addresses, connected), (answered, whoami, node)) = tokio::join!(by_hand, asked);
@@ -136,11 +133,27 @@ async fn api_server(config: Option<&NodeConfig>, patience: Duration) -> (Result<
     (Ok(login), Some(server))
 }
 
-async fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<IpAddr>, String> {
-    match timeout(patience, lookup_host((host, port))).await {
-        Err(_) => Err(format!("nobody has told the address of {host} within {} s", patience.as_secs_f32())),
-        Ok(Err(error)) => Err(format!("{host}: {error}")),
-        Ok(Ok(all)) => {
+/// What the node would show of itself. The kubeconfig may name a program that is asked for a token, which takes as long as it likes.
+async fn present(config: &NodeConfig, member: &MemberConfig, patience: Patience) -> Result<Present, String> {
+    let (kubeconfig, certificates, name) =
+        (member.kubeconfig.clone(), config.certificates.clone(), member.name.clone());
+    let runtime = tokio::runtime::Handle::current();
+    let asked = patience.thread(move || {
+        runtime.block_on(credentials::present(kubeconfig.as_deref(), &certificates, &name))
+    });
+    match asked.await {
+        None => Err(format!(
+            "they were not there within {patience}: the file server, or the program that the kubeconfig has asked for a token, has not answered"
+        )),
+        Some(present) => present.map_err(|error| format!("{error:#}")),
+    }
+}
+
+async fn resolve(host: &str, port: u16, patience: Patience) -> Result<Vec<IpAddr>, String> {
+    match patience.within(lookup_host((host, port))).await {
+        None => Err(format!("nobody has told the address of {host} within {patience}")),
+        Some(Err(error)) => Err(format!("{host}: {error}")),
+        Some(Ok(all)) => {
             let mut addresses: Vec<IpAddr> = all.map(|address| address.ip()).collect();
             addresses.sort();
             addresses.dedup();
@@ -149,11 +162,11 @@ async fn resolve(host: &str, port: u16, patience: Duration) -> Result<Vec<IpAddr
     }
 }
 
-async fn connect(host: &str, port: u16, patience: Duration) -> Result<(), String> {
-    match timeout(patience, TcpStream::connect((host, port))).await {
-        Err(_) => Err(format!("{host}:{port} has not answered within {} s", patience.as_secs_f32())),
-        Ok(Err(error)) => Err(format!("{host}:{port}: {error}")),
-        Ok(Ok(_)) => Ok(()),
+async fn connect(host: &str, port: u16, patience: Patience) -> Result<(), String> {
+    match patience.within(TcpStream::connect((host, port))).await {
+        None => Err(format!("{host}:{port} has not answered within {patience}")),
+        Some(Err(error)) => Err(format!("{host}:{port}: {error}")),
+        Some(Ok(_)) => Ok(()),
     }
 }
 
@@ -201,7 +214,7 @@ fn certificates(file: &Path) -> Result<usize, String> {
     Ok(text.matches("-----BEGIN CERTIFICATE-----").count())
 }
 
-async fn ssh(tunnel: &TunnelConfig, patience: Duration) -> Result<(), String> {
+async fn ssh(tunnel: &TunnelConfig, patience: Patience) -> Result<(), String> {
     let mut command = Command::new(&tunnel.program);
     command
         .args(argv::config_of(tunnel))
@@ -209,11 +222,11 @@ async fn ssh(tunnel: &TunnelConfig, patience: Duration) -> Result<(), String> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true);
-    match timeout(patience, command.output()).await {
-        Err(_) => Err(format!("{} has not answered within {} s", tunnel.program.display(), patience.as_secs_f32())),
-        Ok(Err(error)) => Err(format!("{}: {error}", tunnel.program.display())),
-        Ok(Ok(output)) if output.status.success() => Ok(()),
-        Ok(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    match patience.within(command.output()).await {
+        None => Err(format!("{} has not answered within {patience}", tunnel.program.display())),
+        Some(Err(error)) => Err(format!("{}: {error}", tunnel.program.display())),
+        Some(Ok(output)) if output.status.success() => Ok(()),
+        Some(Ok(output)) => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
 
 use vk_node_core::report::NodeReport;
 use vk_pipe::PipeClient;
 use vk_task::HostInfo;
 
+use super::patience::Patience;
 use crate::admin::ask::NodeClient;
 
 /// What answers.
@@ -18,17 +18,17 @@ pub(super) struct Running {
     pub(super) lingering: usize,
 }
 
-pub(super) async fn look(hostpipe: &Path, patience: Duration) -> Running {
+pub(super) async fn look(hostpipe: &Path, patience: Patience) -> Running {
     let (client, pipe) = (NodeClient::new(hostpipe), PipeClient::new(hostpipe));
     let (info, node, tasks) = tokio::join!(
-        tokio::time::timeout(patience, pipe.info()),
-        tokio::time::timeout(patience, client.status()),
-        tokio::time::timeout(patience, pipe.list()),
+        patience.within(pipe.info()),
+        patience.within(client.status()),
+        patience.within(pipe.list()),
     );
-    let tasks = tasks.ok().and_then(Result::ok).unwrap_or_default();
+    let tasks = tasks.and_then(Result::ok).unwrap_or_default();
     Running {
-        pipe: info.ok().and_then(Result::ok),
-        node: node.ok().and_then(Result::ok),
+        pipe: info.and_then(Result::ok),
+        node: node.and_then(Result::ok),
         is_locked: is_locked(&hostpipe.join("node.lock")),
         lingering: tasks.iter().filter(|task| !task.lingering.is_empty()).count(),
     }
