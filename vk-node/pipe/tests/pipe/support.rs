@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use vk_pipe::server::FileSystem;
 use vk_pipe::{ClientError, PipeClient, PipeOptions};
 use vk_record::process::{self, Stat};
+use vk_record::{Dir, LockHolder, names};
 use vk_task::{
     ContainerRun, End, EnvName, Leftovers, Origin, Program, ScriptRunner, StopRequest, TaskId, TaskSpec, TaskState,
     TaskView, WatchEvent,
@@ -68,6 +69,8 @@ pub(crate) struct Host {
     dir: TempDir,
     name: String,
     pipe: Option<Child>,
+    /// Pipes that were killed, and that the kernel has not let go of yet.
+    dying: Vec<Child>,
     pub(crate) client: PipeClient,
 }
 
@@ -88,7 +91,7 @@ impl Host {
     pub(crate) fn with_directory(name: &str) -> Self {
         let dir = TempDir::new().unwrap();
         let client = PipeClient::new(dir.path().join(name));
-        Self { dir, name: name.to_owned(), pipe: None, client }
+        Self { dir, name: name.to_owned(), pipe: None, dying: Vec::new(), client }
     }
 
     /// The pipe's directory.
@@ -190,6 +193,29 @@ impl Host {
         pipe.wait().unwrap();
     }
 
+    /// SIGKILL for the pipe, of which the kernel's work is not waited for: a process that has watched files stays until no processor
+    /// may still look at one of its watches (`fsnotify_wait_marks_destroyed` in fs/notify/mark.c), which takes up to a second where
+    /// the machine is busy. The next pipe can start as soon as the killed one has closed its files, and with them let go of its lock.
+    pub(crate) fn kill_pipe_and_go_on(&mut self) {
+        let mut pipe = self.pipe.take().unwrap();
+        let pid = pipe.id().cast_signed();
+        pipe.kill().unwrap();
+        let until = Instant::now() + PATIENCE;
+        while has_files(pid) || holds_lock(&self.directory(), pid) {
+            assert!(Instant::now() < until, "the killed pipe {pid} keeps its files");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        self.dying.push(pipe);
+        self.dying.retain_mut(|pipe| pipe.try_wait().unwrap().is_none());
+    }
+
+    /// Waits for the pipes that were killed.
+    pub(crate) fn reap(&mut self) {
+        for mut pipe in self.dying.drain(..) {
+            pipe.wait().unwrap();
+        }
+    }
+
     pub(crate) fn pipe_pid(&self) -> i32 {
         self.pipe.as_ref().unwrap().id().cast_signed()
     }
@@ -259,6 +285,7 @@ impl Drop for Host {
         if self.pipe.is_some() {
             self.kill_pipe();
         }
+        self.reap();
         // Whatever a failed test has left; by the home directory, which is this host's alone.
         let home = format!("HOME={}", self.home().display());
         for stat in process::all().unwrap_or_default().into_values() {
@@ -330,6 +357,19 @@ pub(crate) fn with_env(mut spec: TaskSpec, name: &str, value: &str) -> TaskSpec 
 
 pub(crate) fn stop_in(grace: Duration) -> StopRequest {
     StopRequest { kill_at: Timestamp::now() + grace, reason: "the test says so".into() }
+}
+
+/// Whether a thread of a process may still open or lock a file: one that ends has none left.
+fn has_files(pid: i32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.filter_map(|thread| std::fs::read_dir(thread.path().join("fd")).ok()).any(|mut files| files.next().is_some())
+}
+
+/// Whether a process is the pipe of a directory.
+fn holds_lock(directory: &Path, pid: i32) -> bool {
+    // Where there is no directory yet, there is no lock.
+    let Ok(directory) = Dir::open(directory) else { return false };
+    LockHolder::of(&directory, names::PIPE_LOCK).unwrap() == LockHolder::Process(Pid::from_raw(pid).unwrap())
 }
 
 /// Waits for something that nothing tells of.
