@@ -362,7 +362,9 @@ pub(crate) fn stop_in(grace: Duration) -> StopRequest {
 /// Whether a thread of a process may still open or lock a file: one that ends has none left.
 fn has_files(pid: i32) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    threads.filter_map(|thread| std::fs::read_dir(thread.path().join("fd")).ok()).any(|mut files| files.next().is_some())
+    threads
+        .filter_map(|thread| std::fs::read_dir(thread.path().join("fd")).ok())
+        .any(|mut files| files.next().is_some())
 }
 
 /// Whether a process is the pipe of a directory.

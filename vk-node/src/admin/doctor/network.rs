@@ -138,9 +138,8 @@ async fn present(config: &NodeConfig, member: &MemberConfig, patience: Patience)
     let (kubeconfig, certificates, name) =
         (member.kubeconfig.clone(), config.certificates.clone(), member.name.clone());
     let runtime = tokio::runtime::Handle::current();
-    let asked = patience.thread(move || {
-        runtime.block_on(credentials::present(kubeconfig.as_deref(), &certificates, &name))
-    });
+    let asked =
+        patience.thread(move || runtime.block_on(credentials::present(kubeconfig.as_deref(), &certificates, &name)));
     match asked.await {
         None => Err(format!(
             "they were not there within {patience}: the file server, or the program that the kubeconfig has asked for a token, has not answered"

@@ -20,11 +20,8 @@ pub(super) struct Running {
 
 pub(super) async fn look(hostpipe: &Path, patience: Patience) -> Running {
     let (client, pipe) = (NodeClient::new(hostpipe), PipeClient::new(hostpipe));
-    let (info, node, tasks) = tokio::join!(
-        patience.within(pipe.info()),
-        patience.within(client.status()),
-        patience.within(pipe.list()),
-    );
+    let (info, node, tasks) =
+        tokio::join!(patience.within(pipe.info()), patience.within(client.status()), patience.within(pipe.list()),);
     let tasks = tasks.and_then(Result::ok).unwrap_or_default();
     Running {
         pipe: info.and_then(Result::ok),
