@@ -23,6 +23,8 @@ use crate::api::{CallError, call, patch_params, post_params};
 use crate::cache::MaybeJob;
 use crate::reconcile::Context;
 
+/// What the admission plugin PodSecurity says of a pod that it refuses; there is no code for it. From `pod-security-admission`.
+const BELOW_STANDARD: &str = "violates PodSecurity \"";
 /// How many pods are asked for at a time.
 const PAGE: u32 = 500;
 /// How many pods of one job are made side by side.
@@ -48,6 +50,7 @@ impl CallFailure for CallError {
             Some(status) if status.is_not_found() || status.code == 404 => Refusal::NotFound,
             Some(status) if status.is_conflict() => Refusal::Conflict,
             Some(Status { code: 400 | 413 | 422, .. }) => Refusal::Malformed,
+            Some(status) if status.code == 403 && status.message.contains(BELOW_STANDARD) => Refusal::PodSecurity,
             // 500: somebody whom it asks does not answer (a webhook).
             Some(Status { code: 403 | 500, .. }) => Refusal::Forbidden,
             Some(_) | None => Refusal::Trouble,

@@ -50,6 +50,7 @@ mod operators;
 mod output;
 mod partition;
 mod plain_pods;
+mod pod_security;
 mod port_forward;
 mod probes;
 mod queue;

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, from_value, to_value};
 use vk_cmd_crds::{CmdFleet, CmdJob, CmdJobStatus, labels};
 use vk_operator_core::effects::{At, CallFailure, Refusal};
 
+use crate::objects::{agrees, is_restricted, key, key_of, list, owner, phase};
 use crate::script::Fault;
 
 /// A namespace and a name.
@@ -60,7 +61,7 @@ pub(crate) struct Api {
     pub(crate) fleets: BTreeMap<String, Arc<CmdFleet>>,
     /// CmdJobs that do not fit their type.
     pub(crate) unreadable: BTreeSet<Key>,
-    /// Why no pods are taken in a namespace.
+    /// Why no pods are taken in a namespace: [`Refusal::PodSecurity`]: none but those of the standard `restricted`.
     pub(crate) closed: BTreeMap<String, Refusal>,
     /// Everything that has happened to objects, in order.
     pub(crate) log: Vec<Change>,
@@ -240,7 +241,8 @@ impl Api {
             return Err(Stop::No(Refusal::AlreadyExists));
         }
         let owner = owner(pod);
-        if let Some(no) = self.closed.get(&key.0).filter(|_| owner.is_some()) {
+        let is_well = |no: &Refusal| *no == Refusal::PodSecurity && is_restricted(pod);
+        if let Some(no) = self.closed.get(&key.0).filter(|no| owner.is_some() && !is_well(no)) {
             return Err(Stop::No(*no));
         }
         let mut pod = pod.clone();
@@ -309,47 +311,4 @@ impl Api {
 /// The UID of the CmdJob of this number.
 fn uid_of(number: usize) -> String {
     format!("{number:08x}-5e6f-4000-8000-000000000000")
-}
-
-/// How the names of the pods of a CmdJob begin.
-pub(crate) fn prefix_of(job: &CmdJob) -> String {
-    let digits: String = job.metadata.uid.iter().flat_map(|uid| uid.chars()).filter(|c| *c != '-').take(10).collect();
-    format!("{}-{digits}-", job.metadata.name.as_deref().unwrap_or_default())
-}
-
-pub(crate) fn key(at: At<'_>) -> Key {
-    (at.namespace.to_owned(), at.name.to_owned())
-}
-
-pub(crate) fn key_of(meta: &ObjectMeta) -> Key {
-    (meta.namespace.clone().unwrap(), meta.name.clone().unwrap())
-}
-
-pub(crate) fn at(key: &Key) -> At<'_> {
-    At { namespace: &key.0, name: &key.1 }
-}
-
-pub(crate) fn owner(pod: &Pod) -> Option<String> {
-    pod.metadata.owner_references.as_ref()?.first().map(|owner| owner.uid.clone())
-}
-
-pub(crate) fn node_of(pod: &Pod) -> Option<&String> {
-    pod.spec.as_ref()?.node_name.as_ref()
-}
-
-pub(crate) fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-fn list(finalizers: &Value) -> Option<Vec<String>> {
-    from_value::<Option<Vec<String>>>(finalizers.clone()).unwrap().filter(|all| !all.is_empty())
-}
-
-/// Whether an object is the one that is meant, in the version that is meant.
-pub(crate) fn agrees(meta: &ObjectMeta, patch: &Value) -> Result<(), Stop> {
-    let says = |field: &str, is: &Option<String>| {
-        patch["metadata"][field].as_str().is_none_or(|said| is.as_deref() == Some(said))
-    };
-    let both = says("uid", &meta.uid) && says("resourceVersion", &meta.resource_version);
-    if both { Ok(()) } else { Err(Stop::No(Refusal::Conflict)) }
 }

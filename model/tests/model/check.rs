@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::{AttemptState, CmdJob, CmdJobStatus, State, When};
+use vk_operator_core::effects::Refusal;
 use vk_operator_core::indexes::IndexSet;
 use vk_operator_core::place::{Amounts, Demand, NodeSeen, Nodes, Sums};
 use vk_operator_core::seen::Life;
 use vk_operator_core::{PodSeen, validate};
 
-use crate::api::{Key, node_of, owner, phase};
+use crate::api::Key;
 use crate::laws::{Holds, Law, holds};
 use crate::node::Machine;
+use crate::objects::{node_of, owner, phase};
 use crate::script::Link;
 use crate::site::{GATEWAY, PILOTS};
 use crate::world::{Ever, World};
@@ -246,7 +248,7 @@ impl World {
                 so(!open, "is finished, but shows attempts that are not")
             }
             State::Suspended => so(job.spec.suspend, "is not to be suspended"),
-            State::Invalid => so(self.api.closed.contains_key(&key.0), "is valid"),
+            State::Invalid => so(self.refuses(key), "is valid"),
             _ if is_late && !waits_for_node => Err("is over its deadline".to_owned()),
             State::Running | State::Terminating | State::Pending => {
                 let runs = status.attempts.iter().any(|attempt| attempt.state != AttemptState::Pending);
@@ -256,7 +258,7 @@ impl World {
                 "NoParallelism" => so(job.spec.parallelism == Some(0), "has parallelism"),
                 "Dependency" => so(self.waits(key, job), "waits for what is there"),
                 "DependencyCycle" => so(self.is_in_circle(key), "is in no circle"),
-                "PodRefused" => so(self.api.closed.contains_key(&key.0), "is refused by nobody"),
+                "PodRefused" => so(self.refuses(key), "is refused by nobody"),
                 "NameTaken" => so(!self.heals, "has its names"),
                 "NoRoom" | "NoNodeFits" | "NodeMissing" | "NodeNotReady" | "NodeCordoned" => {
                     let any = Demand::of(&valid);
@@ -275,6 +277,11 @@ impl World {
                 other => Err(format!("waits for nothing: {other}")),
             },
         }
+    }
+
+    /// Whether the API server takes no pods of a job, whatever they are held to.
+    fn refuses(&self, key: &Key) -> bool {
+        self.api.closed.get(&key.0).is_some_and(|why| *why != Refusal::PodSecurity)
     }
 
     /// Whether a job waits for one that is not finished, or not there.

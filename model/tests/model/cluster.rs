@@ -9,7 +9,8 @@ use vk_cmd_crds::{CmdFleet, labels};
 use vk_operator_core::effects::Refusal;
 use vk_operator_core::place::{NodeSeen, Nodes};
 
-use crate::api::{Api, Change, Stop, agrees};
+use crate::api::{Api, Change, Stop};
+use crate::objects::agrees;
 
 impl Api {
     /// The nodes, as operators read them.

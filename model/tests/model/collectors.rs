@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use vk_cmd_crds::CmdJob;
 
-use crate::api::{Api, Change, Key, key_of, node_of, owner, phase};
+use crate::api::{Api, Change, Key};
+use crate::objects::{key_of, node_of, owner, phase};
 
 impl Api {
     /// Takes a pod away that is deleted and held by nobody.

@@ -16,8 +16,9 @@ use vk_operator_core::nodes::{self, DEAD_AFTER};
 use vk_operator_core::patch;
 use vk_operator_core::pilots::{Known, Memory, Told};
 
-use crate::api::{Api, Stop, key_of, node_of};
+use crate::api::{Api, Stop};
 use crate::mutation::Mutation;
+use crate::objects::{key_of, node_of};
 use crate::operator::Operator;
 
 /// How long changes are waited for before they are looked at.

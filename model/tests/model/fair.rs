@@ -7,8 +7,9 @@ use vk_operator_core::place::{Amounts, Demand, Sums};
 use vk_operator_core::pods::is_open;
 use vk_operator_core::{PodSeen, validate};
 
-use crate::api::{Key, node_of, owner};
+use crate::api::Key;
 use crate::laws::{Holds, Law, holds};
+use crate::objects::{node_of, owner};
 use crate::world::World;
 
 /// How it was when all were last at rest.

@@ -178,7 +178,7 @@ impl World {
             FleetEvent::DeletePilot(n) => {
                 let pilots: Vec<Key> = self.api.jobs.keys().filter(|key| key.0 == PILOTS).cloned().collect();
                 if let Some(key) = pick(n, &pilots) {
-                    let _ = self.api.delete_job(crate::api::at(&key), None, None);
+                    let _ = self.api.delete_job(crate::objects::at(&key), None, None);
                 }
             }
         }

@@ -18,8 +18,9 @@ use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
 use vk_operator_core::pods::Owner;
 
-use crate::api::{Api, Key, Stop, at, key, key_of, node_of};
+use crate::api::{Api, Key, Stop};
 use crate::mutation::Mutation;
+use crate::objects::{at, key, key_of, node_of};
 use crate::operator::Operator;
 
 /// What the operator's look acts on here.
@@ -111,7 +112,8 @@ impl Effects for Hands<'_> {
     async fn create_pods(&mut self, pods: &[Pod]) -> Vec<Result<Pod, Stop>> {
         let create = |pod: &Pod| {
             let what = || format!("create pod {} for {}", pod.metadata.name.as_ref().unwrap(), node_of(pod).unwrap());
-            self.api.effect(what, |api| api.create_pod(pod))
+            let pod = self.operator.mutation.of_new_pod(pod);
+            self.api.effect(what, |api| api.create_pod(&pod))
         };
         pods.iter().map(create).collect()
     }

@@ -6,9 +6,10 @@ use serde_json::{from_value, json};
 use vk_cmd_crds::{CompletionMode, OnUnknown};
 use vk_task::End;
 
-use crate::api::{Key, at};
+use crate::api::Key;
 use crate::jobs::NAMESPACES;
 use crate::laws::Holds;
+use crate::objects::at;
 use crate::script::{Edit, Event};
 use crate::site::{GATEWAY, PILOTS};
 use crate::world::{World, most};

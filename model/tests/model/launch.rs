@@ -7,10 +7,11 @@ use vk_operator_core::pilots::{
     Decision, Facts, PilotSeen, Step, Told, ValidLauncher, are_known, decide, invalid, job,
 };
 
-use crate::api::{Api, Stop, at, node_of, phase};
+use crate::api::{Api, Stop};
 use crate::cluster::pilot_of;
 use crate::desk::{Keeper, unless_changed};
 use crate::mutation::Mutation;
+use crate::objects::{at, node_of, phase};
 use crate::operator::Operator;
 
 impl Operator {

@@ -27,6 +27,7 @@ mod launch;
 mod laws;
 mod mutation;
 mod node;
+mod objects;
 mod operator;
 mod pilot_nodes;
 mod pipe;
@@ -58,7 +59,7 @@ enum Scene {
 }
 
 /// Which mistake breaks which law (the table of docs/explanation/model.md), and from which seed on that is looked for.
-const MISTAKES: [(Law, Mutation, u64); 18] = [
+const MISTAKES: [(Law, Mutation, u64); 19] = [
     (Law::StartedOnce, Mutation::PipeLosesRecords, 40),
     (Law::OneAtATime, Mutation::DeletedIsEnded, 250),
     (Law::Parallelism, Mutation::OneTooMany, 0),
@@ -72,6 +73,7 @@ const MISTAKES: [(Law, Mutation, u64); 18] = [
     (Law::EndsWell, Mutation::NobodyIsNamed, 10),
     (Law::EndsWell, Mutation::NoTimers, 0),
     (Law::EndsWell, Mutation::NeverLetsGo, 0),
+    (Law::EndsWell, Mutation::IgnoresStandards, 0),
     (Law::NothingLeft, Mutation::NoStrays, 0),
     (Law::NothingLeft, Mutation::NoOrphans, 0),
     (Law::Silent, Mutation::TellsTheTime(Some(15)), 0),

@@ -48,6 +48,8 @@ pub(crate) enum Mutation {
     NoOrphans,
     /// A job that may go is not let go.
     NeverLetsGo,
+    /// Pods are made as usual in every namespace.
+    IgnoresStandards,
     /// The operator takes pods of one namespace for such that use more than they do.
     ShopWeighsMore,
     /// It reads limits of a fleet that are too high.
@@ -92,6 +94,19 @@ impl Mutation {
             status.phase = Some("Failed".to_owned());
         }
         Cow::Owned(ended)
+    }
+
+    /// A pod that the operator is about to make.
+    pub(crate) fn of_new_pod(self, pod: &Pod) -> Cow<'_, Pod> {
+        if self != Self::IgnoresStandards {
+            return Cow::Borrowed(pod);
+        }
+        let mut usual = pod.clone();
+        if let Some(spec) = &mut usual.spec {
+            spec.security_context = None;
+            spec.containers.iter_mut().for_each(|container| container.security_context = None);
+        }
+        Cow::Owned(usual)
     }
 
     pub(crate) fn of_node(self, node: &NodeSeen) -> NodeSeen {

@@ -10,14 +10,15 @@ use serde_json::{from_value, json, to_value};
 use vk_cmd_crds::amounts::Amounts;
 use vk_node_core::admit::{AdmittedPod, Refusal, admit};
 use vk_node_core::ending::JobTerm;
-use vk_node_core::facts::{Deletion, Facts, NodeFacts};
+use vk_node_core::facts::{Deletion, Facts, NodeFacts, SiteUser};
 use vk_node_core::life::{Decision, OUR_CONDITIONS, Step, decide};
 use vk_node_core::room::{Arrival, Room};
 use vk_task::clock::Steps;
 use vk_task::{End, Signal, StopRequest, TaskId, TaskState, TaskView};
 
-use crate::api::{Api, Change, Stop, key_of, node_of, owner};
+use crate::api::{Api, Change, Stop};
 use crate::mutation::Mutation;
+use crate::objects::{key_of, node_of, owner};
 use crate::pilot_nodes::OwnEnd;
 
 /// A machine.
@@ -53,8 +54,13 @@ struct Remembered {
 impl Machine {
     pub(crate) fn new(name: &str, mutation: Mutation) -> Self {
         let allocatable = from_value(json!({"pods": "110", "cpu": "2"})).unwrap();
-        let facts =
-            NodeFacts { name: name.to_owned(), address: "10.0.0.7".into(), allocatable, ..NodeFacts::default() };
+        let facts = NodeFacts {
+            name: name.to_owned(),
+            address: "10.0.0.7".into(),
+            user: SiteUser::Known { uid: 1000, gid: 1000 },
+            allocatable,
+            ..NodeFacts::default()
+        };
         Self {
             name: name.to_owned(),
             facts,

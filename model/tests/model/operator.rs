@@ -18,11 +18,12 @@ use vk_operator_core::pilots::Known;
 use vk_operator_core::place::NodeSeen;
 use vk_operator_core::pods::{Owner, Pods, is_open};
 
-use crate::api::{Api, Change, Key, Stop, at, key_of, node_of};
+use crate::api::{Api, Change, Key, Stop};
 use crate::desk::Desk;
 use crate::hands::{Hands, at_once};
 use crate::laws::{Broken, Law};
 use crate::mutation::Mutation;
+use crate::objects::{at, key_of, node_of};
 use crate::script::Kind;
 
 /// What an operator holds in memory.

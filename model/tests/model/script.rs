@@ -109,6 +109,9 @@ pub(crate) fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
+/// Why pods are refused.
+const REFUSALS: [Refusal; 4] = [Refusal::Forbidden, Refusal::Malformed, Refusal::Trouble, Refusal::PodSecurity];
+
 fn kind(rng: &mut Rng) -> Kind {
     *rng.choice(&[Kind::Jobs, Kind::Jobs, Kind::Pods, Kind::Pods, Kind::Nodes]).unwrap()
 }
@@ -152,7 +155,7 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
         ),
         95 if rng.u8(0..4) == 0 => Event::Gone(n),
         95 => Event::PodGc,
-        96 => Event::Closes(n, *rng.choice(&[Refusal::Forbidden, Refusal::Malformed, Refusal::Trouble]).unwrap()),
+        96 => Event::Closes(n, *rng.choice(&REFUSALS).unwrap()),
         97 => Event::Opens(n),
         98 if rng.bool() => Event::Squats(n, rng.u8(0..2)),
         98 => Event::StrangersGo,

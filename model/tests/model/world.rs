@@ -8,13 +8,14 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use serde_json::{from_value, json};
 use vk_cmd_crds::{CmdJob, labels};
 
-use crate::api::{Api, Key, Stop, key_of, prefix_of};
+use crate::api::{Api, Key, Stop};
 use crate::cluster::{node_object, says};
 use crate::fair::Fair;
 use crate::jobs::{Spec, jobs, jobs_of_fleet};
 use crate::laws::Holds;
 use crate::mutation::Mutation;
 use crate::node::Machine;
+use crate::objects::{key_of, prefix_of};
 use crate::operator::Operator;
 use crate::script::{Event, Fault, Kind, Link};
 use crate::site::{GATEWAY, Site, fleet};
@@ -177,7 +178,7 @@ impl World {
     }
 
     pub(crate) fn strangers_go(&mut self) {
-        let of_nobody = |pod: &Pod| crate::api::owner(pod).is_none();
+        let of_nobody = |pod: &Pod| crate::objects::owner(pod).is_none();
         let pods: Vec<_> = self.api.pods.values().filter(|pod| of_nobody(pod)).cloned().collect();
         for pod in pods {
             let _ = self.api.delete_pod(&key_of(&pod.metadata), pod.metadata.uid.as_ref().unwrap(), Some(0));
@@ -213,7 +214,7 @@ impl World {
             let (link, since) = self.links[&machine.name];
             if link == Link::Removed {
                 // By the deletion of the Node object somebody has said that they are no more, those too that are yet to start.
-                let there = self.api.pods.iter().filter(|(_, pod)| crate::api::node_of(pod) == Some(&machine.name));
+                let there = self.api.pods.iter().filter(|(_, pod)| crate::objects::node_of(pod) == Some(&machine.name));
                 let there = there.map(|((_, name), _)| name.as_str());
                 let all: Vec<String> = machine.alive().chain(there).map(str::to_owned).collect();
                 // Operators may hear late that it is back: the time until then counts, too.

@@ -71,6 +71,8 @@ pub enum Refusal {
     AlreadyExists,
     /// It may not be now: a quota, a policy, a right that is lacking, a webhook that does not answer.
     Forbidden,
+    /// Its namespace enforces a Pod Security Standard, and the pod is not held to that.
+    PodSecurity,
     /// It can never be as it is, unless a policy changes.
     Malformed,
     /// It has not answered, or cannot now: nobody knows whether it was done.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use vk_cmd_crds::{CmdJobStatus, ConditionType, Reason, State};
 
-use crate::status;
+use crate::{pod, status};
 
 /// The longest text of an Event, in bytes: `noteLengthLimit` of the API server's validation.
 pub const NOTE_MAX: usize = 1024;
@@ -69,11 +69,12 @@ impl Event {
     }
 
     /// That a pod has been made.
-    pub fn created(pod: &Pod) -> Self {
+    pub fn created(made: &Pod) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        let named = PodNamed { name: text(&pod.metadata.name), uid: text(&pod.metadata.uid) };
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
-        let note = format!("Created pod: {} on {node}", named.name);
+        let named = PodNamed { name: text(&made.metadata.name), uid: text(&made.metadata.uid) };
+        let node = made.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let confined = pod::confined(made).map(|how| format!(", {how}")).unwrap_or_default();
+        let note = format!("Created pod: {} on {node}{confined}", named.name);
         Self::of_pod("SuccessfulCreate", Action::CreatePod, note, named)
     }
 

@@ -1,5 +1,7 @@
 //! The pod of one attempt. Cannot fail: everything that could be wrong was found by [`crate::validate()`].
 
+mod confinement;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Container, EnvVar, Pod, PodSpec, ResourceRequirements, Toleration};
@@ -8,6 +10,7 @@ use vk_cmd_crds::Volume;
 use vk_cmd_crds::cmdjob::DEFAULT_SHELL;
 use vk_cmd_crds::labels::{self, ScriptForm};
 
+pub use self::confinement::{Confinement, confined};
 use crate::trace::TraceParent;
 use crate::validate::{Run, ValidJob};
 
@@ -16,6 +19,7 @@ const NAME_MAX: usize = 63;
 /// Where a command on the host starts that says nothing of it: a pod's container has a directory of its own there, and whoever
 /// submits a job expects the home directory, as with sbatch. A vk-node reads it so; an image has a directory of its own.
 const HOME: &str = "~";
+
 /// The name of the pod of an attempt: `<job>-<10 hex digits of the job's UID>-<index>-<attempt>`.
 ///
 /// The same decision always gives the same name, so the API server takes each attempt once, whatever the operator forgets.
@@ -31,7 +35,7 @@ pub fn name(job: &ValidJob<'_>, index: u32, attempt: u32) -> String {
 ///
 /// It names the node itself, beside selecting it, so that no scheduler has to: who has chosen the node has seen all that a
 /// scheduler would look at, and each pod is spared a write and the time in a queue. The node has the last word as always.
-pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
+pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str, confinement: Confinement) -> Pod {
     let trace = job.trace.at(job.uid, index, attempt);
     Pod {
         metadata: ObjectMeta {
@@ -60,7 +64,11 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str) -> Pod {
             // A host process gets neither a token nor variables that it was not given by name.
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
-            containers: vec![container(job, index, trace)],
+            security_context: confinement.of_pod(),
+            containers: vec![Container {
+                security_context: confinement.of_container(),
+                ..container(job, index, trace)
+            }],
             volumes: list(job.volumes, Volume::of_pod),
             ..PodSpec::default()
         }),
@@ -197,7 +205,7 @@ mod tests {
     #[test]
     fn scripts_survive_the_expansion_of_dollars() {
         let job = job("hello", r#"script: "echo $$ $(date) $(HOME) $HOME \\$\n'\"ü""#);
-        let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
+        let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a", Confinement::Usual);
         let command = pod.spec.unwrap().containers.remove(0).command.unwrap();
         assert_eq!(command[..2], ["/bin/sh", "-c"]);
         // Kubernetes' expansion: "$$" becomes "$", and no "$(" is left that is not preceded by a "$".
@@ -215,7 +223,7 @@ mod tests {
             ("command: [echo]", None),
         ] {
             let job = job("hello", spec);
-            let annotations = build(&validate(&job).unwrap(), 0, 0, "vk-a").metadata.annotations;
+            let annotations = build(&validate(&job).unwrap(), 0, 0, "vk-a", Confinement::Usual).metadata.annotations;
             let form = annotations.as_ref().and_then(|all| all.get(labels::SCRIPT)).map(String::as_str);
             assert_eq!(form, expected, "{spec}");
         }
@@ -231,7 +239,7 @@ mod tests {
             ("script: pwd, volumes: [{name: v, emptyDir: {}}], volumeMounts: [{name: v, mountPath: v}]", None),
         ] {
             let job = job("hello", spec);
-            let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a");
+            let pod = build(&validate(&job).unwrap(), 0, 0, "vk-a", Confinement::Usual);
             assert_eq!(pod.spec.unwrap().containers[0].working_dir.as_deref(), expected, "{spec}");
         }
     }
@@ -242,7 +250,7 @@ mod tests {
             job("hello", "script: x, completions: 3, completionMode: Indexed, env: [{name: TRACEPARENT, value: mine}]");
         let given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
         job.metadata.annotations = Some(BTreeMap::from([(labels::TRACE_PARENT.to_owned(), given.clone())]));
-        let pod = build(&validate(&job).unwrap(), 2, 1, "vk-a");
+        let pod = build(&validate(&job).unwrap(), 2, 1, "vk-a", Confinement::Usual);
         let annotations = pod.metadata.annotations.unwrap();
         let trace = &annotations[labels::TRACE_PARENT];
         assert_eq!((&trace[..36], trace == &given), (&given[..36], false));
@@ -258,7 +266,8 @@ mod tests {
         let mut job = job("hello", "script: x");
         let signal = (labels::WARNING_SIGNAL.to_owned(), "USR1@120".to_owned());
         job.metadata.annotations = Some(BTreeMap::from([signal.clone(), ("other".to_owned(), "x".to_owned())]));
-        let annotations = build(&validate(&job).unwrap(), 0, 0, "vk-a").metadata.annotations.unwrap();
+        let annotations =
+            build(&validate(&job).unwrap(), 0, 0, "vk-a", Confinement::Usual).metadata.annotations.unwrap();
         assert_eq!(annotations.get(&signal.0), Some(&signal.1));
         assert!(!annotations.contains_key("other"));
     }
@@ -266,8 +275,23 @@ mod tests {
     #[test]
     fn the_whole_pod() {
         let job = job("hello", "command: [echo, $(A)], args: [b], env: [{name: A, value: x}], workingDir: /tmp");
-        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 3, "vk-a")).unwrap();
+        let yaml =
+            serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 3, "vk-a", Confinement::Usual)).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod.yaml"), "{yaml}");
+    }
+
+    /// What is not said in the usual pod is all that the standard asks for, and nothing else is said.
+    #[test]
+    fn the_whole_pod_of_a_restricted_namespace() {
+        let job = job("hello", "script: id");
+        let build = |confinement| build(&validate(&job).unwrap(), 0, 0, "vk-a", confinement);
+        let (usual, mut restricted) = (build(Confinement::Usual), build(Confinement::Restricted));
+        assert_eq!((confined(&usual).is_some(), confined(&restricted).is_some()), (false, true));
+        let spec = restricted.spec.as_mut().unwrap();
+        let contexts = (spec.security_context.take(), spec.containers[0].security_context.take());
+        let yaml = serde_yaml_ng::to_string(&contexts).unwrap();
+        assert_eq!(yaml, include_str!("../tests/golden/restricted.yaml"), "{yaml}");
+        assert_eq!(restricted, usual);
     }
 
     #[test]
@@ -282,7 +306,8 @@ mod tests {
              {downwardAPI: {items: [{path: cpu, resourceFieldRef: {resource: limits.cpu}}]}}]}}], \
              volumeMounts: [{name: data, mountPath: /in, readOnly: true}, {name: data, mountPath: /out, subPath: out}]",
         );
-        let yaml = serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 0, "vk-a")).unwrap();
+        let yaml =
+            serde_yaml_ng::to_string(&build(&validate(&job).unwrap(), 0, 0, "vk-a", Confinement::Usual)).unwrap();
         assert_eq!(yaml, include_str!("../tests/golden/pod_with_image.yaml"), "{yaml}");
     }
 }

@@ -77,7 +77,7 @@ impl Stage {
             namespace(plane, place).await;
         }
         let mut label = plane.kubectl();
-        label.args(["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]);
+        label.args(["label", "namespace", NAMESPACE, CHECKS, "pod-security.kubernetes.io/enforce=restricted"]);
         exec::text(label, SOON).await.unwrap();
 
         let scratch = Scratch::new("vk-chart-").unwrap();

@@ -2,15 +2,20 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::effects::{At, CallFailure as _, Effects, Refusal};
+use crate::effects::{At, CallFailure, Effects, Refusal};
 use crate::events::Event;
 use crate::floor::Placed;
+use crate::pod::{self, Confinement};
 use crate::status::Outcome;
-use crate::{Sight, Start, ValidJob, pod};
+use crate::{Sight, Start, ValidJob};
 
 /// Makes the pods that were started, each on the node that was found for it, and says what has become of each. Like the Job
 /// controller it begins with one and goes on with twice as many, as long as none is refused: a namespace whose quota is used up
 /// is not asked a hundred times.
+///
+/// Which namespaces enforce a Pod Security Standard is the API server's to say: by labels, by its own configuration, with
+/// exceptions. So a pod is first made as usual, and one that is refused for that is made once more as the standard wants it; so are
+/// those that come after it in this look. What is refused is not made, so its name is free.
 pub(super) async fn starts_of<E: Effects>(
     job: &ValidJob<'_>,
     starts: &[(&Start, Placed)],
@@ -18,9 +23,10 @@ pub(super) async fn starts_of<E: Effects>(
 ) -> Result<Vec<Outcome>, E::Error> {
     let mut outcomes = Vec::new();
     let (mut left, mut batch) = (starts, 1_usize);
+    let mut confinement = Confinement::Usual;
     while !left.is_empty() {
         let (now, rest) = left.split_at(batch.min(left.len()));
-        let made = batch_of(job, now, effects).await?;
+        let made = batch_of(job, now, &mut confinement, effects).await?;
         let refused = made.iter().any(|outcome| matches!(outcome, Outcome::Refused(_) | Outcome::Rejected(_)));
         outcomes.extend(made);
         if refused {
@@ -34,28 +40,62 @@ pub(super) async fn starts_of<E: Effects>(
 async fn batch_of<E: Effects>(
     job: &ValidJob<'_>,
     starts: &[(&Start, Placed)],
+    confinement: &mut Confinement,
     effects: &mut E,
 ) -> Result<Vec<Outcome>, E::Error> {
-    let placed = starts.iter().filter_map(|(start, placed)| Some((start, placed.as_ref().ok()?)));
-    let pods: Vec<Pod> = placed.map(|(start, node)| pod::build(job, start.index, start.attempt, node)).collect();
-    let answers = if pods.is_empty() { Vec::new() } else { effects.create_pods(&pods).await };
+    let placed = starts.iter().filter_map(|(start, placed)| Some((*start, placed.as_ref().ok()?.as_str()))).collect();
+    let answers = create(job, placed, confinement, effects).await;
     // What was made is noted before anything else can go wrong.
-    for made in answers.iter().flatten() {
+    for made in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
         note(job, made, effects);
         effects.tell(At::of_job(job), job.uid, Event::created(made));
     }
-    let mut answered = pods.iter().zip(answers);
+    let mut answered = answers.into_iter();
     let mut outcomes = Vec::new();
     for (_, placed) in starts {
         match placed {
             Err((reason, why)) => outcomes.push(Outcome::NotPlaced(*reason, why.clone())),
             Ok(_) => {
                 let Some((pod, answer)) = answered.next() else { break };
-                outcomes.push(outcome(job, pod, answer, effects).await?);
+                outcomes.push(outcome(job, &pod, answer, effects).await?);
             }
         }
     }
     Ok(outcomes)
+}
+
+/// Makes pods side by side, those that are below the standard of their namespace once more, and says of each what was answered.
+async fn create<E: Effects>(
+    job: &ValidJob<'_>,
+    placed: Vec<(&Start, &str)>,
+    confinement: &mut Confinement,
+    effects: &mut E,
+) -> Vec<(Pod, Result<Pod, E::Error>)> {
+    if placed.is_empty() {
+        return Vec::new();
+    }
+    let build =
+        |(start, node): &(&Start, &str), confinement| pod::build(job, start.index, start.attempt, node, confinement);
+    let pods: Vec<Pod> = placed.iter().map(|start| build(start, *confinement)).collect();
+    let answers = effects.create_pods(&pods).await;
+    let mut all: Vec<(Pod, Result<Pod, E::Error>)> = pods.into_iter().zip(answers).collect();
+    if *confinement == Confinement::Restricted {
+        return all;
+    }
+    let mut below: Vec<_> = all.iter_mut().zip(&placed).filter(|((_, answer), _)| is_below_standard(answer)).collect();
+    if !below.is_empty() {
+        *confinement = Confinement::Restricted;
+        let pods: Vec<Pod> = below.iter().map(|(_, start)| build(start, *confinement)).collect();
+        let answers = effects.create_pods(&pods).await;
+        for ((refused, _), again) in below.iter_mut().zip(pods.into_iter().zip(answers)) {
+            **refused = again;
+        }
+    }
+    all
+}
+
+fn is_below_standard<C: CallFailure>(answer: &Result<Pod, C>) -> bool {
+    answer.as_ref().is_err_and(|error| error.refusal() == Refusal::PodSecurity)
 }
 
 /// What has become of a pod that was to be made.
@@ -79,6 +119,13 @@ async fn outcome<E: Effects>(
         }
         Refusal::Malformed => Ok(Outcome::Rejected(error.words())),
         Refusal::Forbidden | Refusal::NotFound => Ok(Outcome::Refused(error.words())),
+        // It was made as `restricted` wants it, so what is said there is about what the job itself asks for.
+        Refusal::PodSecurity => Ok(Outcome::Refused(format!(
+            "{}. Leave out of the CmdJob what is named there, or make it in a namespace that allows it (kubectl get namespace {} \
+             --show-labels)",
+            error.words(),
+            job.namespace
+        ))),
         Refusal::Conflict | Refusal::Trouble => {
             effects.memory(|memory| memory.be_unsure(At::of_job(job)));
             Err(error)

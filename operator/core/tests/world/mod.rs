@@ -148,7 +148,7 @@ impl World {
             }
         }
         let made = |(start, placed): (&Start, Placed)| match placed {
-            Ok(node) => Ok(pod::build(&valid, start.index, start.attempt, &node)),
+            Ok(node) => Ok(pod::build(&valid, start.index, start.attempt, &node, pod::Confinement::Usual)),
             Err((reason, why)) => Err(Outcome::NotPlaced(reason, why)),
         };
         let placed = self.placed(&valid, &plan.starts);

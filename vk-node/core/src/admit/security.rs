@@ -119,7 +119,8 @@ fn user(check: &mut Check<'_>, wanted: Option<i64>, non_root: Option<bool>, user
     if non_root == Some(true) && matches!(user, SiteUser::Known { uid: 0, .. } | SiteUser::Unknown) {
         check.add(
             "securityContext.runAsNonRoot",
-            "processes here are the site's user's, and that is root: leave it out, or choose another node",
+            "processes here are the site's user's, and that is root: leave it out, or choose another node; the pod of a CmdJob \
+             has it where its namespace enforces the Pod Security Standard restricted, so choose another namespace",
         );
     }
 }

@@ -93,7 +93,9 @@ impl<'a> Job<'a> {
         let is_read_only = shows_images_read_only && asked.read_only_root;
         if *asked != (Security { read_only_root: is_read_only, ..Security::default() }) {
             self.refuse(format!(
-                "{runtime} has no flag for allowPrivilegeEscalation, capabilities{}: leave them out of the security context",
+                "{runtime} has no flag for allowPrivilegeEscalation, capabilities{}: leave them out of the security context; \
+                 the pod of a CmdJob has them where its namespace enforces the Pod Security Standard restricted, so choose another \
+                 namespace",
                 if shows_images_read_only { "" } else { " and readOnlyRootFilesystem" }
             ));
         }
