@@ -114,8 +114,8 @@ pub struct JoinToken {
 pub enum JoinTokenError {
     /// There is nothing.
     #[error(
-        "there is no join token: pipe one in, name a file with --token-file, or set $VK_NODE_JOIN (an administrator makes one: \
-         vk-operator join-token --fleet NAME)"
+        "there is no join token: pipe one in, name a file with --token-file, or set $VK_NODE_JOIN (an administrator makes the line: \
+         vk-operator join-token --fleet NAME). If that line was broken in two when it was copied, put it together again"
     )]
     Empty,
     /// It is one of Kubernetes' own.

@@ -14,11 +14,13 @@
 //! - [`kubelet`] asks a node's own API, with any credentials
 //! - [`loopback`] asks a server of this machine
 //! - [`proxy`] is a way to a server that can be closed, [`sshd`] one that begins with a login, [`mod@http_proxy`] one that many sites have
+//! - [`bare`] is a machine that nobody has prepared
 //! - [`network`] is a site behind a firewall, at the end of a bad wire
 //! - [`browser`] looks at pages as a person does
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod audit;
+pub mod bare;
 pub mod bench;
 pub mod binaries;
 pub mod browser;

@@ -3,7 +3,7 @@
 //! root it is installed.
 
 mod install;
-mod rootfs;
+pub(crate) mod rootfs;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,11 @@ pub async fn shared() -> Option<&'static Runtimes> {
     static SHARED: OnceCell<Result<Runtimes, String>> = OnceCell::const_new();
     let made = SHARED.get_or_init(async || Runtimes::new().await.map_err(|error| format!("{error:#}"))).await;
     or_skipped("container runtimes", made.as_ref())
+}
+
+/// A busybox that needs no libraries, installed where it is missing.
+pub(crate) async fn static_busybox() -> Result<PathBuf> {
+    install::busybox().await
 }
 
 /// What a test needs; `None`, after a loud word about what is missing, where it cannot be had.

@@ -134,9 +134,10 @@ impl JoinTokenArgs {
         match self.output {
             Output::Token => println!("{text}"),
             Output::Line => {
-                println!("vk-node join <<< {text}");
+                // Every shell takes this: sh, bash, zsh, tcsh. `echo` is a part of each, so that the token is no argument of a process.
+                println!("echo {text} | vk-node join");
                 eprintln!(
-                    "\nRun this line at the site, in bash, once for each machine. It is a secret until {}: whoever has it can become a \
+                    "\nRun this line at the site, in any shell, once for each machine. It is a secret until {}: whoever has it can become a \
                      node named {}. To revoke it: vk-operator join-token --revoke {}",
                     token.until,
                     token.names.join(" or "),

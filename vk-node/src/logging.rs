@@ -1,5 +1,7 @@
 //! What is logged, and that it may change while the process runs.
 
+use std::io::IsTerminal;
+
 use anyhow::{Context, anyhow};
 use tracing_subscriber::EnvFilter;
 
@@ -18,6 +20,10 @@ impl Logging {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(read(filter)?)
             .with_writer(std::io::stderr)
+            // In a file, a batch system's output or the journal they would be noise. https://no-color.org
+            .with_ansi(
+                std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+            )
             .log_internal_errors(false)
             .with_filter_reloading();
         let handle = builder.reload_handle();

@@ -11,6 +11,13 @@ const PROGRAMS: [(&str, &str); 3] = [("podman", "podman"), ("runc", "runc"), ("c
 /// The package with a busybox that runs in an image without libraries.
 const BUSYBOX: &str = "busybox-static";
 
+/// The static busybox alone.
+pub(super) async fn busybox() -> Result<PathBuf> {
+    let missing = || if static_busybox().is_none() { vec![BUSYBOX] } else { Vec::new() };
+    install_while("tests of bare machines", missing).await?;
+    static_busybox().context("busybox is gone")
+}
+
 /// Sees to it that all is there, and says where the static busybox is.
 pub(super) async fn all() -> Result<PathBuf> {
     install_while("the tests of sites", missing).await?;

@@ -21,6 +21,21 @@ pub(super) fn skeleton(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// A shell with all the small programs that a machine has, and places for what is put there.
+pub(crate) fn bare(root: &Path, busybox: &Path) -> Result<()> {
+    skeleton(root)?;
+    for directory in ["run", "usr/local/bin"] {
+        std::fs::create_dir_all(root.join(directory)).with_context(|| format!("cannot make {}", root.display()))?;
+    }
+    crate::binaries::copy(busybox, &root.join("bin/busybox"))?;
+    let mut list = std::process::Command::new(busybox);
+    let listed = list.arg("--list").output().context("cannot run busybox")?;
+    for applet in String::from_utf8_lossy(&listed.stdout).lines().filter(|name| *name != "busybox") {
+        symlink("busybox", root.join("bin").join(applet)).with_context(|| format!("cannot make {applet}"))?;
+    }
+    Ok(())
+}
+
 /// A shell with the usual small programs, and an entry point of its own.
 pub(super) fn tools(root: &Path, busybox: &Path) -> Result<()> {
     skeleton(root)?;

@@ -72,6 +72,11 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The token in the line that the operator prints for a site.
+pub(crate) fn token_of(line: &str) -> &str {
+    line.trim_end().strip_prefix("echo ").and_then(|rest| rest.strip_suffix(" | vk-node join")).unwrap()
+}
+
 /// A join token of a fleet.
 async fn token(room: &Room, fleet: &str) -> JoinToken {
     let made = operator(room, &["--fleet", fleet, "--output", "token"]).await;
@@ -105,7 +110,7 @@ async fn a_machine_joins_by_one_line_and_works_for_the_fleet() {
     let made = operator(&room, &["--fleet", FLEET, "--ttl", "1h", "--description", "for a test"]).await;
     let line = text(&made.stdout);
     let said = text(&made.stderr);
-    let token = JoinToken::parse(line.strip_prefix("vk-node join <<< ").unwrap()).unwrap();
+    let token = JoinToken::parse(token_of(&line)).unwrap();
     assert!(
         said.contains("vk-cf-join or vk-cf-join-*") && said.contains(&format!("--revoke {}", token.token.id())),
         "{said}"
@@ -116,7 +121,7 @@ async fn a_machine_joins_by_one_line_and_works_for_the_fleet() {
 
     // The line as it is, in a shell.
     let machine = Machine::new();
-    let mut shell = machine.command(Path::new("bash"));
+    let mut shell = machine.command(Path::new("sh"));
     let program = binaries::built().await.unwrap().node.clone();
     let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
     shell.env("PATH", path).env("JOBNAME", NODE);

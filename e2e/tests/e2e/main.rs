@@ -42,6 +42,7 @@ mod life;
 mod like_job;
 mod many;
 mod names;
+mod newcomers;
 mod no_room;
 mod node_object;
 mod operator;

@@ -96,7 +96,7 @@ mod tests {
         for (text, secret) in [
             ("-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE\n-----END EC PRIVATE KEY-----\n", "MHcCAQEE"),
             ("-----BEGIN PRIVATE KEY-----\nMHcCAQEE", "MHcCAQEE"),
-            ("vk-node join <<< vkj1.eyJzZXJ2ZXIi", "eyJzZXJ2ZXIi"),
+            ("echo vkj1.eyJzZXJ2ZXIi | vk-node join", "eyJzZXJ2ZXIi"),
             ("    token: abcdef.0123456789abcdef", "0123456789abcdef"),
             ("got abcdef.0123456789abcdef from it", "0123456789abcdef"),
             ("Authorization: Bearer eyJhbGciOi.eyJpc3Mi.c2ln", "eyJpc3Mi"),

@@ -14,6 +14,7 @@ use vk_node_core::profile::{self, Credentials, Profile, Wanted, Written};
 use vk_node_core::tunnel::Destination;
 
 use super::{Code, Format, Output, print};
+use crate::join::no_place;
 
 /// What the files are to say.
 #[derive(Debug, Args)]
@@ -120,11 +121,7 @@ fn write(directory: &Path, files: &[Written]) -> anyhow::Result<()> {
             there.join(", ")
         );
     }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).with_context(|| no_place(directory))?;
     for Written { name, text } in files {
         let path = directory.join(name);
         // Whoever was faster keeps what they have.

@@ -165,11 +165,12 @@ fn written(result: io::Result<()>) -> anyhow::Result<bool> {
 /// Says why a command failed, in its form.
 pub(crate) fn fail(format: Format, error: &anyhow::Error) -> Code {
     let code = code_of(error);
+    let said = vk_api_client::chain(&**error);
     if format == Format::Json {
         // What stands on standard error is said in any case.
-        let _ = print(format, &json!({"error": {"code": code as u8, "message": format!("{error:#}")}}), "");
+        let _ = print(format, &json!({"error": {"code": code as u8, "message": said}}), "");
     }
-    eprintln!("vk-node: {error:#}");
+    eprintln!("vk-node: {said}");
     code
 }
 

@@ -15,6 +15,8 @@ use vk_node_core::profile;
 use vk_node_core::tunnel::{Bind, Destination};
 use vk_task::CgroupChoice;
 
+use crate::join;
+
 use super::values::{label, numbered, on_term, resource};
 
 /// What the pipe is started with; a node passes it on to the pipe that it starts.
@@ -40,7 +42,7 @@ pub(crate) struct Pipe {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Run {
     /// The file with the node's settings: docs/reference/node.md. What is given here stands over it [default: node.yaml in the pipe's
-    /// directory, if it is there].
+    /// directory, if it is there, or else what vk-node join has written].
     #[arg(long, env = "VK_NODE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// The node's name: `vk-` and then lower-case letters, digits, dashes and dots.
@@ -176,12 +178,29 @@ impl Run {
         self.own_pipe.site.clone()
     }
 
-    /// The file of settings: the one that is named, or that of the pipe's directory if there is one.
+    /// The file of settings: the one that is named, or that of the pipe's directory if there is one, or the one that `vk-node join`
+    /// has written.
     pub(crate) fn file(&self) -> Option<PathBuf> {
         self.config.clone().or_else(|| {
-            let hostpipe = self.own_pipe.hostpipe.clone().or_else(|| home_pipe(std::env::home_dir()))?;
-            Some(hostpipe.join(profile::CONFIG)).filter(|file| file.exists())
+            let own = self.hostpipe()?.join(profile::CONFIG);
+            if own.exists() {
+                Some(own)
+            } else {
+                self.joined().and_then(|files| <[_; 1]>::try_from(files).ok()).map(|[file]| file)
+            }
         })
+    }
+
+    /// What `vk-node join` has written, for one who names no node: whoever names one, or a bootstrap token, means that one and not the
+    /// fleet that the machine has joined.
+    pub(super) fn joined(&self) -> Option<Vec<PathBuf>> {
+        let names_one =
+            self.node_name.is_some() || self.nodes.is_some() || self.certificates.bootstrap_kubeconfig.is_some();
+        if names_one { None } else { self.hostpipe().map(|hostpipe| join::joined(&hostpipe)) }
+    }
+
+    fn hostpipe(&self) -> Option<PathBuf> {
+        self.own_pipe.hostpipe.clone().or_else(|| home_pipe(std::env::home_dir()))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Kubeconfigs: those that we are given, and the one that we write.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use kube::Config;
@@ -21,6 +22,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest silence on a connection. Watches are renewed by the server in less.
 const READ_TIMEOUT: Duration = Duration::from_secs(330);
 
+/// What to do where there are no credentials at all.
+const NO_KUBECONFIG: &str = "there are no credentials: join a fleet with the line that the cluster's administrator has made (vk-node join), \
+    or name a kubeconfig with --kubeconfig or --bootstrap-kubeconfig ($KUBECONFIG and ~/.kube/config are not there)";
+
+/// Whether there is no file, in whatever words that is said.
+fn is_missing(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut all = std::iter::successors(Some(error), |error| error.source());
+    all.any(|error| error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::NotFound))
+}
+
 /// Reads a kubeconfig, or what is where kubectl looks for one.
 pub(super) async fn read(file: Option<&Path>) -> anyhow::Result<Config> {
     let mut config = match file {
@@ -31,7 +42,10 @@ pub(super) async fn read(file: Option<&Path>) -> anyhow::Result<Config> {
                 .await
                 .with_context(|| format!("the kubeconfig {} does not lead to a cluster", file.display()))?
         }
-        None => vk_api_client::infer().await.context("there is no kubeconfig: name one with --kubeconfig")?,
+        None => vk_api_client::infer().await.map_err(|error| match is_missing(&error) {
+            true => anyhow!(NO_KUBECONFIG),
+            false => anyhow::Error::from(error).context("the kubeconfig that kubectl would use cannot be used"),
+        })?,
     };
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);

@@ -20,8 +20,19 @@ use crate::credentials::{keep_private, of_one, pem_of};
 /// The one cluster, user and context in the kubeconfig.
 const NAME: &str = "vk-cmd";
 
+/// Where in the pipe's directory the files are, each node's in a directory of its name.
+const DIRECTORY: &str = "join";
+
 /// The variable with a token.
 pub(crate) const VARIABLE: &str = "VK_NODE_JOIN";
+
+/// That the pipe's directory cannot be written to, and what to do about it.
+pub(crate) fn no_place(hostpipe: &Path) -> String {
+    format!(
+        "cannot write to {}: name a directory of yours with --hostpipe, or see that you can write there",
+        hostpipe.display()
+    )
+}
 
 /// What is to be done.
 #[derive(Debug)]
@@ -59,10 +70,18 @@ pub(crate) async fn join(join: Join) -> anyhow::Result<Joined> {
     if !join.offline {
         ask::ask(&token).await?;
     }
-    let directory = std::path::absolute(join.hostpipe.join("join").join(name.as_str()))
+    let directory = std::path::absolute(join.hostpipe.join(DIRECTORY).join(name.as_str()))
         .context("cannot tell where the pipe's directory is")?;
-    let config = write(&directory, &token, &name)?;
+    let config = write(&directory, &token, &name).with_context(|| no_place(&join.hostpipe))?;
     Ok(Joined { fleet: token.fleet, name, config })
+}
+
+/// The files for `vk-node run` of all that has joined with this pipe's directory, by their names.
+pub(crate) fn joined(hostpipe: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(hostpipe.join(DIRECTORY)).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path().join(CONFIG)).filter(|file| file.is_file()).collect();
+    files.sort();
+    files
 }
 
 fn write(directory: &Path, token: &JoinToken, name: &NodeName) -> anyhow::Result<PathBuf> {

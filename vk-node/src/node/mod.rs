@@ -76,6 +76,9 @@ pub(crate) async fn run(launch: Launch, again: Again) -> anyhow::Result<()> {
     let Launch { config, shown, log } = launch;
     let shared = Arc::new(Shared::new(config));
     let Shared { config, pipe, mirror, endings, .. } = &*shared;
+    if config.pipe.owner == PipeOwner::Node {
+        own_pipe::make_directory(&config.pipe.directory)?;
+    }
     let open_files = open_files::raise_for(config.members.len());
     // Held to the end: dropping it ends the pipe that it started.
     let _own_pipe = (config.pipe.owner == PipeOwner::Node)

@@ -1,9 +1,14 @@
 //! The pipe that a node starts for itself, where nobody else has.
 
 use std::ffi::OsString;
+use std::io::ErrorKind::{AlreadyExists, NotADirectory, PermissionDenied, ReadOnlyFilesystem};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use anyhow::Context;
+use rustix::fs::Access;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -12,6 +17,7 @@ use vk_node_core::config::{PipeConfig, PipeOwner};
 use vk_pipe::client::PipeClient;
 use vk_task::HostInfo;
 
+use crate::join::no_place;
 use crate::tasks::Link;
 
 /// How often a pipe is looked for that does not answer yet.
@@ -25,6 +31,22 @@ pub(super) struct OwnPipe(JoinHandle<()>);
 impl Drop for OwnPipe {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+/// Makes the directory of a pipe that is ours to start. What is told here is what trying again would not mend.
+///
+/// # Errors
+/// When we may not write there.
+pub(super) fn make_directory(directory: &Path) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    let usable = made.and_then(|()| Ok(rustix::fs::access(directory, Access::WRITE_OK | Access::EXEC_OK)?));
+    match usable {
+        Err(error) if matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem | NotADirectory | AlreadyExists) => {
+            Err(error).with_context(|| no_place(directory))
+        }
+        // A file server that does not answer now may later: a pipe is started until one does.
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

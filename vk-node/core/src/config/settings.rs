@@ -297,7 +297,8 @@ fn members(
     let all: Vec<(NodeName, MemberSettings)> = match names {
         None => {
             problems.push(
-                "the node has no name: give one with --node-name, $JOBNAME, $NODENAME, or nodeName in the file of --config"
+                "the node has no name: give one with --node-name, $JOBNAME, $NODENAME, or nodeName in the file of --config (which \
+                 vk-node init and vk-node join write)"
                     .into(),
             );
             return Vec::new();
