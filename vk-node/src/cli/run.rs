@@ -191,12 +191,18 @@ impl Run {
         })
     }
 
-    /// What `vk-node join` has written, for one who names no node: whoever names one, or a bootstrap token, means that one and not the
-    /// fleet that the machine has joined.
+    /// What `vk-node join` has written, of the node that is named if one is. Whoever says by what else the node shows who it is means
+    /// that, and not the fleet that the machine has joined.
     pub(super) fn joined(&self) -> Option<Vec<PathBuf>> {
-        let names_one =
-            self.node_name.is_some() || self.nodes.is_some() || self.certificates.bootstrap_kubeconfig.is_some();
-        if names_one { None } else { self.hostpipe().map(|hostpipe| join::joined(&hostpipe)) }
+        if self.nodes.is_some() || self.certificates.bootstrap_kubeconfig.is_some() {
+            return None;
+        }
+        let mut files = join::joined(&self.hostpipe()?);
+        if let Some(name) = &self.node_name {
+            let is_its = |file: &PathBuf| file.parent().is_some_and(|parent| parent.ends_with(name.as_str()));
+            files.retain(|file| self.kubeconfig.is_none() && is_its(file));
+        }
+        Some(files)
     }
 
     fn hostpipe(&self) -> Option<PathBuf> {
