@@ -1,4 +1,4 @@
-//! The operator's image, built FROM scratch and started by podman: nothing of it but the one program, and that works there.
+//! The operator's image as a release has it, loaded and started by podman: nothing of it but the one program, and that works there.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,28 @@ use vk_cmd_e2e::runtimes::{self, Runtimes};
 use vk_cmd_e2e::scratch::Scratch;
 use vk_cmd_e2e::wait::{self, Probe};
 use vk_cmd_e2e::{binaries, exec, loopback};
+use vk_release_core::oci::Image;
+use vk_release_core::program::Program;
 
 use super::HELM_LIMIT;
+use super::packed::edition;
 use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, room};
 
+/// What the archive calls it.
+const NAME: &str = "vk-cmd/vk-operator:e2e";
+/// What podman calls what has no host in its name.
 const IMAGE: &str = "localhost/vk-cmd/vk-operator:e2e";
+
+/// The archive of a release, with the program that the tests have.
+async fn archive(scratch: &Scratch) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/vk-operator/Containerfile");
+    let image = Image::parse(Program::Operator, &std::fs::read_to_string(file).unwrap()).unwrap();
+    let program = std::fs::read(binaries::static_operator().await.unwrap()).unwrap();
+    let path = scratch.path().join("image.oci.tar");
+    std::fs::write(&path, image.archive(program, NAME, &edition()).unwrap()).unwrap();
+    path
+}
 
 /// `podman run` of it, with the kubeconfig as a file that its user may read.
 fn run(runtimes: &Runtimes, kubeconfig: &Path, name: &str, arguments: &[&str]) -> Command {
@@ -38,19 +54,20 @@ async fn the_image_holds_the_program_alone_and_works() {
     let Some(runtimes) = runtimes::shared().await else { return };
     let room = room("operator-image").await;
     let plane = room.ground.plane;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/vk-operator/build.sh");
-    let mut build = Command::new(script);
-    build.arg(IMAGE).env("CONTAINER_TOOL", runtimes.podman());
-    build.env("VK_OPERATOR_PROGRAM", binaries::static_operator().await.unwrap());
-    exec::text(build, HELM_LIMIT).await.unwrap();
+    let scratch = Scratch::new("vk-image-").unwrap();
+    let mut load = Command::new(runtimes.podman());
+    load.args(["load", "--input"]).arg(archive(&scratch).await);
+    let loaded = exec::text(load, HELM_LIMIT).await.unwrap();
+    assert!(loaded.contains(IMAGE), "{loaded}");
     let mut inspect = Command::new(runtimes.podman());
     inspect.args(["image", "inspect", IMAGE]);
     let said: Value = serde_json::from_str(&exec::text(inspect, SOON).await.unwrap()).unwrap();
     assert_eq!(said[0]["Config"]["Entrypoint"], json!(["/vk-operator"]));
     assert_eq!(said[0]["Config"]["User"], "65532:65532");
+    assert_eq!(said[0]["Config"]["Cmd"], json!(["run"]));
+    assert_eq!(said[0]["Config"]["Labels"]["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(said[0]["RootFS"]["Layers"].as_array().unwrap().len(), 1);
 
-    let scratch = Scratch::new("vk-image-").unwrap();
     let kubeconfig: PathBuf = scratch.path().join("kubeconfig");
     std::fs::copy(plane.kubeconfig(), &kubeconfig).unwrap();
     std::fs::set_permissions(&kubeconfig, std::fs::Permissions::from_mode(0o644)).unwrap();

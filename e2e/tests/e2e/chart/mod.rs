@@ -12,6 +12,7 @@ mod image;
 mod judged;
 mod life;
 mod measured;
+mod packed;
 mod rights;
 mod values;
 
@@ -24,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use vk_cmd_e2e::audit::AuditLog;
 use vk_cmd_e2e::binaries;
-use vk_cmd_e2e::chart::{NAMESPACE, RELEASE, directory};
+use vk_cmd_e2e::chart::{NAMESPACE, RELEASE};
 use vk_cmd_e2e::control_plane::{ControlPlane, Options, free_port};
 use vk_cmd_e2e::exec;
 use vk_cmd_e2e::operator::Operator;
@@ -50,6 +51,8 @@ struct Stage {
     audit: AuditLog,
     /// Where files for one's own use may be put.
     scratch: Scratch,
+    /// The chart, packed as for a release.
+    chart: PathBuf,
     /// Who the chart's pods are here.
     user: Value,
     _site: Site,
@@ -99,7 +102,8 @@ impl Stage {
         };
         let user = json!({"runAsUser": user.0, "runAsGroup": user.1, "fsGroup": user.1});
         let checks = Room { ground, client: plane.client().await.unwrap(), namespace: CHECKS.to_owned() };
-        Self { ground, audit, scratch, user, _site: checks.site_with(settings).await }
+        let chart = packed::pack(scratch.path());
+        Self { ground, audit, scratch, chart, user, _site: checks.site_with(settings).await }
     }
 
     /// Values with which the operator's pod comes to the node, with these more, and the port of its health.
@@ -171,7 +175,7 @@ impl Helm<'_> {
 
     /// Installs the chart, or upgrades it, and waits until its operator is ready.
     async fn apply(&self, verb: &str, values: &Path) -> String {
-        let (chart, values) = (directory(), values.to_str().unwrap());
+        let (chart, values) = (&self.stage.chart, values.to_str().unwrap());
         self.says(&[verb, RELEASE, chart.to_str().unwrap(), "--values", values, "--wait", "--timeout=200s"]).await
     }
 }
