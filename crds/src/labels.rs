@@ -86,6 +86,8 @@ pub const WALLTIME_MARGIN: &str = "vk-cmd.io/walltime-margin-seconds";
 pub const REACHABLE: &str = "vk-cmd.io/Reachable";
 /// Node condition: its end is near, or it was told that it will end. Nothing is sent there any more.
 pub const ENDING: &str = "vk-cmd.io/Ending";
+/// The reason of that condition where the node does not end: its site's administrator has it take nothing new (`vk-node drain`).
+pub const DRAINED: &str = "Drained";
 /// Node annotation: when the node left (RFC 3339), with nothing left running and all ends told. Its object can be removed, which
 /// no node may do itself (NodeRestriction).
 pub const LEFT: &str = "vk-cmd.io/left";

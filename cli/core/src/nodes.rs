@@ -63,6 +63,9 @@ fn state(seen: &NodeSeen, used: Option<&Amounts>, now: Timestamp) -> (&'static s
             let why = why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
             ("not ready", format!("it is not ready{since}{why}"))
         }
+        NodeState::Ready | NodeState::Cordoned if seen.is_ending && seen.about.is_drained => {
+            ("drained", "its site has drained it: it takes nothing new until `vk-node drain --undo` there".to_owned())
+        }
         NodeState::Ready if seen.is_ending => ("ending", "its end is near: it takes nothing new".to_owned()),
         NodeState::Cordoned if seen.is_ending => ("ending", "its end is near, and it is cordoned".to_owned()),
         NodeState::Cordoned => ("cordoned", "it takes nothing new until `kubectl uncordon`".to_owned()),
@@ -157,11 +160,16 @@ mod tests {
         let ends = json!({"vk-cmd.io/ends-at": "2026-01-02T06:05:00Z"});
         let mut ending = node("vk-b", "True", &json!({}));
         ending.metadata.annotations = Some(serde_json::from_value(ends).unwrap());
+        let mut drained = node("vk-e", "True", &json!({"/spec": {"unschedulable": true}}));
+        let condition = json!({"type": "vk-cmd.io/Ending", "status": "True", "reason": "Drained"});
+        let conditions = drained.status.as_mut().and_then(|status| status.conditions.as_mut());
+        conditions.unwrap().push(serde_json::from_value(condition).unwrap());
         let nodes = [
             node("vk-a", "True", &json!({})),
             ending,
             node("vk-c", "True", &json!({"/spec": {"unschedulable": true}})),
             node("vk-d", "Unknown", &json!({})),
+            drained,
         ];
         let none = Amounts::default();
         let rows: Vec<_> = nodes
@@ -174,6 +182,7 @@ vk-a   perlmutter   idle        0/110   0/8     0/16Gi            5m    it takes
 vk-b   perlmutter   busy        1/110   1.5/8   3Gi/16Gi   3h     5m    it takes jobs, and runs one pod
 vk-c   perlmutter   cordoned    0/110   0/8     0/16Gi            5m    it takes nothing new until `kubectl uncordon`
 vk-d   perlmutter   not ready   0/110   0/8     0/16Gi            5m    it is not ready for 60s: nobody hears from it
+vk-e   perlmutter   drained     0/110   0/8     0/16Gi            5m    its site has drained it: it takes nothing new until `vk-node drain --undo` there
 ";
         assert_eq!(table::render(&HEADINGS, &rows, None, table::plain), expected);
         assert_eq!(row(&nodes[0], None, now)[2..5], ["Ready", "?/110", "?/8"]);

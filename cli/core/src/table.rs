@@ -81,9 +81,8 @@ pub fn tone(heading: &str, text: &str) -> Tone {
     match text {
         "Running" | "Complete" | "idle" | "busy" | "ok" | "Ready" => Tone::Good,
         "Failed" | "Invalid" | "not ready" | "failed" => Tone::Bad,
-        "Waiting" | "Pending" | "Suspended" | "Terminating" | "cordoned" | "ending" | "warning" | "unknown" => {
-            Tone::Waits
-        }
+        "Waiting" | "Pending" | "Suspended" | "Terminating" | "cordoned" | "drained" | "ending" | "warning"
+        | "unknown" => Tone::Waits,
         _ => Tone::Plain,
     }
 }

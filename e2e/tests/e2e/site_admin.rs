@@ -132,12 +132,17 @@ async fn a_site_drains_reloads_and_stops_its_node() {
     let status = refused.status.unwrap();
     assert_eq!(status.reason.as_deref(), Some("NodeShutdown"));
     assert!(status.message.unwrap().contains("drained by its site"));
+    let waits = room.script("waits", NODE, "true").await;
+    let status = waits.until("to wait", |status| status.reason.as_deref() == Some("NodeCordoned")).await;
+    let message = status.message.unwrap_or_default();
+    assert!(message.contains("was drained by its site"), "{message}");
     let (code, drained) = asked(&site, &["drain", "--timeout", "0"]).await;
     assert_eq!((code, &drained["error"]["code"]), (5, &5.into()));
     asked(&site, &["drain", "--undo"]).await;
     room.node(NODE, "to be uncordoned", |node| !is(node, labels::ENDING, "True") && !is_cordoned(node)).await;
     room.apply(&pod(NODE, "later")).await;
     room.pod("later", "to succeed", |pod| phase(pod) == "Succeeded").await;
+    waits.ended().await;
 
     // Without its jobs, and then with them.
     let (code, stopped) = asked(&site, &["stop", "--keep-jobs"]).await;

@@ -240,6 +240,8 @@ fn it_is_said_in_plain_words_why_nothing_takes_it() {
         ("vk-e", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
         ("vk-f", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
         ("vk-g", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-h", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
+        ("vk-i", "cpu: 8, nvidia.com/gpu: 4, pods: 9"),
     ]);
     let change = |floor: &mut Floor, name: &str, change: &dyn Fn(&mut NodeSeen)| {
         let mut node = floor.nodes[name].clone();
@@ -251,6 +253,11 @@ fn it_is_said_in_plain_words_why_nothing_takes_it() {
     change(&mut floor, "vk-e", &|node| node.state = NodeState::NotReady { why: Some("x".into()), since: None });
     change(&mut floor, "vk-f", &|node| node.namespaces = vk_site::Rule::from_json(r#"{"deny":["n"]}"#).unwrap());
     change(&mut floor, "vk-g", &|node| node.state = NodeState::Tainted("example.com/mine".into()));
+    // Neither says when it ends, and what is told must not be another each time.
+    change(&mut floor, "vk-h", &|node| {
+        (node.is_ending, node.about.is_drained, node.state) = (true, true, NodeState::Cordoned);
+    });
+    change(&mut floor, "vk-i", &|node| node.is_ending = true);
     let owner = owner("n", "j");
     let demand = Demand { walltime: Some(jiff::SignedDuration::from_hours(2)), ..demand("n", "nvidia.com/gpu: 4") };
     let wanted = [(starts(1).remove(0), Arc::new(demand.clone()))];
@@ -260,14 +267,16 @@ fn it_is_said_in_plain_words_why_nothing_takes_it() {
     assert_eq!(reason, Reason::NoNodeFits);
     assert_eq!(
         &*why,
-        "none of 7 nodes takes it now: 1 is not ready; 1 is cordoned; 1 has the taint example.com/mine, which keeps CmdJobs \
-         away; 1 takes no pods of the namespace n; 1 ends at 2026-01-02T03:16:00Z, before the 2h that it may take have passed; \
+        "none of 9 nodes takes it now: 1 is not ready; 1 is cordoned; 1 was drained by its site; 1 is about to end; \
+         1 has the taint example.com/mine, which keeps CmdJobs away; 1 takes no pods of the namespace n; 1 ends at 2026-01-02T03:16:00Z, before the 2h that it may take have passed; \
          2 lack 4 nvidia.com/gpu"
     );
     for (target, expected) in [
         (Meant::Node("vk-a".into()), "node vk-a lacks 4 nvidia.com/gpu"),
         (Meant::Each("vk-z".into()), "node vk-z, on which the job is to run, is gone"),
         (Meant::Node("vk-d".into()), "node vk-d is cordoned and takes no new work: the job starts after"),
+        (Meant::Node("vk-h".into()), "node vk-h was drained by its site and takes no new work: the job starts after"),
+        (Meant::Node("vk-i".into()), "node vk-i is about to end"),
         (Meant::Node("vk-e".into()), "node vk-e is not ready (x): the job starts when it is"),
         (Meant::Fleet("g".into()), "no vk-cmd node belongs to the fleet g"),
     ] {

@@ -54,6 +54,10 @@ pub enum Obstacle {
     NotReady(Option<String>),
     /// It is cordoned.
     Cordoned,
+    /// Its site has drained it.
+    Drained,
+    /// It says that it ends, and not when.
+    Leaves,
     /// It has a taint of this key.
     Tainted(String),
     /// Its site takes no pods of the namespace.
@@ -125,7 +129,8 @@ impl Demand {
         match &node.state {
             NodeState::NotReady { why, .. } => return Err(Obstacle::NotReady(why.clone())),
             // That it was cordoned for that is no news.
-            _ if node.is_ending => return Err(Obstacle::Ends(node.ends.unwrap_or(now))),
+            _ if node.is_ending && node.about.is_drained => return Err(Obstacle::Drained),
+            _ if node.is_ending => return Err(node.ends.map_or(Obstacle::Leaves, Obstacle::Ends)),
             NodeState::Cordoned => return Err(Obstacle::Cordoned),
             NodeState::Tainted(key) => return Err(Obstacle::Tainted(key.clone())),
             NodeState::Ready => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Taint};
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Taint};
 use vk_cmd_crds::labels;
 use vk_site::Rule;
 
@@ -42,6 +42,8 @@ pub struct About {
     pub version: String,
     /// Whether it is cordoned, and why by us.
     pub cordon: Cordon,
+    /// Whether it says that it takes nothing new because its site has drained it, and not because it ends.
+    pub is_drained: bool,
     /// Its own label `vk-cmd.io/fleet`, or that it has none, where [`NodeSeen::labels`] has that of a CmdFleet instead.
     pub fleet_label: Option<Option<String>>,
 }
@@ -91,7 +93,12 @@ impl NodeSeen {
             // What cannot be read keeps nobody out: the node has the last word.
             namespaces: annotation(labels::NAMESPACES).and_then(|rule| Rule::from_json(rule).ok()).unwrap_or_default(),
             terms: None,
-            about: About { version: version(node), cordon: Cordon::of(node), fleet_label: None },
+            about: About {
+                version: version(node),
+                cordon: Cordon::of(node),
+                is_drained: ending(node).is_some_and(|ending| ending.reason.as_deref() == Some(labels::DRAINED)),
+                fleet_label: None,
+            },
         }
     }
 }
@@ -110,8 +117,13 @@ pub(crate) fn margin_of(node: &Node) -> SignedDuration {
 
 /// Whether a node says that its end is near.
 pub(crate) fn says_ending(node: &Node) -> bool {
+    ending(node).is_some()
+}
+
+/// The condition by which it says that, where it does.
+fn ending(node: &Node) -> Option<&NodeCondition> {
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == labels::ENDING && condition.status == "True")
+    conditions.iter().find(|condition| condition.type_ == labels::ENDING && condition.status == "True")
 }
 
 fn state(node: &Node) -> NodeState {

@@ -46,12 +46,19 @@ fn one(demand: &Demand, node: &str, obstacle: &Obstacle) -> (Reason, String) {
             Reason::NodeCordoned,
             format!("node {node} is cordoned and takes no new work: the job starts after \"kubectl uncordon {node}\""),
         ),
+        Obstacle::Drained => (
+            Reason::NodeCordoned,
+            format!(
+                "node {node} was drained by its site and takes no new work: the job starts after \"vk-node drain --undo\" there"
+            ),
+        ),
         Obstacle::Busy(_) => {
             (Reason::NoRoom, format!("node {node} {}: the job waits for its turn", say(demand, obstacle, 1)))
         }
         Obstacle::Tainted(_)
         | Obstacle::Namespace
         | Obstacle::FleetNamespace(_)
+        | Obstacle::Leaves
         | Obstacle::Ends(_)
         | Obstacle::Margin(_)
         | Obstacle::Lacks(_) => (Reason::NoNodeFits, format!("node {node} {}", say(demand, obstacle, 1))),
@@ -72,6 +79,8 @@ fn of_several(demand: &Demand, obstacles: &[(&str, Obstacle)]) -> (Reason, Strin
             Obstacle::Ends(_) => Obstacle::Ends(last_end),
             Obstacle::Margin(_) => Obstacle::Margin(last_until),
             Obstacle::Cordoned
+            | Obstacle::Drained
+            | Obstacle::Leaves
             | Obstacle::Tainted(_)
             | Obstacle::Namespace
             | Obstacle::FleetNamespace(_)
@@ -100,6 +109,8 @@ fn say(demand: &Demand, obstacle: &Obstacle, count: usize) -> String {
     match obstacle {
         Obstacle::NotReady(_) => format!("{is} not ready"),
         Obstacle::Cordoned => format!("{is} cordoned"),
+        Obstacle::Drained => format!("{} drained by {} site", verb("was", "were"), verb("its", "their")),
+        Obstacle::Leaves => format!("{is} about to end"),
         Obstacle::Tainted(key) => format!("{has} the taint {key}, which keeps CmdJobs away"),
         Obstacle::Namespace => {
             format!("{} no pods of the namespace {}", verb("takes", "take"), demand.namespace)

@@ -186,7 +186,7 @@ impl Cause {
             Self::Walltime => "WalltimeNearlyOver",
             Self::Signalled => "Signalled",
             Self::Preempted => "Preempted",
-            Self::Drained => "Drained",
+            Self::Drained => vk_cmd_crds::labels::DRAINED,
         }
     }
 }
