@@ -2,6 +2,7 @@
 //! once from Go modules into a cache.
 
 mod build;
+mod modules;
 mod progress;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::sync::Mutex;
 use anyhow::{Context, Result, anyhow};
 
 use build::GoModule;
+pub use modules::prometheus_kinds;
 
 /// A directory with programs to use instead of building any, as for controller-runtime's envtest.
 pub const ASSETS_VARIABLE: &str = "KUBEBUILDER_ASSETS";

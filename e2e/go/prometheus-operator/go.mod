@@ -1,0 +1,6 @@
+// The kinds of the Prometheus Operator: not built, only read.
+module vk-cmd.io/e2e/prometheus-operator
+
+go 1.26.0
+
+require github.com/prometheus-operator/prometheus-operator v0.85.0
