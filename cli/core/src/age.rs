@@ -41,6 +41,17 @@ pub fn between(from: Timestamp, to: Timestamp) -> String {
     human(to.duration_since(from))
 }
 
+/// The same in whole minutes, for what is looked at all the while: it changes once a minute, and not each second.
+#[must_use]
+pub fn calm(from: Timestamp, to: Timestamp) -> String {
+    let length = to.duration_since(from);
+    match length.as_mins() {
+        ..1 => "<1m".to_owned(),
+        minutes @ 1..180 => format!("{minutes}m"),
+        _ => human(length),
+    }
+}
+
 /// A delay in a timeline: to the tenth of a second where it is short and known so well.
 #[must_use]
 pub fn delay(length: SignedDuration) -> String {
@@ -55,6 +66,13 @@ pub fn delay(length: SignedDuration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_looked_at_all_the_while_changes_once_a_minute() {
+        let said = |seconds| calm(Timestamp::UNIX_EPOCH, Timestamp::from_second(seconds).unwrap());
+        assert_eq!([-5, 0, 59, 60, 119, 10_799].map(said), ["<1m", "<1m", "<1m", "1m", "1m", "179m"]);
+        assert_eq!(said(10_800), human(SignedDuration::from_secs(10_800)));
+    }
 
     #[test]
     fn lengths_are_those_of_kubectl() {

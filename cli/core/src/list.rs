@@ -13,16 +13,22 @@ pub const HEADINGS: [&str; 8] = ["NAME", "STATE", "DONE", "NODE", "TIME", "EXIT"
 /// A job as a row below [`HEADINGS`].
 #[must_use]
 pub fn row(job: &CmdJob, now: Timestamp) -> Vec<String> {
-    let status = job.status.clone().unwrap_or_default();
-    let age = job.metadata.creation_timestamp.as_ref().map(|time| age::between(time.0, now));
-    let code = exit::of(job).filter(|_| status.exit_code.is_some());
-    let code = code.map(|code| code.to_string()).or_else(|| status.exit_code.map(|code| code.to_string()));
+    row_by(job, now, age::between)
+}
+
+/// The same; `lasting` writes how long something has lasted that still does.
+#[must_use]
+pub fn row_by(job: &CmdJob, now: Timestamp, lasting: fn(Timestamp, Timestamp) -> String) -> Vec<String> {
+    let told = job.status.as_ref().and_then(|status| status.exit_code);
+    let age = job.metadata.creation_timestamp.as_ref().map(|time| lasting(time.0, now));
+    let code = exit::of(job).filter(|_| told.is_some());
+    let code = code.map(|code| code.to_string()).or_else(|| told.map(|code| code.to_string()));
     vec![
         plain::name(job).to_owned(),
         plain::state(job),
         done(job),
         node(job),
-        time(job, now),
+        time(job, now, lasting),
         code.unwrap_or_default(),
         age.unwrap_or_default(),
         plain::reason(job),
@@ -71,14 +77,17 @@ pub fn target(target: &Target) -> String {
 }
 
 /// How long it has run: from the first start that is known to the end of the last attempt, or until now.
-fn time(job: &CmdJob, now: Timestamp) -> String {
+fn time(job: &CmdJob, now: Timestamp, lasting: fn(Timestamp, Timestamp) -> String) -> String {
     let attempts = job.status.as_ref().map(|status| status.attempts.as_slice()).unwrap_or_default();
     let Some(start) = attempts.iter().filter_map(|attempt| attempt.started_at.as_ref()).map(|time| time.0).min() else {
         return String::new();
     };
     let runs = attempts.iter().any(|attempt| !attempt.state.is_final());
     let end = attempts.iter().filter_map(|attempt| attempt.finished_at.as_ref()).map(|time| time.0).max();
-    age::between(start, end.filter(|_| !runs).unwrap_or(now))
+    match end.filter(|_| !runs) {
+        Some(end) => age::between(start, end),
+        None => lasting(start, now),
+    }
 }
 
 /// Whether a job belongs into a list of those that have not ended.

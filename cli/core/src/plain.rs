@@ -6,10 +6,11 @@ use vk_cmd_crds::{CmdJob, CmdJobStatus, Reason, State};
 /// Why a job is where it is: the operator's own words where it has said some.
 #[must_use]
 pub fn reason(job: &CmdJob) -> String {
-    let status = job.status.clone().unwrap_or_default();
-    let said = status.message.as_deref().filter(|message| !message.is_empty());
+    let status = job.status.as_ref();
+    let (told, state) = (status.and_then(|status| status.reason.as_deref()), status.and_then(|status| status.state));
+    let said = status.and_then(|status| status.message.as_deref()).filter(|message| !message.is_empty());
     if job.metadata.deletion_timestamp.is_some() {
-        return match said.filter(|_| status.reason.as_deref() == Some("Deleting")) {
+        return match said.filter(|_| told == Some("Deleting")) {
             Some(message) => message.to_owned(),
             None => "it is being cancelled, and goes when its processes are gone".to_owned(),
         };
@@ -17,7 +18,7 @@ pub fn reason(job: &CmdJob) -> String {
     if let Some(manager) = &job.spec.managed_by {
         return said.map_or_else(|| format!("it is {manager}'s affair (spec.managedBy)"), str::to_owned);
     }
-    match (said, status.reason.as_deref().and_then(|reason| reason.parse().ok()), status.state) {
+    match (said, told.and_then(|reason| reason.parse().ok()), state) {
         (Some(message), _, _) => message.to_owned(),
         (None, Some(reason), _) => of_reason(reason).to_owned(),
         (None, None, Some(state)) => of_state(state).to_owned(),

@@ -18,9 +18,10 @@ use kube::api::LogParams;
 use serde::{Deserialize, Serialize};
 use vk_api_client::chain;
 use vk_cli_core::dashboard::door::{self, Knock, PARAMETER, Token};
-use vk_cli_core::dashboard::view::{self, Which};
+use vk_cli_core::dashboard::view::{self, Asked, Table};
 use vk_cli_core::explain::story;
 
+use super::sent::{Pieces, Sent};
 use super::world::World;
 use crate::cluster::Cluster;
 use crate::explain::gather;
@@ -40,11 +41,12 @@ pub(super) struct Desk {
     token: Token,
     port: u16,
     all_namespaces: bool,
+    sent: Sent,
 }
 
 impl Desk {
     pub(super) fn new(cluster: Cluster, world: World, token: Token, port: u16, all_namespaces: bool) -> Self {
-        Self { cluster, world, token, port, all_namespaces }
+        Self { cluster, world, token, port, all_namespaces, sent: Sent::default() }
     }
 
     /// Where one looks, in words.
@@ -55,6 +57,18 @@ impl Desk {
             format!("namespace {}", self.cluster.namespace)
         };
         format!("{namespace} on {}", self.cluster.url)
+    }
+
+    /// An answer with a table, of whose rows those are sent that the page has not.
+    fn told_by_pieces<T: Serialize>(
+        &self,
+        mut answer: T,
+        table: impl FnOnce(&mut T) -> &mut Table,
+        since: Option<u64>,
+        trouble: Option<String>,
+    ) -> Response {
+        let rows = table(&mut answer).take_rows();
+        self.told(InPieces { answer, pieces: self.sent.pieces(since, rows) }, trouble)
     }
 
     fn told<T: Serialize>(&self, answer: T, trouble: Option<String>) -> Response {
@@ -70,6 +84,15 @@ struct Told<T> {
     r#where: String,
     /// What is wrong, if something is: what is shown may be old.
     trouble: Option<String>,
+}
+
+/// An answer, and the rows of its table.
+#[derive(Serialize)]
+struct InPieces<T> {
+    #[serde(flatten)]
+    answer: T,
+    #[serde(flatten)]
+    pieces: Pieces,
 }
 
 type Here = State<Arc<Desk>>;
@@ -113,35 +136,33 @@ async fn guard(State(desk): Here, request: Request, next: Next) -> Response {
     response
 }
 
-/// Which jobs.
+/// What the page has already.
 #[derive(Deserialize)]
-struct Meant {
-    #[serde(default)]
-    text: String,
-    #[serde(default)]
-    which: Which,
+struct Has {
+    since: Option<u64>,
 }
 
-async fn jobs(State(desk): Here, Query(meant): Query<Meant>) -> Response {
+async fn jobs(State(desk): Here, Query(asked): Query<Asked>, Query(has): Query<Has>) -> Response {
     let seen = &desk.world.jobs;
     seen.first().await;
-    let shown = view::jobs(&seen.all(), meant.which, &meant.text, desk.all_namespaces, Timestamp::now());
-    desk.told(shown, seen.trouble())
+    let shown = view::jobs(&seen.all(), &asked, desk.all_namespaces, Timestamp::now());
+    desk.told_by_pieces(shown, |jobs| &mut jobs.table, has.since, seen.trouble())
 }
 
-async fn nodes(State(desk): Here) -> Response {
+async fn nodes(State(desk): Here, Query(asked): Query<Asked>, Query(has): Query<Has>) -> Response {
     let World { nodes, pods, .. } = &desk.world;
     futures::join!(nodes.first(), pods.first());
     // Whoever may not see all pods may see the nodes all the same.
     let running = pods.trouble().is_none().then(|| pods.all());
-    let shown = view::nodes::<Arc<Node>, Arc<Pod>>(&nodes.all(), running.as_deref(), Timestamp::now());
-    desk.told(shown, nodes.trouble())
+    let shown = view::nodes::<Arc<Node>, Arc<Pod>>(&nodes.all(), running.as_deref(), asked.skip, Timestamp::now());
+    desk.told_by_pieces(shown, |nodes| &mut nodes.table, has.since, nodes.trouble())
 }
 
-async fn fleets(State(desk): Here) -> Response {
+async fn fleets(State(desk): Here, Query(asked): Query<Asked>, Query(has): Query<Has>) -> Response {
     let seen = &desk.world.fleets;
     seen.first().await;
-    desk.told(view::fleets(&seen.all()), seen.trouble())
+    let shown = view::fleets(&seen.all(), asked.skip);
+    desk.told_by_pieces(shown, |fleets| &mut fleets.table, has.since, seen.trouble())
 }
 
 async fn job(State(desk): Here, Path((namespace, name)): Path<(String, String)>) -> Response {

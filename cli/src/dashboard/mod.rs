@@ -6,6 +6,7 @@
 //! ```
 
 mod answers;
+mod sent;
 mod world;
 
 use std::future::IntoFuture as _;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Api, ResourceExt as _};
+use kube::Api;
 use kube_runtime::WatchStreamExt as _;
 use kube_runtime::reflector::{self, Lookup, Store};
 use kube_runtime::watcher::{self, watcher};
@@ -34,12 +34,12 @@ impl<K> Seen<K>
 where
     K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug + Send + Sync + 'static,
 {
-    fn watch(api: Api<K>, config: watcher::Config, what: &'static str) -> Self {
+    /// Of each object, `trim` takes away what nobody here looks at.
+    fn watch(api: Api<K>, config: watcher::Config, what: &'static str, trim: fn(&mut K)) -> Self {
         let (store, writer) = reflector::store();
         let trouble = Arc::new(Mutex::new(None));
         let told = Arc::clone(&trouble);
-        let seen =
-            watcher(api, config).default_backoff().modify(|object| object.managed_fields_mut().clear()).reflect(writer);
+        let seen = watcher(api, config).default_backoff().modify(trim).reflect(writer);
         let task = tokio::spawn(seen.for_each(move |event| {
             let text = event.err().map(|error| format!("cannot watch {what}: {}", chain(&error)));
             *told.lock().unwrap_or_else(PoisonError::into_inner) = text;
@@ -92,10 +92,34 @@ impl World {
         let ours = watcher::Config::default().labels(&format!("{}={}", labels::NODE_TYPE, labels::NODE_TYPE_VALUE));
         let running = watcher::Config::default().fields("status.phase!=Succeeded,status.phase!=Failed");
         Self {
-            jobs: Seen::watch(jobs, watcher::Config::default(), "CmdJobs"),
-            nodes: Seen::watch(Api::all(client.clone()), ours, "nodes"),
-            fleets: Seen::watch(Api::all(client.clone()), watcher::Config::default(), "fleets"),
-            pods: Seen::watch(Api::all(client.clone()), running, "pods"),
+            jobs: Seen::watch(jobs, watcher::Config::default(), "CmdJobs", trim_job),
+            nodes: Seen::watch(Api::all(client.clone()), ours, "nodes", trim_any),
+            fleets: Seen::watch(Api::all(client.clone()), watcher::Config::default(), "fleets", trim_any),
+            pods: Seen::watch(Api::all(client.clone()), running, "pods", trim_pod),
         }
+    }
+}
+
+/// What no row is made of.
+fn trim_any<K: kube::ResourceExt>(object: &mut K) {
+    object.meta_mut().managed_fields = None;
+    // It has the whole object in it once more.
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+/// A job's story is told of what is asked for then: here its script, which may have half a megabyte, is only carried about.
+fn trim_job(job: &mut CmdJob) {
+    trim_any(job);
+    let spec = &mut job.spec;
+    (spec.script, spec.command, spec.args) = (None, None, None);
+    (spec.env, spec.volumes, spec.volume_mounts) = Default::default();
+}
+
+fn trim_pod(pod: &mut Pod) {
+    trim_any(pod);
+    let Some(spec) = &mut pod.spec else { return };
+    (spec.volumes, spec.tolerations, spec.affinity) = (None, None, None);
+    for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+        (container.command, container.args, container.env, container.volume_mounts) = (None, None, None, None);
     }
 }

@@ -4,6 +4,8 @@
 //   #/jobs ─┐
 //   #/nodes ├──▶ a place ──▶ ask every two seconds ──▶ change only what is different, so that focus and selection stay
 //   #/jobs/NAMESPACE/NAME ┘
+//
+// Of a table, a part is shown at a time, and only the rows that are others than before are sent and drawn.
 
 const EVERY = 2000;
 const MOST_LINES = 5000;
@@ -12,7 +14,7 @@ const main = document.getElementById("main");
 const trouble = document.getElementById("trouble");
 const freshness = document.getElementById("freshness");
 
-const filters = { text: "", which: "all" };
+const filters = { text: "", which: "all", skip: 0 };
 let place = null;
 
 /** An element with attributes and children; text is always text. */
@@ -47,32 +49,65 @@ function table(caption, link) {
   const whole = make("div", { class: "wide", role: "region", "aria-label": caption, tabindex: "0" },
     make("table", {}, words, make("thead", {}, head), body));
   const rows = new Map();
-  const fill = (data, said) => {
+  const fill = ({ headings, tone }, all, said) => {
     write(words, said);
-    if (head.cells.length !== data.headings.length) {
-      head.replaceChildren(...data.headings.map((heading) => make("th", { scope: "col" }, heading)));
+    if (head.cells.length !== headings.length) {
+      head.replaceChildren(...headings.map((heading) => make("th", { scope: "col" }, heading)));
     }
-    const kept = new Set();
-    let before = body.firstElementChild;
-    for (const row of data.rows) {
-      kept.add(row.key);
-      let line = rows.get(row.key);
-      if (line === undefined) {
-        line = make("tr", {}, ...row.cells.map((_, column) => column === 0 ? make("th", { scope: "row" }) : make("td")));
-        rows.set(row.key, line);
-      }
-      fillLine(line, row, data.tone, link);
-      if (line !== before) body.insertBefore(line, before);
-      else before = line.nextElementSibling;
-    }
+    // Those that are gone first: what stays is then where it belongs, and need not be moved.
+    const kept = new Set(all.map((row) => row.key));
     for (const [key, line] of rows) {
       if (!kept.has(key)) {
         line.remove();
         rows.delete(key);
       }
     }
+    let before = body.firstElementChild;
+    for (const row of all) {
+      let line = rows.get(row.key);
+      if (line === undefined) {
+        line = make("tr", {}, ...row.cells.map((_, column) => column === 0 ? make("th", { scope: "row" }) : make("td")));
+        rows.set(row.key, line);
+      }
+      // A row that was not sent again is the very one that is shown.
+      if (line.shown !== row) {
+        fillLine(line, row, tone, link);
+        line.shown = row;
+      }
+      if (line !== before) body.insertBefore(line, before);
+      else before = line.nextElementSibling;
+    }
   };
   return { whole, fill };
+}
+
+/** What leads to the other rows of a table that has more than are shown at a time. */
+function pager(turn) {
+  let seen = { first: 0, step: 0 };
+  const button = (words, to) => {
+    const element = make("button", { type: "button" }, words);
+    element.addEventListener("click", () => turn(Math.max(0, to())));
+    return element;
+  };
+  const previous = button("Previous", () => seen.first - seen.step);
+  const next = button("Next", () => seen.first + seen.step);
+  const whole = make("nav", { class: "pager", "aria-label": "Further rows", hidden: true }, previous, next);
+  /** Tells which rows there are. */
+  const show = (data) => {
+    seen = data;
+    whole.hidden = data.matched <= data.shown;
+    previous.disabled = data.first === 0;
+    next.disabled = data.first + data.shown >= data.matched;
+    return whole.hidden ? `${data.matched}` : `${data.first + 1} to ${data.first + data.shown} of ${data.matched}`;
+  };
+  return { whole, show };
+}
+
+/** The rows of a table, of those that the place has and those that were sent. */
+function assemble(here, data) {
+  const has = data.since === null ? [] : here.rows;
+  here.rows = data.pieces.flatMap((piece) => piece.key === undefined ? has.slice(piece.from, piece.from + piece.count) : [piece]);
+  here.version = data.version;
 }
 
 function fillLine(line, row, toneColumn, link) {
@@ -102,7 +137,12 @@ function jobs() {
   const which = make("select", {}, ...[["all", "All"], ["active", "Not ended"], ["ended", "Ended"]].map(
     ([value, words]) => make("option", { value, selected: filters.which === value }, words)));
   const rows = table("CmdJobs", (key) => `#/jobs/${key.split("/").map(encodeURIComponent).join("/")}`);
+  const pages = pager((skip) => {
+    filters.skip = skip;
+    refresh();
+  });
   const again = () => {
+    filters.skip = 0;
     filters.text = text.value;
     filters.which = which.value;
     refresh();
@@ -115,12 +155,12 @@ function jobs() {
   return {
     title: "Jobs",
     section: "jobs",
-    parts: [heading, counts, form, rows.whole],
-    address: () => `/api/jobs?${new URLSearchParams({ text: filters.text, which: filters.which })}`,
-    show: (data) => {
+    parts: [heading, counts, form, rows.whole, pages.whole],
+    rows: [],
+    query: () => ({ text: filters.text, which: filters.which, skip: filters.skip }),
+    show: (data, all) => {
       write(counts, data.summary);
-      const { shown, matched } = data;
-      rows.fill(data.table, shown < matched ? `CmdJobs: the newest ${shown} of ${matched}` : `CmdJobs: ${matched}`);
+      rows.fill(data.table, all, `CmdJobs: ${pages.show(data)}, the newest first`);
     },
   };
 }
@@ -128,12 +168,18 @@ function jobs() {
 /** Nodes, or fleets. */
 function list(section, title) {
   const rows = table(title, null);
+  let skip = 0;
+  const pages = pager((to) => {
+    skip = to;
+    refresh();
+  });
   return {
     title,
     section,
-    parts: [make("h2", {}, title), rows.whole],
-    address: () => `/api/${section}`,
-    show: (data) => rows.fill(data.table, data.table.rows.length === 0 ? data.none : `${title}: ${data.table.rows.length}`),
+    parts: [make("h2", {}, title), rows.whole, pages.whole],
+    rows: [],
+    query: () => ({ skip }),
+    show: (data, all) => rows.fill(data.table, all, data.matched === 0 ? data.none : `${title}: ${pages.show(data)}`),
   };
 }
 
@@ -272,6 +318,14 @@ function go() {
   refresh();
 }
 
+/** What is asked for a place: of a table, what is new of it. */
+function addressOf(here) {
+  if (here.address) return here.address();
+  const query = new URLSearchParams(here.query());
+  if (here.version !== undefined) query.set("since", here.version);
+  return `/api/${here.section}?${query}`;
+}
+
 let asking = null;
 let timer = 0;
 
@@ -281,10 +335,12 @@ async function refresh() {
   const control = new AbortController();
   asking = control;
   const here = place;
+  if (here.version === undefined && !here.address) write(freshness, "Asking the cluster …");
   try {
-    const data = await ask(here.address(), control.signal);
-    if (here !== place) return;
-    here.show(data);
+    const data = await ask(addressOf(here), control.signal);
+    if (here !== place || control.signal.aborted) return;
+    if (data.pieces) assemble(here, data);
+    here.show(data, here.rows);
     trouble.hidden = !data.trouble;
     write(trouble, data.trouble ?? "");
     write(document.getElementById("where"), data.where);

@@ -17,14 +17,14 @@ use crate::ground::{GLANCE, Room, room};
 const SOON: Duration = Duration::from_secs(60);
 
 /// A dashboard that runs, and the address that it has printed.
-struct Dashboard {
-    url: String,
-    _process: Process,
+pub(super) struct Dashboard {
+    pub(super) url: String,
+    process: Process,
     _scratch: Scratch,
 }
 
 impl Dashboard {
-    async fn of(room: &Room, words: &[&str]) -> Self {
+    pub(super) async fn of(room: &Room, words: &[&str]) -> Self {
         let scratch = Scratch::new("vk-dashboard-").unwrap();
         let log = scratch.path().join("dashboard.log");
         let words: Vec<&str> = ["dashboard"].iter().chain(words).copied().collect();
@@ -37,7 +37,21 @@ impl Dashboard {
                 .find(|line| line.starts_with("http://"))
                 .map_or_else(|| Probe::not_yet(&said), |line| Probe::Ready(line.to_owned())))
         });
-        Self { url: url.await.unwrap(), _process: process, _scratch: scratch }
+        Self { url: url.await.unwrap(), process, _scratch: scratch }
+    }
+
+    /// What `/proc/PID/status` says of it, in KiB.
+    pub(super) fn kib(&self, key: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.process.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':')).unwrap();
+        line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+    }
+
+    /// How many seconds it has had a processor: `/proc/PID/schedstat` of its only thread that does anything.
+    pub(super) fn cpu(&self) -> f64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.process.pid())).unwrap();
+        let nanoseconds: f64 = text.split_ascii_whitespace().next().unwrap().parse().unwrap();
+        nanoseconds / 1e9
     }
 
     /// What it answers to a request that is not a browser's: the status line, the headers and the body.
@@ -54,7 +68,7 @@ impl Dashboard {
 }
 
 /// Waits until a script in the page says true; what it says else is shown if it never does.
-async fn shows(browser: &Browser, what: &str, script: &str) {
+pub(super) async fn shows(browser: &Browser, what: &str, script: &str) {
     let seen = wait::until(what, SOON, GLANCE, async || {
         let value = browser.client().execute(&format!("return ({script})"), vec![]).await?;
         if value == json!(true) {
@@ -71,7 +85,7 @@ async fn shows(browser: &Browser, what: &str, script: &str) {
 }
 
 /// Presses keys, wherever the focus is.
-async fn press(browser: &Browser, keys: &str) {
+pub(super) async fn press(browser: &Browser, keys: &str) {
     let active = browser.client().active_element().await.unwrap();
     active.send_keys(keys).await.unwrap();
 }

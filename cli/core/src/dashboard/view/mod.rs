@@ -193,12 +193,7 @@ pub struct Listing {
 
 /// The nodes, by name. Without pods, if those may not be seen, what is used is not known.
 #[must_use]
-pub fn nodes<N: Borrow<Node>, P: Borrow<Pod>>(
-    all: &[N],
-    pods: Option<&[P]>,
-    skip: usize,
-    now: Timestamp,
-) -> Listing {
+pub fn nodes<N: Borrow<Node>, P: Borrow<Pod>>(all: &[N], pods: Option<&[P]>, skip: usize, now: Timestamp) -> Listing {
     let used = pods.map(nodes::used);
     let nothing = Amounts::default();
     let name = |node: &Node| node.metadata.name.clone().unwrap_or_default();
