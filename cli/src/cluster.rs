@@ -8,11 +8,15 @@ use anyhow::{Context as _, Result, anyhow};
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde::de::DeserializeOwned;
 use vk_cli_core::args::ClusterFlags;
 use vk_cmd_crds::CmdJob;
 
 /// The name under which this plugin writes.
 pub(crate) const FIELD_MANAGER: &str = "kubectl-cmdjob";
+
+/// How many objects a part of a list has, as kubectl's `--chunk-size`.
+const PAGE: u32 = 500;
 
 /// A cluster that can be asked.
 pub(crate) struct Cluster {
@@ -70,6 +74,35 @@ impl Cluster {
         call_within(self.limit, what, request).await
     }
 
+    /// All objects that are meant, by a few hundred at a time: neither we nor the API server hold a list of thousands as one text. Each
+    /// part has the time limit. `what` completes "cannot …".
+    pub(crate) async fn all<K>(&self, what: &'static str, api: &Api<K>, params: ListParams) -> Result<Vec<K>, CallError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let (mut items, mut next) = (Vec::new(), None);
+        loop {
+            let params = ListParams { limit: Some(PAGE), continue_token: next.take(), ..params.clone() };
+            match self.call(what, api.list(&params)).await {
+                Ok(part) => {
+                    items.extend(part.items);
+                    next = part.metadata.continue_.filter(|token| !token.is_empty());
+                    if next.is_none() {
+                        return Ok(items);
+                    }
+                }
+                // The rest of a list is kept for some minutes only; then it is had as a whole, as kubectl does it.
+                Err(error) if !items.is_empty() && error.status().is_some_and(|status| status.code == 410) => {
+                    return Ok(self
+                        .call(what, api.list(&ListParams { limit: None, continue_token: None, ..params }))
+                        .await?
+                        .items);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// A job by its name.
     pub(crate) async fn job(&self, name: &str) -> Result<CmdJob> {
         let jobs = self.jobs();
@@ -101,10 +134,7 @@ impl Cluster {
         if names.is_empty() {
             let jobs = self.jobs();
             let params = selector.map_or_else(ListParams::default, |labels| ListParams::default().labels(labels));
-            return match self.call("list jobs", jobs.list(&params)).await {
-                Ok(list) => Ok(list.items),
-                Err(error) => Err(self.no_job("", error)),
-            };
+            return self.all("list jobs", &jobs, params).await.map_err(|error| self.no_job("", error));
         }
         futures::future::try_join_all(names.iter().map(|name| self.job(name))).await
     }
@@ -115,8 +145,15 @@ async fn config(flags: &ClusterFlags) -> Result<Config> {
         KubeConfigOptions { context: flags.context.clone(), cluster: flags.cluster.clone(), user: flags.user.clone() };
     if let Some(file) = &flags.kubeconfig {
         let why = || format!("cannot use the kubeconfig {}", file.display());
+        if !file.exists() {
+            return Err(anyhow!("there is no such file").context(why()));
+        }
         let read = Kubeconfig::read_from(file).with_context(why)?;
+        is_there(&read, flags)?;
         return Config::from_custom_kubeconfig(read, &options).await.with_context(why);
+    }
+    if let Ok(read) = Kubeconfig::read() {
+        is_there(&read, flags)?;
     }
     let is_plain = flags.context.is_none() && flags.cluster.is_none() && flags.user.is_none();
     match Config::from_kubeconfig(&options).await {
@@ -127,6 +164,17 @@ async fn config(flags: &ClusterFlags) -> Result<Config> {
             None => Err(error)
                 .context("found no kubeconfig that can be used: name one with --kubeconfig, or by $KUBECONFIG"),
         },
+    }
+}
+
+/// Whether the context that is named is in the kubeconfig.
+fn is_there(config: &Kubeconfig, flags: &ClusterFlags) -> Result<()> {
+    let Some(wanted) = &flags.context else { return Ok(()) };
+    let names: Vec<&str> = config.contexts.iter().map(|context| context.name.as_str()).collect();
+    match names.contains(&wanted.as_str()) {
+        true => Ok(()),
+        false if names.is_empty() => Err(anyhow!("the kubeconfig has no contexts, and so none with the name {wanted}")),
+        false => Err(anyhow!("the kubeconfig has no context {wanted}: it has {}", names.join(", "))),
     }
 }
 

@@ -6,6 +6,7 @@ use kube_runtime::watcher::{self, watch_object};
 use kube_runtime::{WatchStreamExt as _, watcher::Error};
 use vk_api_client::chain;
 use vk_cli_core::progress::Teller;
+use vk_cli_core::refusals::{self, Refusals};
 use vk_cmd_crds::CmdJob;
 
 use crate::cluster::Cluster;
@@ -21,10 +22,12 @@ pub(crate) async fn until<T>(
     mut done: impl FnMut(Option<&CmdJob>) -> Option<T>,
 ) -> Result<T> {
     let mut teller = Teller::default();
+    let mut trouble = Trouble::default();
     let mut jobs = std::pin::pin!(watch_object(cluster.jobs(), name).default_backoff());
     while let Some(seen) = jobs.next().await {
         match seen {
             Ok(job) => {
+                trouble.over(|words| progress.tell(words));
                 if let Some(value) = done(job.as_ref()) {
                     return Ok(value);
                 }
@@ -32,33 +35,55 @@ pub(crate) async fn until<T>(
                     progress.tell(line);
                 }
             }
-            Err(error) => tolerate(error, progress)?,
+            Err(error) => trouble.bear(error, |words| progress.tell(words))?,
         }
     }
     Err(anyhow!("the watch of {name} has ended"))
 }
 
-/// What another try may mend is told, and else it is an error.
-pub(crate) fn tolerate(error: Error, progress: &Progress) -> Result<()> {
-    if is_final(&error) {
-        return Err(anyhow::Error::new(error).context("cannot watch"));
-    }
-    progress.tell(format!("the API server is asked again: {}", chain(&error)));
-    Ok(())
+/// What goes wrong with a watch, as it is told: each thing once, and when it is over.
+#[derive(Debug, Default)]
+pub(crate) struct Trouble {
+    refusals: Refusals,
+    told: Option<String>,
 }
 
-/// Whether asking again would bring the same: we may not, or there is no such kind.
-fn is_final(error: &Error) -> bool {
-    let code = match error {
+impl Trouble {
+    /// The API server answers.
+    pub(crate) fn over(&mut self, tell: impl FnOnce(String)) {
+        self.refusals.answered();
+        if self.told.take().is_some() {
+            tell("the API server answers again".to_owned());
+        }
+    }
+
+    /// What another try may mend is told, and else it is an error.
+    pub(crate) fn bear(&mut self, error: Error, tell: impl FnOnce(String)) -> Result<()> {
+        let code = code_of(&error);
+        if !self.refusals.may_change(code) {
+            let what = code.and_then(refusals::advice).unwrap_or("cannot watch");
+            return Err(anyhow::Error::new(error).context(what));
+        }
+        let words = format!("the API server is asked again: {}", chain(&error));
+        if self.told.as_ref() != Some(&words) {
+            self.told = Some(words.clone());
+            tell(words);
+        }
+        Ok(())
+    }
+}
+
+/// With what code the API server has refused, if it has.
+fn code_of(error: &Error) -> Option<u16> {
+    match error {
         Error::InitialListFailed(kube::Error::Api(status)) | Error::WatchStartFailed(kube::Error::Api(status)) => {
-            status.code
+            Some(status.code)
         }
-        Error::WatchError(status) => status.code,
+        Error::WatchError(status) => Some(status.code),
         Error::InitialListFailed(_) | Error::WatchStartFailed(_) | Error::WatchFailed(_) | Error::NoResourceVersion => {
-            return false;
+            None
         }
-    };
-    matches!(code, 401 | 403 | 404)
+    }
 }
 
 /// The pods of a job as they come and change.

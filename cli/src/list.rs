@@ -1,6 +1,6 @@
 //! `list`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use futures::StreamExt as _;
@@ -15,8 +15,8 @@ use vk_cli_core::{list, plain};
 use vk_cmd_crds::CmdJob;
 
 use crate::cluster::Cluster;
-use crate::follow;
-use crate::screen::{Progress, print, print_table, print_value, say};
+use crate::follow::Trouble;
+use crate::screen::{print, print_table, print_value, say};
 
 pub(crate) async fn run(flags: &ClusterFlags, args: List) -> Result<u8> {
     let cluster = Cluster::of(flags).await?;
@@ -25,8 +25,7 @@ pub(crate) async fn run(flags: &ClusterFlags, args: List) -> Result<u8> {
     }
     let mut jobs = if args.all_namespaces {
         let all: Api<CmdJob> = Api::all(cluster.client.clone());
-        let listed = cluster.call("list jobs", all.list(&params(&args))).await;
-        listed.map_err(|error| cluster.no_job("", error))?.items
+        cluster.all("list jobs", &all, params(&args)).await.map_err(|error| cluster.no_job("", error))?
     } else {
         cluster.chosen(&args.names, args.selector.as_deref()).await?
     };
@@ -78,39 +77,90 @@ async fn watch(cluster: &Cluster, args: &List) -> Result<u8> {
     if let Some(labels) = &args.selector {
         config = config.labels(labels);
     }
-    let is_meant = |job: &CmdJob| args.names.is_empty() || args.names.iter().any(|name| name == plain::name(job));
-    let progress = Progress::silent();
-    let mut tellers: BTreeMap<String, Teller> = BTreeMap::new();
+    let mut trouble = Trouble::default();
+    let mut told = Told { args, jobs: BTreeMap::new(), listed: None };
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
-        let (job, is_there) = match event {
-            Ok(Event::Apply(job) | Event::InitApply(job)) => (job, true),
-            Ok(Event::Delete(job)) => (job, false),
-            Ok(Event::Init | Event::InitDone) => continue,
+        let event = match event {
+            Ok(event) => event,
             Err(error) => {
-                follow::tolerate(error, &progress)?;
+                trouble.bear(error, |words| say(&words))?;
                 continue;
             }
         };
-        if !is_meant(&job) || (args.active && !list::is_active(&job)) {
-            continue;
-        }
-        let key = format!("{}/{}", job.metadata.namespace.as_deref().unwrap_or_default(), plain::name(&job));
-        let told = tellers.entry(key.clone()).or_default().tell(plain::name(&job), is_there.then_some(&job));
-        match (told, args.output.output) {
-            (None, _) => {}
-            // An object on each line, so that a program can read them as they come.
-            (Some(_), Some(Format::Json)) => print(&format!("{}\n", serde_json::to_string(&job)?))?,
-            (Some(_), Some(Format::Yaml)) => {
-                print("---\n")?;
-                print_value(Format::Yaml, &output::list(std::slice::from_ref(&job), true))?;
+        trouble.over(|words| say(&words));
+        match event {
+            Event::Apply(job) => told.is_there(job)?,
+            Event::Delete(job) => told.is_gone(job)?,
+            Event::Init => told.listed = Some(BTreeSet::new()),
+            Event::InitApply(job) => {
+                told.listed.get_or_insert_default().insert(key(&job));
+                told.is_there(job)?;
             }
-            (Some(_), Some(Format::Name)) => print(&format!("{}\n", output::job_name(plain::name(&job))))?,
-            (Some(line), Some(Format::Wide) | None) => print(&format!("{line}\n"))?,
-        }
-        if !is_there {
-            tellers.remove(&key);
+            Event::InitDone => told.is_listed()?,
         }
     }
     Ok(0)
+}
+
+fn key(job: &CmdJob) -> String {
+    format!("{}/{}", job.metadata.namespace.as_deref().unwrap_or_default(), plain::name(job))
+}
+
+/// What has been told of which jobs.
+struct Told<'a> {
+    args: &'a List,
+    jobs: BTreeMap<String, (Teller, CmdJob)>,
+    /// Those that the list has which is being read.
+    listed: Option<BTreeSet<String>>,
+}
+
+impl Told<'_> {
+    fn is_there(&mut self, job: CmdJob) -> Result<()> {
+        let (args, key) = (self.args, key(&job));
+        let is_meant = args.names.is_empty() || args.names.iter().any(|name| name == plain::name(&job));
+        let is_over = args.active && !list::is_active(&job);
+        // Of those that have not ended, it is told how they do.
+        if !is_meant || is_over && !self.jobs.contains_key(&key) {
+            return Ok(());
+        }
+        let (teller, last) = self.jobs.entry(key.clone()).or_insert_with(|| (Teller::default(), job.clone()));
+        if let Some(line) = teller.tell(plain::name(&job), Some(&job)) {
+            show_change(args, &line, &job)?;
+        }
+        *last = job;
+        if is_over {
+            self.jobs.remove(&key);
+        }
+        Ok(())
+    }
+
+    fn is_gone(&mut self, job: CmdJob) -> Result<()> {
+        let Some((mut teller, _)) = self.jobs.remove(&key(&job)) else { return Ok(()) };
+        teller.tell(plain::name(&job), None).map_or(Ok(()), |line| show_change(self.args, &line, &job))
+    }
+
+    /// What is not in a whole list was deleted while nobody was heard.
+    fn is_listed(&mut self) -> Result<()> {
+        let Some(listed) = self.listed.take() else { return Ok(()) };
+        let gone: Vec<CmdJob> =
+            self.jobs.iter().filter(|(key, _)| !listed.contains(*key)).map(|(_, (_, job))| job.clone()).collect();
+        gone.into_iter().try_for_each(|job| self.is_gone(job))
+    }
+}
+
+fn show_change(args: &List, line: &str, job: &CmdJob) -> Result<()> {
+    match args.output.output {
+        // An object on each line, so that a program can read them as they come.
+        Some(Format::Json) => print(&format!("{}\n", serde_json::to_string(job)?)),
+        Some(Format::Yaml) => {
+            print("---\n")?;
+            print_value(Format::Yaml, &output::list(std::slice::from_ref(job), true))
+        }
+        Some(Format::Name) => print(&format!("{}\n", output::job_name(plain::name(job)))),
+        Some(Format::Wide) | None if args.all_namespaces => {
+            print(&format!("{}/{line}\n", job.metadata.namespace.as_deref().unwrap_or_default()))
+        }
+        Some(Format::Wide) | None => print(&format!("{line}\n")),
+    }
 }

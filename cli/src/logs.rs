@@ -21,11 +21,13 @@ use tokio::task::JoinSet;
 use vk_cli_core::args::{self, ClusterFlags};
 use vk_cli_core::logs::{Life, Meant, PodOfJob, prefix};
 use vk_cli_core::progress::Teller;
-use vk_cli_core::{cancel, job, plain};
+use vk_cli_core::refusals::Refusals;
+use vk_cli_core::{cancel, exit, job, plain};
 use vk_cmd_crds::{CmdJob, labels};
 
+use crate::call::CallError;
 use crate::cluster::Cluster;
-use crate::follow::{pods_of, tolerate};
+use crate::follow::{Trouble, pods_of};
 use crate::interrupt::{Attended, Outcome, Signals, attend};
 use crate::screen::{self, Progress, say};
 use crate::streams::{self, Line, Wanted};
@@ -65,27 +67,29 @@ pub(crate) async fn run(flags: &ClusterFlags, args: args::Logs) -> Result<u8> {
         waits: !args.no_wait,
     };
     if !args.follow {
-        print_once(&cluster, &job, &options).await?;
-        return Ok(0);
+        let is_whole = print_once(&cluster, &job, &options).await?;
+        return Ok(if is_whole { 0 } else { exit::FAILED });
     }
     let mut signals = Signals::new()?;
     let attended = Attended { cluster: &cluster, name: &args.name, uid: job.metadata.uid.as_deref() };
     let followed = Box::pin(follow(&cluster, &job, options));
     let ended = attend(&mut signals, &attended, Vec::new(), followed).await?;
     Ok(match ended {
-        Outcome::Done(_) => 0,
+        Outcome::Done(Followed { is_whole: true, .. }) => 0,
+        Outcome::Done(_) => exit::FAILED,
         Outcome::Left(code) => code,
     })
 }
 
-/// Prints what has been written so far; of a job that has not begun, when it has.
-async fn print_once(cluster: &Cluster, job: &CmdJob, options: &Options) -> Result<()> {
+/// Prints what has been written so far; of a job that has not begun, when it has. Whether that was all of it.
+async fn print_once(cluster: &Cluster, job: &CmdJob, options: &Options) -> Result<bool> {
     let mut pods = listed(cluster, job).await?;
     if options.waits && !has_begun(&pods, options) && !plain::is_over(job) {
         wait_for_start(cluster, job, options).await?;
         pods = listed(cluster, job).await?;
     }
     let mut printer = Printer::new(job, options);
+    let mut is_whole = true;
     for pod in options.meant.among(&pods).into_iter().filter(|pod| is_readable(pod)) {
         let (sender, mut lines) = mpsc::channel(BUFFER);
         let (_life, told) = watch::channel(pod.life);
@@ -97,12 +101,12 @@ async fn print_once(cluster: &Cluster, job: &CmdJob, options: &Options) -> Resul
             }
             printer.flush()
         };
-        futures::future::try_join(read, print).await?;
+        is_whole &= futures::future::try_join(read, print).await?.0;
     }
     if !has_begun(&pods, options) {
         say(&format!("{} has written nothing: {}", plain::name(job), plain::reason(job)));
     }
-    Ok(())
+    Ok(is_whole)
 }
 
 fn is_readable(pod: &PodOfJob) -> bool {
@@ -121,14 +125,15 @@ async fn wait_for_start(cluster: &Cluster, job: &CmdJob, options: &Options) -> R
         let is_over = cancel::is_gone(Some(&uid), now) || now.is_some_and(plain::is_over);
         is_over.then_some(())
     });
-    let quiet = Progress::silent();
     let started = async {
+        let mut trouble = Trouble::default();
         let mut pods = std::pin::pin!(pods_of(cluster, &uid));
         while let Some(pod) = pods.next().await {
             match pod {
                 Ok(pod) if PodOfJob::of(&pod).is_some_and(|pod| has_begun(&[pod], options)) => return Ok(()),
-                Ok(_) => {}
-                Err(error) => tolerate(error, &quiet)?,
+                Ok(_) => trouble.over(drop),
+                // The watch of the job tells of it.
+                Err(error) => trouble.bear(error, drop)?,
             }
         }
         Err(anyhow!("the watch of the pods has ended"))
@@ -149,16 +154,47 @@ async fn listed(cluster: &Cluster, job: &CmdJob) -> Result<Vec<PodOfJob>> {
     Ok(list.items.iter().filter_map(PodOfJob::of).collect())
 }
 
-/// Prints what a job writes until it has ended; gives the job as it is then.
-pub(crate) async fn follow(cluster: &Cluster, job: &CmdJob, options: Options) -> Result<CmdJob> {
+/// A job whose output has been printed to its end.
+pub(crate) struct Followed {
+    /// The job as it is then.
+    pub(crate) job: CmdJob,
+    /// Whether that was all of its output: what is missing has been told.
+    pub(crate) is_whole: bool,
+}
+
+/// The pods of a job that has ended. An API server that is away is waited for: what the job has written, and how it ended, is not
+/// to be lost for that.
+async fn listed_at_last(cluster: &Cluster, job: &CmdJob, progress: &Progress) -> Result<Vec<PodOfJob>> {
+    let mut refusals = Refusals::after_an_answer();
+    let mut pause = streams::PAUSES.0;
+    loop {
+        match listed(cluster, job).await {
+            Ok(pods) => return Ok(pods),
+            Err(error) => {
+                let code = error.downcast_ref::<CallError>().and_then(CallError::status).map(|status| status.code);
+                if !refusals.may_change(code) {
+                    return Err(error);
+                }
+                progress.tell(format!("the API server is asked again: {error:#}"));
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = pause.saturating_mul(2).min(streams::PAUSES.1);
+    }
+}
+
+/// Prints what a job writes until it has ended.
+pub(crate) async fn follow(cluster: &Cluster, job: &CmdJob, options: Options) -> Result<Followed> {
     let (name, uid) = (plain::name(job), job.metadata.uid.clone().unwrap_or_default());
     let mut printer = Printer::new(job, &options);
     let mut progress = Progress::begin();
     let mut teller = Teller::default();
+    let (mut of_job, mut of_pods) = (Trouble::default(), Trouble::default());
     let mut readers = Readers::new(cluster, options);
     let mut jobs = std::pin::pin!(watch_object(cluster.jobs(), name).default_backoff());
     let mut pods = std::pin::pin!(pods_of(cluster, &uid));
     let mut ended: Option<CmdJob> = None;
+    let mut is_whole = true;
     loop {
         if ended.is_some() && readers.tasks.is_empty() {
             break;
@@ -174,8 +210,8 @@ pub(crate) async fn follow(cluster: &Cluster, job: &CmdJob, options: Options) ->
                 }
                 printer.flush()?;
             }
-            Some(done) = readers.tasks.join_next() => done??,
-            Some(seen) = jobs.next(), if ended.is_none() => match seen {
+            Some(done) = readers.tasks.join_next() => is_whole &= done??,
+            Some(seen) = jobs.next(), if ended.is_none() => match seen.inspect(|_| of_job.over(|words| progress.tell(words))) {
                 Ok(now) if cancel::is_gone(Some(&uid), now.as_ref()) => {
                     return Err(anyhow!("{name} was deleted before it had ended"));
                 }
@@ -185,22 +221,23 @@ pub(crate) async fn follow(cluster: &Cluster, job: &CmdJob, options: Options) ->
                     }
                     if plain::is_over(&now) {
                         // The watch of its pods may be behind: this list is not.
-                        for pod in listed(cluster, &now).await? {
+                        for pod in listed_at_last(cluster, &now, &progress).await? {
                             readers.see(pod);
                         }
                         ended = Some(now);
                     }
                 }
                 Ok(None) => {}
-                Err(error) => tolerate(error, &progress)?,
+                Err(error) => of_job.bear(error, |words| progress.tell(words))?,
             },
-            Some(seen) = pods.next(), if ended.is_none() => match seen {
+            Some(seen) = pods.next(), if ended.is_none() => match seen.inspect(|_| of_pods.over(drop)) {
                 Ok(pod) => {
                     if let Some(pod) = PodOfJob::of(&pod) {
                         readers.see(pod);
                     }
                 }
-                Err(error) => tolerate(error, &progress)?,
+                // The watch of the job tells of it.
+                Err(error) => of_pods.bear(error, drop)?,
             },
             else => return Err(anyhow!("the watch of {name} has ended")),
         }
@@ -211,7 +248,7 @@ pub(crate) async fn follow(cluster: &Cluster, job: &CmdJob, options: Options) ->
         printer.print(&line)?;
     }
     printer.flush()?;
-    ended.ok_or_else(|| anyhow!("{name} has not ended"))
+    ended.map(|job| Followed { job, is_whole }).ok_or_else(|| anyhow!("{name} has not ended"))
 }
 
 /// The streams that are read.
@@ -221,7 +258,7 @@ struct Readers<'a> {
     pods: BTreeMap<String, PodOfJob>,
     /// How far each pod is whose log is read, by UID.
     lives: BTreeMap<String, watch::Sender<Life>>,
-    tasks: JoinSet<Result<()>>,
+    tasks: JoinSet<Result<bool>>,
     sender: mpsc::Sender<Line>,
     lines: mpsc::Receiver<Line>,
 }

@@ -37,8 +37,9 @@ pub(crate) async fn run(flags: &ClusterFlags, args: Nodes) -> Result<u8> {
             }
             // Whoever may not see all pods may see the nodes all the same.
             let pods: Api<Pod> = Api::all(cluster.client.clone());
-            let pods = cluster.call("list pods", pods.list(&ListParams::default())).await;
-            let used = pods.ok().map(|list| used(&list.items));
+            let running = ListParams::default().fields("status.phase!=Succeeded,status.phase!=Failed");
+            let pods = cluster.all("list pods", &pods, running).await;
+            let used = pods.ok().map(|pods| used(&pods));
             let nothing = Amounts::default();
             let now = Timestamp::now();
             let rows: Vec<Vec<String>> = nodes
@@ -58,7 +59,7 @@ pub(crate) async fn of_vk_cmd(cluster: &Cluster, fleet: Option<&str>) -> Result<
         selector.push_str(&format!(",{}={fleet}", labels::FLEET));
     }
     let api: Api<Node> = Api::all(cluster.client.clone());
-    let mut nodes = cluster.call("list nodes", api.list(&ListParams::default().labels(&selector))).await?.items;
+    let mut nodes = cluster.all("list nodes", &api, ListParams::default().labels(&selector)).await?;
     nodes.retain(|node| {
         node.metadata.name.as_deref().is_some_and(|name| name.starts_with(vk_cmd_crds::names::NODE_PREFIX))
     });

@@ -81,7 +81,7 @@ async fn within(args: &Run, cluster: &Cluster, job: &CmdJob) -> Result<Option<Cm
 /// Waits for the end, and prints meanwhile what it writes if that is wanted.
 async fn ended(prints: bool, cluster: &Cluster, job: &CmdJob) -> Result<CmdJob> {
     if prints {
-        return Box::pin(logs::follow(cluster, job, Options::following())).await;
+        return Box::pin(logs::follow(cluster, job, Options::following())).await.map(|followed| followed.job);
     }
     let progress = Progress::begin();
     let (name, uid) = (plain::name(job), job.metadata.uid.as_deref());
@@ -103,7 +103,11 @@ async fn finish(args: &Run, attended: &Attended<'_>, ended: &CmdJob) -> Result<u
     }
     if args.rm {
         let progress = Progress::silent();
-        cancel::end(attended.cluster, attended.name, attended.uid, &progress).await?;
+        // How it ended is what was asked for, and is returned whatever becomes of the rest.
+        if let Err(error) = cancel::end(attended.cluster, attended.name, attended.uid, &progress).await {
+            let way = format!("kubectl cmdjob cancel -n {} {}", attended.cluster.namespace, attended.name);
+            say(&format!("{} has ended and is still there: {error:#}; to remove it: {way}", attended.name));
+        }
     }
     Ok(exit::of(ended).unwrap_or(exit::NO_CODE))
 }

@@ -1,7 +1,7 @@
 //! The log of one pod, line by line, however often its stream is cut.
 //!
 //! ```text
-//!   open, from where it was read to ──▶ lines ──▶ its end ──┬─ the process had ended before it was opened ──▶ done
+//!   open, from where it was read to ──▶ lines ──▶ its end ──┬─ the process had ended before it was opened, and nothing new came ──▶ done
 //!     ▲                                                     │
 //!     └──────────── a pause, if nothing came ◀──────────────┘ else: the stream was cut, or the process has just ended
 //! ```
@@ -16,12 +16,18 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::LogParams;
 use tokio::sync::{mpsc, watch};
+use vk_api_client::chain;
 use vk_cli_core::logs::{Cursor, Life, PodOfJob};
+use vk_cli_core::refusals::{self, Refusals};
+
+use crate::screen::say;
 
 /// The shortest pause before a stream is opened again, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often it is tried in vain, where nobody waits for what is still to come.
 const TRIES: u32 = 3;
+/// How often in vain, once its process has ended and the API server cannot reach the node: for about half a minute.
+const LAST_TRIES: u32 = 10;
 
 /// A line of a log.
 pub(crate) struct Line {
@@ -43,17 +49,20 @@ pub(crate) struct Wanted {
     pub(crate) since: Option<i64>,
 }
 
-/// Reads the log of a pod to its end.
+/// Reads the log of a pod to its end. Whether all of it was read: if not, it has been told.
 pub(crate) async fn read(
     pods: Api<Pod>,
     pod: Arc<PodOfJob>,
     mut life: watch::Receiver<Life>,
     wanted: Wanted,
     lines: mpsc::Sender<Line>,
-) -> Result<()> {
+) -> Result<bool> {
     let mut cursor = Cursor::default();
+    let mut refusals = Refusals::after_an_answer();
     let (mut pause, mut in_vain) = (PAUSES.0, 0_u32);
     let mut is_first = true;
+    // What stood at the end of the stream before, without a line feed.
+    let mut open_line = Vec::new();
     loop {
         let has_ended = *life.borrow_and_update() >= Life::Ended;
         let since = cursor.since();
@@ -68,24 +77,54 @@ pub(crate) async fn read(
         let (came, why) = match pods.log_stream(&pod.name, &params).await {
             Ok(stream) => {
                 is_first = false;
-                let (came, cut) = drain(stream, &pod, &mut cursor, &lines).await?;
-                match cut {
-                    None if has_ended || !wanted.follow => return Ok(()),
-                    None => (came, None),
-                    Some(error) => (came, Some(anyhow!(error))),
+                refusals.answered();
+                let Drained { came, rest, cut } = drain(stream, &pod, &mut cursor, &lines).await?;
+                let is_seen_again = !came && rest == open_line;
+                // A stream that was cut between the API server and the node ends like one that was read to its end. So the log of a
+                // process that has ended is at its end when it was asked for once more, and nothing came.
+                if cut.is_none()
+                    && (has_ended && (is_seen_again || wanted.tail.is_some()) || !has_ended && !wanted.follow)
+                {
+                    send_rest(&rest, &pod, &mut cursor, &lines).await?;
+                    return Ok(true);
                 }
+                open_line = rest;
+                (came || cut.is_none() && has_ended, cut.map(|error| anyhow!(error)))
             }
             // The pod is gone, and its log with it.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-                return Err(anyhow::Error::new(kube::Error::Api(status))
-                    .context(format!("cannot read the log of {}", pod.name)));
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(true),
+            Err(kube::Error::Api(status)) => {
+                let is_refused = matches!(status.code, 401 | 403);
+                let advice = refusals::advice(status.code);
+                let error = anyhow::Error::new(kube::Error::Api(status.clone()));
+                if !refusals.may_change(Some(status.code)) {
+                    let why = advice.map_or_else(|| format!("cannot read the log of {}", pod.name), str::to_owned);
+                    return Err(error.context(why));
+                }
+                // The API server answers, and the node does not: the job's end is known, and is not held up for its output.
+                if has_ended && !is_refused && in_vain >= LAST_TRIES {
+                    say(&format!("the rest of the output of {} cannot be read: {}", pod.name, in_words(&error)));
+                    return Ok(false);
+                }
+                (false, Some(error))
             }
             Err(error) => (false, Some(anyhow!(error))),
         };
         in_vain = if came { 0 } else { in_vain.saturating_add(1) };
-        if let Some(error) = why.filter(|_| !wanted.follow && in_vain >= TRIES) {
-            return Err(error.context(format!("cannot read the log of {}", pod.name)));
+        if let Some(error) = why {
+            if !wanted.follow && in_vain >= TRIES {
+                return Err(error.context(format!("cannot read the log of {}", pod.name)));
+            }
+            if in_vain == TRIES {
+                say(&format!(
+                    "the output of {} cannot be read now, and is asked for again: {}",
+                    pod.name,
+                    in_words(&error)
+                ));
+            }
+        }
+        if came && has_ended {
+            continue;
         }
         pause = if came { PAUSES.0 } else { pause.saturating_mul(2).min(PAUSES.1) };
         tokio::select! {
@@ -99,29 +138,59 @@ pub(crate) async fn read(
     }
 }
 
-/// Sends the lines of a stream on; whether some came, and what has cut it.
+/// What the API server has said, or why it has said nothing.
+fn in_words(error: &anyhow::Error) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => status.message.trim().to_owned(),
+        _ => chain(&**error),
+    }
+}
+
+/// What has come of a stream.
+struct Drained {
+    /// Whether there were lines that had not been read before.
+    came: bool,
+    /// What stood at its end without a line feed: a line that is not at its end yet, or one that was cut.
+    rest: Vec<u8>,
+    /// What has cut it.
+    cut: Option<std::io::Error>,
+}
+
+/// Sends the lines of a stream on.
 async fn drain(
     stream: impl AsyncBufRead,
     pod: &Arc<PodOfJob>,
     cursor: &mut Cursor,
     lines: &mpsc::Sender<Line>,
-) -> Result<(bool, Option<std::io::Error>)> {
+) -> Result<Drained> {
     let mut stream = std::pin::pin!(stream);
     let (mut buffer, mut came) = (Vec::new(), false);
     loop {
         buffer.clear();
         match stream.read_until(b'\n', &mut buffer).await {
-            Ok(0) => return Ok((came, None)),
-            Ok(_) => {
-                let whole = buffer.strip_suffix(b"\n").unwrap_or(&buffer);
-                if let Some((at, text)) = cursor.take(whole) {
-                    came = true;
-                    let line = Line { pod: Arc::clone(pod), at, text: text.to_vec() };
-                    // Nobody reads any more: whoever has closed the channel says why.
-                    lines.send(line).await.map_err(|_| anyhow!("nobody reads the lines"))?;
-                }
-            }
-            Err(error) => return Ok((came, Some(error))),
+            Ok(0) => return Ok(Drained { came, rest: Vec::new(), cut: None }),
+            Ok(_) => match buffer.strip_suffix(b"\n") {
+                Some(whole) => came |= send(whole, pod, cursor, lines).await?,
+                None => return Ok(Drained { came, rest: buffer, cut: None }),
+            },
+            Err(error) => return Ok(Drained { came, rest: Vec::new(), cut: Some(error) }),
         }
     }
+}
+
+/// Sends a line on, unless it has been read before.
+async fn send(line: &[u8], pod: &Arc<PodOfJob>, cursor: &mut Cursor, lines: &mpsc::Sender<Line>) -> Result<bool> {
+    let Some((at, text)) = cursor.take(line) else { return Ok(false) };
+    let line = Line { pod: Arc::clone(pod), at, text: text.to_vec() };
+    // Nobody reads any more: whoever has closed the channel says why.
+    lines.send(line).await.map_err(|_| anyhow!("nobody reads the lines"))?;
+    Ok(true)
+}
+
+/// Sends what stands at the very end without a line feed.
+async fn send_rest(rest: &[u8], pod: &Arc<PodOfJob>, cursor: &mut Cursor, lines: &mpsc::Sender<Line>) -> Result<()> {
+    if !rest.is_empty() {
+        send(rest, pod, cursor, lines).await?;
+    }
+    Ok(())
 }

@@ -8,11 +8,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// Whether connections are let through.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    is_open: bool,
+    /// How often all have been cut. Whoever looks late sees that it was done, although it is open again.
+    cuts: u64,
+}
+
 /// A way to a server on 127.0.0.1. Dropping it closes it for good.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    is_open: watch::Sender<bool>,
+    gate: watch::Sender<Gate>,
     task: JoinHandle<()>,
 }
 
@@ -26,14 +34,14 @@ impl Proxy {
     pub async fn between(address: Ipv4Addr, port: u16) -> Result<Self> {
         let listener = TcpListener::bind((address, 0)).await.context("cannot listen for the proxy")?;
         let own = listener.local_addr().context("the proxy has no address")?.port();
-        let is_open = watch::Sender::new(true);
-        let opened = is_open.subscribe();
+        let gate = watch::Sender::new(Gate { is_open: true, cuts: 0 });
+        let opened = gate.subscribe();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 tokio::spawn(forward(client, (Ipv4Addr::LOCALHOST, port).into(), opened.clone()));
             }
         });
-        Ok(Self { port: own, is_open, task })
+        Ok(Self { port: own, gate, task })
     }
 
     /// Where it begins.
@@ -43,12 +51,17 @@ impl Proxy {
 
     /// Cuts all connections, and lets none through until it is opened.
     pub fn close(&self) {
-        self.is_open.send_replace(false);
+        self.gate.send_modify(|gate| gate.is_open = false);
     }
 
     /// Lets connections through again.
     pub fn open(&self) {
-        self.is_open.send_replace(true);
+        self.gate.send_modify(|gate| gate.is_open = true);
+    }
+
+    /// Cuts all connections; others are let through at once.
+    pub fn cut(&self) {
+        self.gate.send_modify(|gate| gate.cuts += 1);
     }
 }
 
@@ -59,8 +72,9 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, server: SocketAddr, mut is_open: watch::Receiver<bool>) {
-    if !*is_open.borrow_and_update() {
+async fn forward(mut client: TcpStream, server: SocketAddr, mut gate: watch::Receiver<Gate>) {
+    let begun = *gate.borrow_and_update();
+    if !begun.is_open {
         return;
     }
     let copied = async {
@@ -72,6 +86,6 @@ async fn forward(mut client: TcpStream, server: SocketAddr, mut is_open: watch::
         // An end of either side is the end of the connection, whatever came of it.
         _ = copied => {}
         // So is the end of the proxy.
-        _ = is_open.wait_for(|open| !open) => {}
+        _ = gate.wait_for(|gate| !gate.is_open || gate.cuts != begun.cuts) => {}
     }
 }

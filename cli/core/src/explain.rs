@@ -64,7 +64,10 @@ pub fn story(job: &CmdJob, pods: &[Pod], events: &[Event]) -> Story {
     };
     let submitted = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
     add(submitted, 0, "you", format!("submitted it, for {}", crate::list::target(&job.spec.target)));
-    add(status.start_time.as_ref().map(|time| time.0), 1, "operator", "took it up".to_owned());
+    // It is written with the first state, by when the first pod may have been made.
+    let first_pod = pods.iter().filter_map(|pod| pod.metadata.creation_timestamp.as_ref()).map(|time| time.0).min();
+    let taken_up = status.start_time.as_ref().map(|time| first_pod.map_or(time.0, |first| first.min(time.0)));
+    add(taken_up, 1, "operator", "took it up".to_owned());
     for event in events {
         let at = event.event_time.as_ref().map(|time| time.0);
         let at = at.or_else(|| event.deprecated_last_timestamp.as_ref().map(|time| time.0));

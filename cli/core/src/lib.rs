@@ -26,6 +26,7 @@ pub mod nodes;
 pub mod output;
 pub mod plain;
 pub mod progress;
+pub mod refusals;
 pub mod sbatch;
 pub mod script;
 pub mod table;

@@ -98,6 +98,21 @@ async fn json_can_be_read_in_a_pipe_and_from_a_terminal() {
         let end = shown.rfind(['}', ']']).map_or(shown.len(), |end| end + 1);
         parses(words, &shown[begin..end]);
     }
+    // The same as YAML, and by name alone.
+    for words in COMMANDS.iter().filter(|words| words[0] != "logs") {
+        let with = |format| words.iter().map(|&word| if word == "json" { format } else { word }).collect::<Vec<_>>();
+        let yaml = plugin.does(&with("yaml")).await.out;
+        let read = serde_yaml_ng::from_str::<Value>(&yaml);
+        assert!(matches!(read, Ok(Value::Object(_))) && !yaml.starts_with('{'), "{words:?}: {read:?}: {yaml:?}");
+        let names = plugin.does(&with("name")).await.out;
+        let is_name =
+            |line: &str| line.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"./-".contains(&b));
+        assert!(names.lines().all(is_name), "{words:?}: {names:?}");
+        // There are no fleets here, nothing is measured, and what has ended is neither released nor cancelled.
+        let may_be_none = ["list", "fleets", "top", "release", "cancel"].contains(&words[0]);
+        assert!(may_be_none || !names.is_empty(), "{words:?}");
+    }
+    assert_eq!(plugin.says(&["list", "done", "-o", "name"]).await, "cmdjob.vk-cmd.io/done\n");
     // Colours are for terminals that want them.
     let list = String::from_utf8_lossy(&on_a_terminal(plugin.command(&["list"])).await).into_owned();
     assert!(list.contains("\x1b[32mComplete\x1b[0m"), "{list:?}");

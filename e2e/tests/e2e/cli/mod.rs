@@ -3,10 +3,12 @@
 mod changes;
 mod codes;
 mod dashboard;
+mod dashboard_many;
 mod formats;
 mod interrupts;
 mod kubectl;
 mod logs;
+mod outages;
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
