@@ -8,7 +8,7 @@ use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use vk_cmd_crds::certificates::BOOTSTRAP_GROUP;
 use vk_cmd_crds::join::{BootstrapToken, JoinToken};
 use vk_cmd_e2e::control_plane::free_port;
@@ -301,4 +301,28 @@ async fn a_bad_token_is_refused_with_what_to_do_next() {
         assert!(!text(&said.stderr).contains(good.token.secret()), "{said:?}");
     }
     fleet.remove().await;
+}
+
+/// For a program that prepares machines: one JSON value, and it says what to start.
+#[tokio::test]
+async fn a_join_tells_programs_what_it_has_made() {
+    const NODE: &str = "vk-cf-join-json-1";
+    let room = room("cf-join-json").await;
+    room.fleet("cf-join-json", json!({})).await;
+    let token = token(&room, "cf-join-json").await.to_text().unwrap();
+    let machine = Machine::new();
+    let command = machine.vk_node(&["join", "--node-name", NODE, "-o", "json"]).await;
+    let said: Value =
+        serde_json::from_str(&exec::text_with_input(command, token.as_bytes(), SOON).await.unwrap()).unwrap();
+    let config = machine.config(NODE);
+    assert_eq!(
+        (&said["node"], &said["fleet"], &said["config"]),
+        (&json!(NODE), &json!("cf-join-json"), &json!(config))
+    );
+    // What it says to start makes a node.
+    let start: Vec<&str> = said["start"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+    let flags = ["--address", "127.0.0.1", "--kubelet-port", "0"];
+    let mut node =
+        Process::start(NODE, machine.vk_node(&[start.as_slice(), &flags].concat()).await, machine.log()).unwrap();
+    ready(&room, NODE, &mut node).await;
 }

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, ResourceExt};
@@ -17,6 +18,9 @@ use crate::fixture::SOON;
 use crate::ground::{GLANCE, LONG, Room, room};
 use crate::node_object::{is, reason};
 use crate::plain_pods::phase;
+
+/// A lease holds for 40 s: so long after it was heard last, a node is cut off.
+const CUT_OFF: Duration = Duration::from_secs(180);
 
 /// A node whose file can be written anew.
 struct Place {
@@ -167,4 +171,33 @@ async fn a_site_drains_reloads_and_stops_its_node() {
         })
     });
     gone.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_is_cut_off_says_so_and_what_it_hears_nothing_of() {
+    const NODE: &str = "vk-admin-cut";
+    let room = room("admin-cut").await;
+    let settings = Settings::on(room.ground.plane, NODE).unwrap();
+    let (settings, proxy) = settings.by_proxy(room.ground.plane).await.unwrap();
+    let site = room.site_with(settings).await;
+    let until = async |what: &str, wanted: (i32, &str)| {
+        let reached = wait::until(what, CUT_OFF, GLANCE, async || {
+            let (code, status) = asked(&site, &["status"]).await;
+            let is_so = (code, status["health"][NODE].as_str().unwrap_or_default()) == wanted;
+            Ok(if is_so { Probe::Ready(status) } else { Probe::not_yet(format!("{code}: {status}")) })
+        });
+        reached.await.unwrap()
+    };
+    until("to be ready", (0, "Ready")).await;
+    // What it holds is not told at once for lost: the cluster does not either.
+    proxy.close();
+    let status = until("to be cut off", (4, "CutOff")).await;
+    assert_eq!((&status["running"], &status["ready"]), (&true.into(), &false.into()), "{status}");
+    let mut command = Command::new(&binaries::built().await.unwrap().node);
+    command.args(["status", "--hostpipe"]).arg(site.hostpipe()).env("HOME", site.home());
+    let said = exec::output(command, LONG).await.unwrap();
+    let text = String::from_utf8(said.stdout).unwrap();
+    assert!(text.contains("CutOff") && said.status.code() == Some(4), "{text}");
+    proxy.open();
+    until("to be ready again", (0, "Ready")).await;
 }
