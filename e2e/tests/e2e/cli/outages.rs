@@ -33,7 +33,7 @@ struct Running {
 
 impl<'a> Wire<'a> {
     async fn of(room: &'a Room) -> Self {
-        Self::with(room, &room.ground.plane.kubeconfig().to_owned()).await
+        Self::with(room, room.ground.plane.kubeconfig()).await
     }
 
     /// With the credentials of a kubeconfig.
