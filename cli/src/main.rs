@@ -37,9 +37,6 @@ use vk_api_client::chain;
 use vk_cli_core::args::{Cli, Command};
 use vk_cli_core::{completion, exit};
 
-/// What a shell tells of a program that writes to a pipe that nobody reads.
-const BROKEN_PIPE: u8 = 141;
-
 fn main() -> ExitCode {
     let mut words = std::env::args_os();
     let called = words.next().unwrap_or_default();
@@ -78,7 +75,7 @@ fn begin(cli: Cli) -> ExitCode {
     });
     ExitCode::from(match done {
         Ok(code) => code,
-        Err(error) if is_broken_pipe(&error) => BROKEN_PIPE,
+        Err(error) if is_broken_pipe(&error) => exit::BROKEN_PIPE,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: {}", chain(&*error));
             if returns_codes { exit::NO_CODE } else { exit::FAILED }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+use strum::{Display, EnumMessage, EnumProperty, EnumString, IntoStaticStr, VariantArray};
 
 use crate::launcher::PilotsStatus;
 
@@ -112,7 +112,7 @@ pub struct FleetQueue {
 }
 
 /// The types of a CmdFleet's conditions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray, EnumMessage)]
 pub enum FleetCondition {
     /// There are as many ready nodes as are wanted, in the state that is wanted. Always present.
     Ready,
@@ -124,30 +124,48 @@ pub enum FleetCondition {
     LauncherPaused,
 }
 
-/// Why a CmdFleet is as it is: the reason of its conditions.
-///
-/// | reason | condition | meaning |
-/// |---|---|---|
-/// | `NodesReady` | Ready=True | there are as many ready nodes as are wanted |
-/// | `Cordoned` | Ready=True | `spec.scheduling` is Cordoned, and all nodes are |
-/// | `Drained` | Ready=True | `spec.scheduling` is Draining, all nodes are cordoned, and nothing runs there that is to be evicted |
-/// | `TooFewNodes` | Ready=False, Reconciling=True | fewer nodes are ready than are wanted |
-/// | `Cordoning` | Ready=False, Reconciling=True | `spec.scheduling` is Cordoned, and not all nodes are yet |
-/// | `Draining` | Ready=False, Reconciling=True | `spec.scheduling` is Draining, and something runs there still; the message says what holds it, a PodDisruptionBudget say |
-/// | `Uncordoning` | Ready=False, Reconciling=True | nodes that the fleet has cordoned are not uncordoned yet |
-/// | `PilotsFail` | LauncherPaused=True | three pilots or more have failed in a row: one more is tried now and then, with growing pauses; the message has the last one's own words |
-/// | `Invalid` | LauncherPaused=True | `spec.launcher` says something that cannot be done; the message says all of it |
-/// | `Invalid` | Ready=False, Stalled=True | the object says something that cannot be done; the message says all of it |
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray)]
-#[expect(missing_docs, reason = "the table above says it once")]
+/// Why a CmdFleet is as it is: the reason of its conditions. The properties are the conditions by which it is met, and what somebody can
+/// do; all of it is in docs/reference/reasons.md.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, Display, EnumString, IntoStaticStr, VariantArray, EnumMessage, EnumProperty,
+)]
 pub enum FleetReason {
+    /// there are as many ready nodes as are wanted
+    #[strum(props(states = "Ready=True", advice = "nothing"))]
     NodesReady,
+    /// `spec.scheduling` is Cordoned, and all nodes are
+    #[strum(props(states = "Ready=True", advice = "`spec.scheduling: Active` takes it back"))]
     Cordoned,
+    /// `spec.scheduling` is Draining, all nodes are cordoned, and nothing runs there that is to be evicted
+    #[strum(props(states = "Ready=True", advice = "`spec.scheduling: Active` takes it back"))]
     Drained,
+    /// fewer nodes are ready than are wanted
+    #[strum(props(
+        states = "Ready=False, Reconciling=True",
+        advice = "start more at the site (`vk-operator join-token --fleet NAME`), or look why they do not come"
+    ))]
     TooFewNodes,
+    /// `spec.scheduling` is Cordoned, and not all nodes are yet
+    #[strum(props(states = "Ready=False, Reconciling=True", advice = "nothing: it takes a moment"))]
     Cordoning,
+    /// `spec.scheduling` is Draining, and something runs there still; the message says what holds it, a
+    /// PodDisruptionBudget say
+    #[strum(props(states = "Ready=False, Reconciling=True", advice = "wait, or see what the message says holds it"))]
     Draining,
+    /// nodes that the fleet has cordoned are not uncordoned yet
+    #[strum(props(states = "Ready=False, Reconciling=True", advice = "nothing: it takes a moment"))]
     Uncordoning,
+    /// three pilots or more have failed in a row: one more is tried now and then, with growing pauses; the message
+    /// has the last one's own words
+    #[strum(props(
+        states = "LauncherPaused=True",
+        advice = "see the last pilot in `status.pilots`, and its batch job; a change of `spec.launcher` tries again at once"
+    ))]
     PilotsFail,
+    /// the object says something that cannot be done; the message says all of it
+    #[strum(props(
+        states = "LauncherPaused=True of the launcher; Ready=False, Stalled=True of anything else",
+        advice = "correct all that the message lists, and apply it again"
+    ))]
     Invalid,
 }

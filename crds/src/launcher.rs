@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, IntoStaticStr};
+use strum::{Display, EnumMessage, IntoStaticStr, VariantArray};
 
 /// How the nodes of a fleet are started: as pilots, which are allocations of the site's batch system in which vk-nodes run. Each
 /// pilot is a CmdJob on the gateway that submits the allocation, stays until that has ended, and cancels it when it is told to
@@ -315,7 +315,21 @@ pub struct PilotStatus {
 }
 
 /// Where a pilot is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, Display, IntoStaticStr)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+    EnumMessage,
+)]
 pub enum PilotState {
     /// The gateway has not taken it up.
     Waiting,

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use strum::{Display, IntoStaticStr, VariantArray};
+use strum::{Display, EnumMessage, IntoStaticStr, VariantArray};
 
 /// What has become of the CmdJob so far. Written by the operator only.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -100,7 +100,19 @@ impl Ledger {
 
 /// Where the CmdJob is, in one word.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, Display, IntoStaticStr, VariantArray,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+    EnumMessage,
 )]
 pub enum State {
     /// No process was asked for yet, or not again yet: `message` says what is missing.
@@ -143,7 +155,7 @@ pub struct Attempt {
     /// The signal that killed it, e.g. SIGKILL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<String>,
-    /// Why it ended or is being ended, as one word: the node's, or PodDeleted, Suspended or DeadlineExceeded.
+    /// Why it ended or is being ended, as one word: the node's; Suspended or ScaledDown; or the reason for which all of the job is ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The same in plain words, if there is more to say.
@@ -158,7 +170,21 @@ pub struct Attempt {
 }
 
 /// Where an attempt is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema, Display, IntoStaticStr)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
+    Display,
+    IntoStaticStr,
+    VariantArray,
+    EnumMessage,
+)]
 pub enum AttemptState {
     /// The pod is made; the process has not started.
     Pending,

@@ -17,9 +17,16 @@ use crate::log;
 use crate::relay::{self, RelayArgs};
 use crate::run::{self, Options};
 
+/// How it ends: `vk-operator --help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  it was told to end, or what was asked for is done
+  1  it could not be done, or (check) the CmdJob has not run to its end; standard error says why
+  2  the command line makes no sense";
+
 /// Turns CmdJobs into pods on vk-cmd nodes, and reports what becomes of them.
 #[derive(Debug, Parser)]
-#[command(name = "vk-operator", version)]
+#[command(name = "vk-operator", version, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -199,6 +199,9 @@ impl Metrics {
         for result in ["succeeded", "failed"] {
             this.attempts.with_label_values(&[result]);
         }
+        for state in State::VARIANTS {
+            this.jobs.with_label_values(&[state.to_string()]);
+        }
         for told in Told::VARIANTS {
             this.events.with_label_values(&[<&str>::from(told)]);
         }
@@ -275,6 +278,11 @@ impl Metrics {
     /// All of it, in Prometheus' text format.
     pub fn text(&self, caches: &Caches) -> String {
         self.count(caches);
+        self.counted()
+    }
+
+    /// What has been counted so far, without what is in the caches.
+    pub fn counted(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory does not fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);

@@ -38,6 +38,14 @@ use self::book::Book;
 use self::metrics::Metrics;
 use self::seats::Seats;
 
+/// What a relay measures, of one that nobody has dialled, in Prometheus' text format: for the documentation.
+///
+/// # Errors
+/// When two of them have one name.
+pub fn measures() -> prometheus::Result<String> {
+    Metrics::new().map(|metrics| metrics.text())
+}
+
 /// What a relay is started with.
 #[derive(Clone, Debug)]
 pub struct Config {

@@ -21,7 +21,7 @@ mod way;
 
 use std::process::ExitCode;
 
-pub use self::cli::command;
+pub use self::cli::{command, settings};
 
 /// Does what the process's arguments say: the whole of the program.
 #[must_use]

@@ -15,6 +15,26 @@ pub const TIMED_OUT: u8 = 124;
 pub const NO_CODE: u8 = 125;
 /// Ctrl-C: 128+SIGINT, as shells have it.
 pub const INTERRUPTED: u8 = 130;
+/// A shell's code of a program that writes to a pipe that nobody reads: 128+SIGPIPE.
+pub const BROKEN_PIPE: u8 = 141;
+
+/// All of the plugin's own, for the documentation.
+pub const TABLE: [(u8, &str); 7] = [
+    (0, "it is done; of `run -f`, `run --wait` and `wait`: the job is complete"),
+    (
+        FAILED,
+        "it could not be done, and standard error says why. Of `run -f`, `run --wait` and `wait` it is the command's own",
+    ),
+    (USAGE, "the command line makes no sense, but of `run` and `wait`"),
+    (TIMED_OUT, "`--timeout` has passed; whatever runs goes on"),
+    (
+        NO_CODE,
+        "of `run` and `wait`: the plugin has failed, the command line included; or the job has ended without a code: it is Invalid, was \
+         deleted, never ran, or nobody knows how it ended",
+    ),
+    (INTERRUPTED, "Ctrl-C or TERM"),
+    (BROKEN_PIPE, "nobody reads what it writes"),
+];
 /// What shells add to the number of a signal.
 const SIGNAL: i32 = 128;
 

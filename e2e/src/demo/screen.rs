@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// How long somebody looks at nothing, where there is no terminal to show that something goes on.
+const PATIENCE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(120);
 
 /// Where everything is shown.
@@ -38,7 +40,16 @@ impl Screen {
     pub(super) async fn step<T>(&self, what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let started = Instant::now();
         let bar = self.bar(what);
-        let result = work.await;
+        let mut work = std::pin::pin!(work);
+        let result = match tokio::time::timeout(PATIENCE, &mut work).await {
+            Ok(result) => result,
+            Err(_) => {
+                if bar.is_none() {
+                    self.line(&format!("… {what}: not yet; the first time it takes minutes"));
+                }
+                work.await
+            }
+        };
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }

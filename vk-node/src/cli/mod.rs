@@ -31,6 +31,7 @@ pub(crate) use self::load::{Loaded, load};
 use self::run::Pipe;
 pub(crate) use self::run::Run;
 pub(crate) use self::sources::Sources;
+pub use self::sources::settings;
 use crate::admin::{self, Code, Format};
 use crate::logging::Logging;
 use crate::node;

@@ -41,6 +41,11 @@ const SETTINGS: [(&str, &str); 24] = [
 const OF_PIPE: [(&str, &str); 4] =
     [("pipe.directory", "hostpipe"), ("pipe.records", "records"), ("pipe.cgroup", "cgroup"), ("pipe.siteFile", "site")];
 
+/// The arguments of `vk-node run` that are settings: the key that says the same in the file, and the argument's id.
+pub fn settings() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SETTINGS.into_iter().chain(OF_PIPE)
+}
+
 impl Sources {
     /// Of a command line. `command` is that by which it was read.
     pub(super) fn of(command: &Command, matches: &ArgMatches) -> Self {

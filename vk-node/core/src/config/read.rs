@@ -56,8 +56,9 @@ const TOP_KEYS: [&str; 16] = [
     "images",
     "kubernetesService",
 ];
-/// All keys.
-pub(super) fn keys() -> Vec<&'static str> {
+/// The keys that may stand at the top of the file.
+#[must_use]
+pub fn keys() -> Vec<&'static str> {
     [&TOP_KEYS[..], &super::ending::KEYS, &MEMBER_KEYS].concat()
 }
 

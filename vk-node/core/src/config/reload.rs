@@ -8,7 +8,7 @@ use super::{Difference, MemberConfig, Resources, Shown, differences};
 
 /// The settings, by the first of their keys, that a node that runs takes up. The site's file is not among them: the pipe looks at it
 /// before each decision anyway.
-const TAKEN_UP: [&str; 9] =
+pub const TAKEN_UP: [&str; 9] =
     ["labels", "site", "fleet", "nodetype", "maxPods", "capacity", "systemReserved", "pressure", "log"];
 
 /// What has changed.
