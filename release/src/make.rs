@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use vk_release_core::edition::Edition;
+use vk_release_core::notices::Notice;
 use vk_release_core::oci::Image;
 use vk_release_core::program::Program;
-use vk_release_core::{chart, krew, layout, sums};
+use vk_release_core::sbom::{Known, Licensed, Told};
+use vk_release_core::{chart, krew, layout, notices, sums};
 
 use crate::cargo::Cargo;
 use crate::cli::{Make, Names};
@@ -72,7 +74,8 @@ fn files(
             let name = format!("{}/{}:{}", names.images, program.name(), edition.version);
             files.insert(edition.image(program), image.archive(bytes.clone(), &name, edition)?);
         }
-        let archive = layout::archive(program, bytes, pages::of(program)?, license.clone());
+        let notices = notices::of(program, &notices(&known, trees.told())?);
+        let archive = layout::archive(program, bytes, pages::of(program)?, license.clone(), notices);
         let packed = archive.tar_gz(edition.time).context("cannot pack a program")?;
         files.insert(edition.archive(program), packed);
     }
@@ -88,6 +91,20 @@ fn files(
     files.insert("LICENSE".to_owned(), license);
     files.insert(sums::FILE.to_owned(), sums::of(&files).into_bytes());
     Ok(files)
+}
+
+/// What the crates that are linked say of their licenses, from where cargo has put them.
+fn notices(known: &Known, told: Told<'_>) -> Result<Vec<Notice>> {
+    let mut found = Vec::new();
+    for Licensed { package, license, manifest } in known.linked(told)? {
+        let mut texts = Vec::new();
+        if let Some(directory) = manifest.and_then(|manifest| Path::new(manifest).parent()) {
+            let files = read_some(directory, notices::is_notice)?;
+            texts = files.into_values().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+        }
+        found.push(Notice { package, license, texts });
+    }
+    Ok(found)
 }
 
 fn address(prefix: &str, name: &str) -> String {
@@ -110,11 +127,19 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 /// # Errors
 /// If one of its files cannot be read.
 pub fn read_all(directory: &Path) -> Result<Files> {
-    let entries = std::fs::read_dir(directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    read_some(directory, |_| true)
+}
+
+/// The files of a directory, not of those in it, whose names are wanted.
+fn read_some(directory: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Files> {
+    let cannot = || format!("cannot read {}", directory.display());
     let mut files = Files::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
-        files.insert(entry.file_name().to_string_lossy().into_owned(), read(&entry.path())?);
+    for entry in std::fs::read_dir(directory).with_context(cannot)? {
+        let entry = entry.with_context(cannot)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_wanted(&name) && entry.file_type().with_context(cannot)?.is_file() {
+            files.insert(name, read(&entry.path())?);
+        }
     }
     Ok(files)
 }

@@ -119,6 +119,7 @@ fn archives_are_laid_out(out: &Path, name: &impl Fn(&str, &str) -> String) {
             ("-rw-r--r--", format!("share/fish/vendor_completions.d/{program}.fish")),
             ("-rw-r--r--", format!("share/man/man1/{program}.1")),
             ("-rw-r--r--", format!("share/doc/{program}/LICENSE")),
+            ("-rw-r--r--", format!("share/doc/{program}/THIRD-PARTY-LICENSES")),
         ] {
             let found = list.lines().find(|line| line.ends_with(&format!(" {path}")));
             assert!(found.is_some_and(|line| line.starts_with(mode)), "{path}: {list}");
@@ -143,6 +144,11 @@ fn archives_are_laid_out(out: &Path, name: &impl Fn(&str, &str) -> String) {
     let bash = unpacked.join("share/bash-completion/completions/vk-node");
     let parsed = Command::new("bash").arg("-n").arg(bash).output().unwrap();
     assert!(parsed.status.success() && parsed.stderr.is_empty(), "{parsed:?}");
+    let notices = std::fs::read_to_string(unpacked.join("share/doc/vk-node/THIRD-PARTY-LICENSES")).unwrap();
+    for text in ["\ntokio@", "\nring@", "\nglibc@", "Permission is hereby granted", "Apache License"] {
+        assert!(notices.contains(text), "{text}: {notices}");
+    }
+    assert!(!notices.contains("vk-task") && !notices.contains("proptest"), "{notices}");
     let page = std::fs::read_to_string(unpacked.join("share/man/man1/vk-node-run.1")).unwrap();
     assert!(page.contains(".SH SYNOPSIS") && page.contains("node\\-name"), "{page}");
 }

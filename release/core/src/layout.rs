@@ -52,9 +52,9 @@ pub fn license_path(program: Program) -> String {
     format!("share/doc/{}/LICENSE", program.name())
 }
 
-/// The archive of a program.
+/// The archive of a program, with our license and the [`crate::notices`] of others.
 #[must_use]
-pub fn archive(program: Program, bytes: Vec<u8>, pages: Pages, license: Vec<u8>) -> Tree {
+pub fn archive(program: Program, bytes: Vec<u8>, pages: Pages, license: Vec<u8>, notices: String) -> Tree {
     let mut tree = Tree::default();
     tree.put(program_path(program), Item::Program(bytes));
     if let Some(name) = program.other_name() {
@@ -67,6 +67,7 @@ pub fn archive(program: Program, bytes: Vec<u8>, pages: Pages, license: Vec<u8>)
         tree.put(shell.path(program.name()), Item::Data(script));
     }
     tree.put(license_path(program), Item::Data(license));
+    tree.put(format!("share/doc/{}/{}", program.name(), crate::notices::FILE), Item::Data(notices.into_bytes()));
     tree
 }
 
@@ -80,7 +81,7 @@ mod tests {
             manual: [("kubectl-cmdjob.1".to_owned(), Vec::new())].into(),
             completions: Shell::ALL.map(|shell| (shell, Vec::new())).into(),
         };
-        let tree = archive(Program::Plugin, Vec::new(), pages, Vec::new());
+        let tree = archive(Program::Plugin, Vec::new(), pages, Vec::new(), String::new());
         assert_eq!(
             tree.paths().collect::<Vec<_>>(),
             [
@@ -88,6 +89,7 @@ mod tests {
                 "bin/kubectl_complete-cmdjob",
                 "share/bash-completion/completions/kubectl-cmdjob",
                 "share/doc/kubectl-cmdjob/LICENSE",
+                "share/doc/kubectl-cmdjob/THIRD-PARTY-LICENSES",
                 "share/fish/vendor_completions.d/kubectl-cmdjob.fish",
                 "share/man/man1/kubectl-cmdjob.1",
                 "share/zsh/site-functions/_kubectl-cmdjob",

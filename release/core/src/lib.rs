@@ -2,6 +2,7 @@
 //! environment or who runs it, so that the same bytes always give the same release.
 //!
 //! ```text
+//!   texts of licenses        ──▶ notices ─┐
 //!   programs, pages, LICENSE ──▶ layout ──▶ tree ──▶ PROGRAM-VERSION-linux-ARCH.tar.gz ──▶ krew ──▶ cmdjob.yaml
 //!   programs, Containerfiles ──▶ oci    ──▶ tree ──▶ PROGRAM-VERSION-linux-ARCH.oci.tar
 //!   charts/vk-cmd            ──▶ chart  ──▶ tree ──▶ vk-cmd-VERSION.tgz
@@ -17,6 +18,7 @@ pub mod edition;
 pub mod flags;
 pub mod krew;
 pub mod layout;
+pub mod notices;
 pub mod oci;
 pub mod program;
 pub mod sbom;

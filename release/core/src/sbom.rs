@@ -97,6 +97,17 @@ pub struct Known {
     pub target: String,
 }
 
+/// What is linked, and under which license.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Licensed<'a> {
+    /// What.
+    pub package: Key,
+    /// Its license, in SPDX's words.
+    pub license: String,
+    /// Its Cargo.toml, if it is a crate.
+    pub manifest: Option<&'a str>,
+}
+
 /// A library that is linked and is no crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Linked {
@@ -116,6 +127,8 @@ struct Package {
     description: Option<String>,
     /// `None` for what is in this workspace.
     source: Option<String>,
+    /// Its Cargo.toml, beside which the texts of its license are.
+    manifest_path: String,
 }
 
 #[derive(serde::Deserialize)]
@@ -143,10 +156,7 @@ impl Known {
 
     fn component(&self, key: &Key) -> Result<Component, Error> {
         let package = self.packages.get(key).ok_or_else(|| Error::Unknown(key.clone()))?;
-        let license = package.license.clone().ok_or_else(|| Error::NoLicense(key.clone()))?;
-        // The crate would leave two spaces of `MIT / Apache-2.0`.
-        let license = SpdxExpression::parse_lax(one_line(&license.replace('/', " OR ")))
-            .map_err(|source| Error::License { package: key.clone(), license, source })?;
+        let license = package.license(key)?;
         let mut component = Component::new(Classification::Library, &key.name, &key.version, Some(key.to_string()));
         component.licenses = Some(Licenses(vec![LicenseChoice::Expression(license)]));
         let description = package.description.as_deref().unwrap_or_default();
@@ -158,6 +168,29 @@ impl Known {
         }
         component.hashes = self.sums.get(key).map(|sum| hash(sum));
         Ok(component)
+    }
+
+    /// All that is linked and not ours.
+    ///
+    /// # Errors
+    /// If cargo does not tell of one, or it names no license.
+    pub fn linked(&self, told: Told<'_>) -> Result<Vec<Licensed<'_>>, Error> {
+        let graph = Graph::parse(told.linked)?;
+        let mut linked = Vec::new();
+        for key in graph.nodes.into_keys() {
+            let package = self.packages.get(&key).ok_or_else(|| Error::Unknown(key.clone()))?;
+            if package.source.is_some() {
+                let license = package.license(&key)?.to_string();
+                linked.push(Licensed { package: key, license, manifest: Some(&package.manifest_path) });
+            }
+        }
+        let others = self.platform.iter();
+        linked.extend(others.map(|library| Licensed {
+            package: library.key(),
+            license: library.license.to_owned(),
+            manifest: None,
+        }));
+        Ok(linked)
     }
 
     /// The bill of materials of a program, which is these bytes.
@@ -222,13 +255,29 @@ impl Known {
     }
 }
 
+impl Package {
+    fn license(&self, key: &Key) -> Result<SpdxExpression, Error> {
+        let license = self.license.clone().ok_or_else(|| Error::NoLicense(key.clone()))?;
+        // Before there were expressions, `MIT/Apache-2.0` was written.
+        SpdxExpression::try_from(one_line(&license.replace('/', " OR "))).map_err(|source| Error::License {
+            package: key.clone(),
+            license,
+            source,
+        })
+    }
+}
+
 impl Linked {
+    fn key(&self) -> Key {
+        Key { name: self.name.to_owned(), version: self.version.clone() }
+    }
+
     fn reference(&self) -> String {
-        format!("{}@{}", self.name, self.version)
+        self.key().to_string()
     }
 
     fn component(&self) -> Result<Component, Error> {
-        let key = Key { name: self.name.to_owned(), version: self.version.clone() };
+        let key = self.key();
         let mut component = Component::new(Classification::Library, self.name, &self.version, Some(self.reference()));
         let license = SpdxExpression::try_from(self.license.to_owned()).map_err(|source| Error::License {
             package: key.clone(),

@@ -2,11 +2,11 @@ use super::*;
 use crate::edition::{Architecture, Time, Version};
 
 const METADATA: &str = r#"{"packages": [
-    {"name": "vk-node", "version": "0.1.0", "license": "Apache-2.0", "description": null, "source": null},
-    {"name": "vk-task", "version": "0.1.0", "license": "Apache-2.0", "description": null, "source": null},
-    {"name": "tokio", "version": "1.2.3", "license": "MIT", "description": "An\n event loop", "source": "registry+x"},
-    {"name": "old", "version": "0.2.0", "license": "MIT / Apache-2.0", "description": null, "source": "registry+x"},
-    {"name": "bare", "version": "0.2.0", "license": null, "description": null, "source": "registry+x"}
+    {"name": "vk-node", "version": "0.1.0", "license": "Apache-2.0", "description": null, "source": null, "manifest_path": "/x/Cargo.toml"},
+    {"name": "vk-task", "version": "0.1.0", "license": "Apache-2.0", "description": null, "source": null, "manifest_path": "/x/Cargo.toml"},
+    {"name": "tokio", "version": "1.2.3", "license": "MIT", "description": "An\n event loop", "source": "registry+x", "manifest_path": "/r/Cargo.toml"},
+    {"name": "old", "version": "0.2.0", "license": "MIT / Apache-2.0", "description": null, "source": "registry+x", "manifest_path": "/r/Cargo.toml"},
+    {"name": "bare", "version": "0.2.0", "license": null, "description": null, "source": "registry+x", "manifest_path": "/r/Cargo.toml"}
 ]}"#;
 const LOCK: &str = r#"version = 4
 [[package]]
@@ -63,6 +63,18 @@ fn it_says_what_is_in_the_program_and_what_built_it() {
     // And what reads such files reads this one.
     let read = Bom::parse_from_json_v1_5(&written[..]).unwrap();
     assert!(read.validate().passed());
+}
+
+#[test]
+fn what_is_linked_and_not_ours_is_told_with_its_license() {
+    let known = known();
+    let linked = known.linked(Told { linked: LINKED, all: ALL }).unwrap();
+    let linked: Vec<_> = linked.iter().map(|one| (one.package.to_string(), &*one.license, one.manifest)).collect();
+    let expected = [
+        ("tokio@1.2.3".to_owned(), "MIT", Some("/r/Cargo.toml")),
+        ("glibc@2.36".to_owned(), "LGPL-2.1-or-later", None),
+    ];
+    assert_eq!(linked, expected);
 }
 
 #[test]
