@@ -19,7 +19,8 @@ pub const INDEX: &str = "vk-cmd.io/index";
 /// Pod label: the number of the attempt at that index, from 0.
 pub const ATTEMPT: &str = "vk-cmd.io/attempt";
 
-/// The finalizer by which a pod of a CmdJob stays until its end has been counted, and a CmdJob until its processes are gone.
+/// The finalizer by which a pod of a CmdJob stays until its end has been counted, and a CmdJob until its processes are gone. When the
+/// job is finished, neither has it any more.
 pub const FINALIZER: &str = "vk-cmd.io/tracking";
 
 /// Pod annotation and variable of an Indexed job: the completion index, as in batch/v1 Job.

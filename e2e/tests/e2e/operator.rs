@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use vk_cmd_crds::{AttemptState, CmdJobStatus, State};
+use vk_cmd_crds::{AttemptState, CmdJobStatus, State, labels};
 use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
 
@@ -156,6 +156,32 @@ async fn a_finished_job_leaves_when_its_time_is_over() {
     })
     .await
     .unwrap();
+}
+
+/// So whoever deletes it, its namespace or the whole API needs no operator for that.
+#[tokio::test]
+async fn a_finished_job_is_held_by_nobody_and_neither_are_its_pods() {
+    let room = room("let-go").await;
+    let _site = room.site("vk-let-go").await;
+    let several = json!({"script": "exit 0", "completions": 3, "parallelism": 3, "completionMode": "Indexed"});
+    let jobs = [room.script("bad", "vk-let-go", "exit 3").await, room.run("well", "vk-let-go", several).await];
+    let held = async |job: &Job| {
+        let meta = job.api.get(&job.name).await?.metadata;
+        let pods = job.pods().await.into_iter().map(|pod| pod.metadata);
+        let held: Vec<String> =
+            pods.chain([meta]).filter(|meta| meta.finalizers.is_some()).filter_map(|m| m.name).collect();
+        Ok(if held.is_empty() { Probe::Ready(()) } else { Probe::not_yet(format!("{held:?} are held")) })
+    };
+    for job in &jobs {
+        job.ended().await;
+        wait::until("it to be let go", LONG, GLANCE, async || held(job).await).await.unwrap();
+    }
+    // As an earlier version has left them.
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": [labels::FINALIZER]}}));
+    jobs[0].api.patch_metadata("bad", &PatchParams::default(), &patch).await.unwrap();
+    wait::until("it to be let go, too", LONG, GLANCE, async || held(&jobs[0]).await).await.unwrap();
+    // It has counted what it has counted.
+    assert_eq!((jobs[1].ended().await.succeeded, jobs[0].ended().await.failed), (3, 1));
 }
 
 #[tokio::test]

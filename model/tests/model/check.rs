@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
-use vk_cmd_crds::{AttemptState, CmdJob, CmdJobStatus, State, When};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use vk_cmd_crds::{AttemptState, CmdJob, CmdJobStatus, State, When, labels};
 use vk_operator_core::effects::Refusal;
 use vk_operator_core::indexes::IndexSet;
 use vk_operator_core::place::{Amounts, Demand, NodeSeen, Nodes, Sums};
@@ -245,7 +246,12 @@ impl World {
             State::Complete | State::Failed => {
                 so(valid.ttl.is_none() || waits_for_node, "is finished, and its time is over, but it is not deleted")?;
                 let open = status.attempts.iter().any(|attempt| !attempt.state.is_final());
-                so(!open, "is finished, but shows attempts that are not")
+                so(!open, "is finished, but shows attempts that are not")?;
+                let is_held =
+                    |meta: &ObjectMeta| meta.finalizers.iter().flatten().any(|name| name == labels::FINALIZER);
+                let mut own = self.api.pods.values().filter(|pod| owner(pod) == job.metadata.uid);
+                let held = is_held(&job.metadata) || own.any(|pod| is_held(&pod.metadata));
+                so(!held || waits_for_node, "is finished, and is not let go, or its pods are not")
             }
             State::Suspended => so(job.spec.suspend, "is not to be suspended"),
             State::Invalid => so(self.refuses(key), "is valid"),

@@ -86,12 +86,11 @@ async fn life(tool: Tool, name: &str) {
     stage.says(&["delete", "pod", "vk-cmd-test"]).await;
     assert_eq!(room.says(&["get", "cmdjob", "outlives", "-o", "jsonpath={.status.state}"]).await, "Complete");
 
-    // The next release takes over what was kept; and what is kept no more goes, as the chart's README has it: first the
-    // CmdJobs, which an operator has to let go.
+    // The next release takes over what was kept; and what is kept no more goes, as the chart's README has it: what has ended
+    // needs no operator for that, and there is none.
     let (values, _) = stage.values(&json!({"rbac": {"aggregate": false}}));
     helm.apply("install", &values).await;
     assert_eq!(room.says(&["get", "cmdjob", "outlives", "-o", "jsonpath={.status.state}"]).await, "Complete");
-    room.says(&["delete", "cmdjobs", "--all", "--timeout=60s"]).await;
     let keep = ["upgrade", RELEASE, chart.to_str().unwrap(), "--reuse-values", "--set", "crds.keep=false,replicas=0"];
     let notes = helm.says(&keep).await;
     assert!(notes.contains("No operator runs in the cluster"), "{notes}");
@@ -102,6 +101,8 @@ async fn life(tool: Tool, name: &str) {
     });
     gone.await.unwrap();
     assert_eq!(left(&stage).await, [""; 0]);
+    // Nor does a namespace, with the pods that are left in it.
+    room.says(&["delete", "namespace", &room.namespace, "--timeout=55s"]).await;
 }
 
 /// The node of the operator's pod, of which there is one.

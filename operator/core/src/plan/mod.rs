@@ -13,7 +13,8 @@
 //!
 //! Three rules keep this safe whatever is lost on the way:
 //! - *Names are locks.* The pod of an attempt has one name; making it twice is refused by the API server.
-//! - *A pod leaves only after it was counted* (see [`crate::ledger`]).
+//! - *A pod leaves only after it was counted* (see [`crate::ledger`]), and a job only after its pods. A finished job and its pods are
+//!   held by nobody: who deletes them, their namespace or the whole API needs no operator for that.
 //! - *Written down first.* A decision that the world does not show afterwards (this process was ended because of the
 //!   suspension; the deadline has passed) goes into the status before it is acted on, and an attempt is followed by the next
 //!   one only when its end is in the status as it was read.
@@ -104,7 +105,7 @@ pub enum Step {
         /// (`kubectl delete --cascade=orphan`), and then goes on.
         version: Option<u64>,
     },
-    /// Take the finalizer from a pod, if it still has this UID: it has been counted.
+    /// Take the finalizer from a pod, if it still has this UID: it has been counted, and is to be deleted, or the job is finished.
     ReleasePod {
         /// Its name.
         name: String,
@@ -113,7 +114,7 @@ pub enum Step {
     },
     /// Delete the CmdJob, if it is still the object that was decided on, unchanged.
     DeleteJob,
-    /// Take the finalizer from the CmdJob: nothing of it runs any more. Only if no pod of the job with a finalizer may be there that
+    /// Take the finalizer from the CmdJob: nothing of it runs any more, nor will. Only if no pod of the job with a finalizer may be there that
     /// the caches do not know.
     ReleaseJob,
 }
@@ -214,12 +215,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// The job is finished: nothing remains but to leave nothing behind, and to delete it when its time is over.
+    /// The job is finished: nothing remains but to leave nothing behind, to let it go, and to delete it when its time is over.
     fn finished(self, finished: Timestamp) -> Plan {
         let due = self.job.ttl.map(|ttl| later(finished, ttl)).filter(|_| !self.job.deleting);
-        let mut steps = self.leave(self.job.deleting);
+        let mut steps = self.leave();
         let look_again = match due {
             Some(due) if due <= self.now => {
+                // It is let go when it is being deleted: in another version it would not be deleted now.
+                steps.retain(|step| *step != Step::ReleaseJob);
                 steps.push(Step::DeleteJob);
                 None
             }
@@ -249,7 +252,7 @@ impl<'a> Planner<'a> {
 
     fn steps(&self, course: &Course) -> Vec<Step> {
         if self.job.deleting {
-            return self.leave(true);
+            return self.leave();
         }
         let leaving = self.survey.to_release.iter().filter(|pod| pod.deleting);
         let mut steps: Vec<Step> = leaving.filter_map(|pod| release(pod)).collect();
@@ -264,9 +267,10 @@ impl<'a> Planner<'a> {
         steps
     }
 
-    /// What has to be done before a job may go, or be forgotten: nothing of it runs, and, where it is `going`, nothing holds
-    /// its pods.
-    fn leave(&self, going: bool) -> Vec<Step> {
+    /// What has to be done before a job that is being deleted may go, and of one that is finished: nothing of it runs, and nothing
+    /// holds its pods, nor itself.
+    fn leave(&self) -> Vec<Step> {
+        let going = self.job.deleting;
         // Kubernetes takes the pods from the job first (`kubectl delete --cascade=orphan`): they are to go on.
         if going && self.job.finalizers.iter().any(|finalizer| finalizer == ORPHAN) {
             return Vec::new();
@@ -282,12 +286,11 @@ impl<'a> Planner<'a> {
         let mut steps: Vec<Step> = pods
             .clone()
             .filter_map(|pod| match is_over(pod) {
-                true if going || pod.deleting => release(pod),
-                true => None,
+                true => release(pod),
                 false => (!pod.deleting).then(|| delete(pod, going.then_some(pod.version))),
             })
             .collect();
-        if going && self.job.held && pods.clone().all(is_over) {
+        if self.job.held && pods.clone().all(is_over) {
             steps.push(Step::ReleaseJob);
         }
         steps
@@ -331,8 +334,8 @@ fn delete(pod: &PodSeen, version: Option<u64>) -> Step {
     Step::DeletePod { name: pod.name.clone(), uid: pod.uid.clone(), version }
 }
 
-/// A pod that has been counted is let go when it is to be deleted, and not before: that costs nothing in the usual course of
-/// things.
+/// A pod that has been counted is let go when it is to be deleted, or with all others when the job is finished: until then, one of a
+/// job of many costs no write of its own while there are others to start.
 fn release(pod: &PodSeen) -> Option<Step> {
     pod.held.then(|| Step::ReleasePod { name: pod.name.clone(), uid: pod.uid.clone() })
 }

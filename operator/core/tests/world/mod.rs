@@ -232,10 +232,8 @@ impl World {
         let now = self.now;
         if let Some(job) = &mut self.job {
             job.metadata.deletion_timestamp.get_or_insert(now.into());
-            if job.metadata.finalizers.is_none() {
-                self.job = None;
-            }
         }
+        self.sweep_job();
     }
 
     fn release_job(&mut self) {
@@ -243,8 +241,17 @@ impl World {
         if self.pods.values().any(|pod| pod.metadata.finalizers.is_some()) {
             return;
         }
-        if self.job.take().is_some() {
-            // The garbage collector.
+        if let Some(job) = &mut self.job {
+            job.metadata.finalizers = None;
+        }
+        self.sweep_job();
+    }
+
+    /// The API server removes the CmdJob if it is deleted and held by nobody, and the garbage collector its pods.
+    fn sweep_job(&mut self) {
+        let meta = self.job.as_ref().map(|job| &job.metadata);
+        if meta.is_some_and(|meta| meta.deletion_timestamp.is_some() && meta.finalizers.is_none()) {
+            self.job = None;
             self.delete_pods();
             self.sweep();
         }
