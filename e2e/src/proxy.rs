@@ -1,9 +1,10 @@
-//! The way of one client to a server: a forwarder of TCP connections that can be closed and opened again.
+//! The way of one client to a server: a forwarder of TCP connections that can be closed and opened again, and on which answers may be late.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -21,6 +22,7 @@ struct Gate {
 pub struct Proxy {
     port: u16,
     gate: watch::Sender<Gate>,
+    late: watch::Sender<Duration>,
     task: JoinHandle<()>,
 }
 
@@ -36,12 +38,14 @@ impl Proxy {
         let own = listener.local_addr().context("the proxy has no address")?.port();
         let gate = watch::Sender::new(Gate { is_open: true, cuts: 0 });
         let opened = gate.subscribe();
+        let late = watch::Sender::new(Duration::ZERO);
+        let lateness = late.subscribe();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(forward(client, (Ipv4Addr::LOCALHOST, port).into(), opened.clone()));
+                tokio::spawn(forward(client, (Ipv4Addr::LOCALHOST, port).into(), opened.clone(), lateness.clone()));
             }
         });
-        Ok(Self { port: own, gate, task })
+        Ok(Self { port: own, gate, late, task })
     }
 
     /// Where it begins.
@@ -52,6 +56,11 @@ impl Proxy {
     /// Cuts all connections, and lets none through until it is opened.
     pub fn close(&self) {
         self.gate.send_modify(|gate| gate.is_open = false);
+    }
+
+    /// From now on all that the server says arrives so much later, piece by piece; what is said to it does not.
+    pub fn delay_answers(&self, by: Duration) {
+        self.late.send_replace(by);
     }
 
     /// Lets connections through again.
@@ -72,14 +81,37 @@ impl Drop for Proxy {
     }
 }
 
-async fn forward(mut client: TcpStream, server: SocketAddr, mut gate: watch::Receiver<Gate>) {
+async fn forward(
+    mut client: TcpStream,
+    server: SocketAddr,
+    mut gate: watch::Receiver<Gate>,
+    late: watch::Receiver<Duration>,
+) {
     let begun = *gate.borrow_and_update();
     if !begun.is_open {
         return;
     }
     let copied = async {
         let mut server = TcpStream::connect(server).await?;
-        copy_bidirectional(&mut client, &mut server).await
+        let (mut asks, mut answers) = client.split();
+        let (mut said, mut heard) = server.split();
+        let there = async {
+            copy(&mut asks, &mut heard).await?;
+            heard.shutdown().await
+        };
+        let back = async {
+            let mut piece = vec![0; 1 << 16];
+            loop {
+                let length = said.read(&mut piece).await?;
+                if length == 0 {
+                    return answers.shutdown().await;
+                }
+                let by = *late.borrow();
+                tokio::time::sleep(by).await;
+                answers.write_all(piece.get(..length).unwrap_or_default()).await?;
+            }
+        };
+        tokio::try_join!(there, back)
     };
     // Cancel-safe: what is under way is cut on purpose.
     tokio::select! {

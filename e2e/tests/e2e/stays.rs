@@ -66,6 +66,21 @@ async fn term_before_a_node_is_registered_ends_it_and_it_says_so() {
     site.ready(&room.client).await.unwrap();
 }
 
+/// Its Node is there, and the node has not heard so.
+#[tokio::test]
+async fn term_while_a_node_is_being_registered_leaves_no_node_behind() {
+    let room = room("midway").await;
+    let place = Place::new("");
+    let settings = Settings { environment: place.job(), ..place.settings(&room, "vk-midway") };
+    let (settings, proxy) = settings.by_proxy(room.ground.plane).await.unwrap();
+    proxy.delay_answers(Duration::from_millis(400));
+    let mut site = Site::start(settings).await.unwrap();
+    room.node("vk-midway", "to be there", |_| true).await;
+    site.node().unwrap().signal(Signal::TERM).unwrap();
+    has_ended(&mut site).await;
+    room.node_is_gone("vk-midway").await;
+}
+
 #[tokio::test]
 async fn what_an_earlier_start_has_left_ends_with_a_node_that_is_told_to_before_it_is_registered() {
     let room = room("left-behind").await;

@@ -153,9 +153,10 @@ impl Endings {
     /// TERM or INT has come, and ends the nodes. The second one says nothing new.
     pub(crate) fn told_to_end(&self) {
         let now = clock::boot();
-        info!(kill_wait = self.plan.kill_wait.as_secs(), "told to end: so do the tasks, in so many seconds at most");
         self.known.send_modify(|known| known.told.term = known.told.term.or(Some(now)));
+        // Whoever reads that it was told may rely on its being kept.
         self.keep_told();
+        info!(kill_wait = self.plan.kill_wait.as_secs(), "told to end: so do the tasks, in so many seconds at most");
     }
 
     /// Returns when the nodes were told to end.

@@ -12,25 +12,22 @@
 //! cannot even say so lets the lease run out, and the cluster finds out by itself.
 
 mod leaving;
+mod object;
 
-use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt};
-use serde_json::Value;
+use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
 use vk_node_core::config::NodeConfig;
-use vk_node_core::node::{self, Marks, Nearing, NodeProfile, Patience, Told, Trouble, View, WayIn};
+use vk_node_core::node::{self, Nearing, NodeProfile, Patience, Told, Trouble, View, WayIn};
 
+use self::object::Presence;
 use super::health::{Health, PIPE_GRACE, Since, due, not_before, trouble};
 use super::host::Seen;
 use super::lease::{Name, NameTaken};
@@ -70,6 +67,8 @@ pub(super) struct Registration {
     report: OwnReport,
     /// Whether it has ended, and only waits for what may have been placed here before that was seen.
     closed: AtomicBool,
+    /// Whether the API server has the Node object.
+    presence: Mutex<Presence>,
     /// The UIDs of the Node object, and of those that it replaces in this cluster, the latest first.
     lineage: Mutex<Vec<String>>,
     /// The status that the API server has.
@@ -107,6 +106,7 @@ impl Registration {
             tuned,
             report,
             closed: AtomicBool::new(false),
+            presence: Mutex::default(),
             lineage: Mutex::default(),
             told: Mutex::default(),
         }
@@ -158,31 +158,6 @@ impl Registration {
         self.make(None).await
     }
 
-    /// Makes or mends the Node object.
-    async fn make(&self, trouble: Option<&Trouble>) -> anyhow::Result<()> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let name = self.profile.name.as_str();
-        let existing = match call("read the Node", nodes.get_opt(name)).await? {
-            Some(node) => node,
-            None => {
-                let mut wanted = {
-                    let (seen, way) = (self.host.borrow(), self.way());
-                    let view = view(&seen, trouble, self.end.nearing(), &way);
-                    node::object(&self.profile(), self.end.lives().lasts, &view, Timestamp::now())
-                };
-                node::set_lineage(&mut wanted, &self.lineage());
-                let made = call("create the Node", nodes.create(&PostParams::default(), &wanted)).await;
-                made.context("check that the credentials are those of this node: system:node:<name>")?
-            }
-        };
-        *lock(&self.lineage) = node::lineage(&existing);
-        self.mark(existing.labels(), existing.annotations()).await?;
-        self.publish(trouble, existing.status.as_ref()).await?;
-        self.name.renew(Some(&existing)).await?;
-        self.heard();
-        Ok(())
-    }
-
     /// The API server knows all that there is to be known.
     fn heard(&self) {
         self.report.heard(self.reach.borrow().map(|reach| reach.at.to_string()), self.end.lives().ends);
@@ -190,11 +165,6 @@ impl Registration {
 
     fn lineage(&self) -> Vec<String> {
         lock(&self.lineage).clone()
-    }
-
-    /// Whether there is a Node object that is known to be this node's.
-    pub(super) fn has_node(&self) -> bool {
-        !lock(&self.lineage).is_empty()
     }
 
     /// Keeps the status, the labels and the lease for as long as nobody else takes the name. Returns why it gave up.
@@ -299,51 +269,9 @@ impl Registration {
         Ok(())
     }
 
-    fn status(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> NodeStatus {
-        let (seen, way) = (self.host.borrow(), self.way());
-        let view = view(&seen, trouble, self.end.nearing(), &way);
-        node::status(&self.profile(), &view, before, Timestamp::now())
-    }
-
     /// What is to be told of the way in now.
     fn way(&self) -> WayIn {
         lock(&self.patience).look(&self.standing.borrow(), self.started.elapsed()).clone()
-    }
-
-    async fn publish(&self, trouble: Option<&Trouble>, before: Option<&NodeStatus>) -> anyhow::Result<()> {
-        self.write(self.status(trouble, before), before).await
-    }
-
-    async fn write(&self, status: NodeStatus, before: Option<&NodeStatus>) -> anyhow::Result<()> {
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
-        let patch = Patch::Strategic(node::patch(before, &status));
-        let written = call("write the Node's status", nodes.patch_status(name, &parameters, &patch)).await?;
-        let version = node::version(&written);
-        self.report.told(&status);
-        *lock(&self.told) = Some(Told { status, at: self.started.elapsed(), version });
-        Ok(())
-    }
-
-    /// Puts our labels and annotations back where they are not as they should be. Those of others are left.
-    async fn mark(
-        &self,
-        labels: &BTreeMap<String, String>,
-        annotations: &BTreeMap<String, String>,
-    ) -> anyhow::Result<()> {
-        let marks = {
-            let seen = self.host.borrow();
-            let former = self.tuned.node(self.profile.name.as_str()).former_labels;
-            Marks::of(&self.profile(), &self.end.lives(), &seen.info.site).without(former)
-        };
-        self.write_marks(marks.patch(labels, annotations)).await
-    }
-
-    async fn write_marks(&self, patch: Option<Value>) -> anyhow::Result<()> {
-        let Some(patch) = patch else { return Ok(()) };
-        let nodes: Api<Node> = Api::all(self.client.clone());
-        let (name, parameters) = (self.profile.name.as_str(), PatchParams::default());
-        call("label the Node", nodes.patch_metadata(name, &parameters, &Patch::Merge(patch))).await.map(drop)
     }
 }
 

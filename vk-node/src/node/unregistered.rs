@@ -22,8 +22,8 @@ pub(super) async fn ended(shared: &Shared, config: &MemberConfig, end: &OwnEnd, 
     let mut said = false;
     loop {
         end.closing().await;
-        // As long as the pipe has not told what runs, nothing is known. A Node that is there is to say that it has ended.
-        if shared.mirror.is_live() && registration.is_none_or(|registration| !registration.has_node()) {
+        // As long as the pipe has not told what runs, nothing is known. A Node that is there, or may be, is to say that it has ended.
+        if shared.mirror.is_live() && registration.is_none_or(|registration| !registration.may_have_node()) {
             let left = left(shared, config);
             if left.is_empty() && end.is_closing() {
                 return info!(node = %config.name, "it ends before it was registered: nothing of it runs, and nothing is to be told");
