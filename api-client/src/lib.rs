@@ -17,6 +17,7 @@
 //! TLS is spoken to in HTTP/1.1.
 
 mod body;
+mod call;
 mod chain;
 mod connect;
 mod observed;
@@ -36,6 +37,7 @@ use kube::{Client, Config};
 use tower::ServiceBuilder;
 use tower::retry::RetryLayer;
 
+pub use call::{CallError, call_within};
 pub use chain::chain;
 use connect::Connector;
 pub use connect::{connect, first_hop};

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::call::{CallError, call_within};
 use anyhow::{Context as _, Result, anyhow};
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::de::DeserializeOwned;
+use vk_api_client::{CallError, call_within};
 use vk_cli_core::args::ClusterFlags;
 use vk_cmd_crds::CmdJob;
 

@@ -18,6 +18,7 @@ use kube_runtime::watcher::watch_object;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use vk_api_client::CallError;
 use vk_cli_core::args::{self, ClusterFlags};
 use vk_cli_core::logs::{Life, Meant, PodOfJob, prefix};
 use vk_cli_core::progress::Teller;
@@ -25,7 +26,6 @@ use vk_cli_core::refusals::Refusals;
 use vk_cli_core::{cancel, exit, job, plain};
 use vk_cmd_crds::{CmdJob, labels};
 
-use crate::call::CallError;
 use crate::cluster::Cluster;
 use crate::follow::{Trouble, pods_of};
 use crate::interrupt::{Attended, Outcome, Signals, attend};

@@ -3,7 +3,6 @@
 //! What is decided is in `vk-cli-core`; here it is asked, written and printed. Under the name `kubectl_complete-cmdjob` the program
 //! completes words for kubectl.
 
-mod call;
 mod cancel;
 mod change;
 mod cluster;

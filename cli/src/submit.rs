@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::call::CallError;
 use anyhow::{Context as _, Result, anyhow, bail};
 use kube::api::PostParams;
+use vk_api_client::CallError;
 use vk_cli_core::args::Run;
 use vk_cli_core::job::{self, Name, SUFFIX_LENGTH, SUFFIX_LETTERS};
 use vk_cli_core::script::What;

@@ -12,7 +12,7 @@ use kube::core::Status;
 use serde_json::Value;
 use vk_cmd_crds::{CmdJob, CmdJobStatus, labels};
 use vk_operator_core::dependencies::State;
-use vk_operator_core::effects::{At, CallFailure, Effects, Only, Refusal, ThisPod};
+use vk_operator_core::effects::{At, Effects, Only, Refusal, ThisPod};
 use vk_operator_core::events::Event;
 use vk_operator_core::floor::Floor;
 use vk_operator_core::memory::Memory;
@@ -43,9 +43,11 @@ impl Hands<'_> {
     }
 }
 
-impl CallFailure for CallError {
-    fn refusal(&self) -> Refusal {
-        match self.status() {
+impl Effects for Hands<'_> {
+    type Error = CallError;
+
+    fn refusal(error: &CallError) -> Refusal {
+        match error.status() {
             Some(status) if status.is_already_exists() => Refusal::AlreadyExists,
             Some(status) if status.is_not_found() || status.code == 404 => Refusal::NotFound,
             Some(status) if status.is_conflict() => Refusal::Conflict,
@@ -57,13 +59,9 @@ impl CallFailure for CallError {
         }
     }
 
-    fn words(&self) -> String {
-        self.status().map_or_else(|| self.to_string(), |status| status.message.clone())
+    fn words(error: &CallError) -> String {
+        error.status().map_or_else(|| error.to_string(), |status| status.message.clone())
     }
-}
-
-impl Effects for Hands<'_> {
-    type Error = CallError;
 
     fn now(&self) -> Timestamp {
         Timestamp::now()

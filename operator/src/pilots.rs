@@ -15,7 +15,6 @@ use vk_api_client::chain;
 use vk_cmd_crds::{CmdFleet, CmdJob, Launcher, labels};
 use vk_operator_core::backoff;
 use vk_operator_core::cordon::By;
-use vk_operator_core::effects::{CallFailure as _, Refusal};
 use vk_operator_core::floor::Floor;
 use vk_operator_core::pilots::{
     Decision, Facts, Memory, PilotSeen, Step, Told, ValidLauncher, are_known, decide, invalid, job, name,
@@ -173,7 +172,7 @@ impl Hands {
                 match made {
                     Ok(_) => info!(fleet = launcher.fleet, pilot = job.name_any(), "a pilot is submitted"),
                     // It has been made already: by another look, or before a restart.
-                    Err(error) if error.refusal() == Refusal::AlreadyExists => {}
+                    Err(error) if error.is_already_exists() => {}
                     Err(error) => return Err(error),
                 }
             }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource, ResourceExt};
 use tracing::warn;
-use vk_operator_core::effects::{At, CallFailure as _, Refusal};
+use vk_operator_core::effects::At;
 use vk_operator_core::look::{Again, Failed, Found, Why, look};
 
 use crate::api::CallError;
@@ -60,7 +60,7 @@ impl ReconcileError {
     /// Whether the object has changed while it was looked at. That happens, and is made good by the next look.
     pub fn is_conflict(&self) -> bool {
         match self {
-            Self::Failed(Failed { why: Why::Call(error), .. }) => error.refusal() == Refusal::Conflict,
+            Self::Failed(Failed { why: Why::Call(error), .. }) => error.is_conflict(),
             Self::Failed(_) | Self::Panicked { .. } | Self::NoCaches => false,
         }
     }

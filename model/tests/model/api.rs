@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, from_value, to_value};
 use vk_cmd_crds::{CmdFleet, CmdJob, CmdJobStatus, labels};
-use vk_operator_core::effects::{At, CallFailure, Refusal};
+use vk_operator_core::effects::{At, Refusal};
 
 use crate::objects::{agrees, is_restricted, key, key_of, list, owner, phase};
 use crate::script::Fault;
@@ -25,19 +25,6 @@ pub(crate) enum Stop {
     ReplyLost,
     /// The API server says no.
     No(Refusal),
-}
-
-impl CallFailure for Stop {
-    fn refusal(&self) -> Refusal {
-        match self {
-            Self::Killed | Self::ReplyLost => Refusal::Trouble,
-            Self::No(refusal) => *refusal,
-        }
-    }
-
-    fn words(&self) -> String {
-        format!("{self:?}")
-    }
 }
 
 /// What those who watch are told.

@@ -32,6 +32,17 @@ pub(crate) struct Hands<'a> {
 impl Effects for Hands<'_> {
     type Error = Stop;
 
+    fn refusal(error: &Stop) -> Refusal {
+        match error {
+            Stop::Killed | Stop::ReplyLost => Refusal::Trouble,
+            Stop::No(refusal) => *refusal,
+        }
+    }
+
+    fn words(error: &Stop) -> String {
+        format!("{error:?}")
+    }
+
     fn now(&self) -> Timestamp {
         self.api.now
     }

@@ -79,18 +79,15 @@ pub enum Refusal {
     Trouble,
 }
 
-/// Why a call went wrong.
-pub trait CallFailure {
-    /// In one word.
-    fn refusal(&self) -> Refusal;
-    /// In the API server's words.
-    fn words(&self) -> String;
-}
-
 /// What the operator has and does while it looks at one CmdJob.
 pub trait Effects: Send {
     /// Why a call went wrong.
-    type Error: CallFailure + Send;
+    type Error: Send;
+
+    /// The same in one word.
+    fn refusal(error: &Self::Error) -> Refusal;
+    /// The same in the API server's words.
+    fn words(error: &Self::Error) -> String;
 
     /// The time.
     fn now(&self) -> Timestamp;

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::api::core::v1::Pod;
 use proptest::prelude::*;
 
 use super::*;

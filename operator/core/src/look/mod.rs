@@ -19,7 +19,7 @@ use vk_cmd_crds::{CmdJob, CmdJobStatus, Ledger};
 
 use self::starts::starts_of;
 use self::steps::{be_sure, carry_out};
-use crate::effects::{At, CallFailure, Effects, Refusal};
+use crate::effects::{At, Effects, Refusal};
 use crate::events;
 use crate::floor::Placed;
 use crate::memory::at;
@@ -129,7 +129,7 @@ async fn unreadable<E: Effects>(metadata: &ObjectMeta, why: &str, effects: &mut 
     let uid = metadata.uid.as_deref().unwrap_or_default();
     withdraw(uid, effects);
     let patch = patch::unreadable(uid, metadata.generation, why);
-    unless_deleted(effects.write_status(At::of(metadata), &patch, None).await)?;
+    unless_deleted::<E, _>(effects.write_status(At::of(metadata), &patch, None).await)?;
     effects.memory(|memory| memory.succeeded(At::of(metadata)));
     Ok(None)
 }
@@ -236,7 +236,7 @@ async fn report<E: Effects>(job: &CmdJob, wanted: &CmdJobStatus, effects: &mut E
     let uid = job.metadata.uid.as_deref().unwrap_or_default();
     let version = job.metadata.resource_version.as_deref();
     let Some(patch) = patch::status(&recorded, wanted, uid, version).map_err(Why::Json)? else { return Ok(()) };
-    let answer = unless_deleted(effects.write_status(at(job), &patch, Some((job, wanted))).await)?;
+    let answer = unless_deleted::<E, _>(effects.write_status(at(job), &patch, Some((job, wanted))).await)?;
     if answer.is_some() {
         events::of_change(&recorded, wanted).into_iter().for_each(|event| effects.tell(at(job), uid, event));
     }
@@ -247,9 +247,9 @@ async fn report<E: Effects>(job: &CmdJob, wanted: &CmdJobStatus, effects: &mut E
 }
 
 /// To a CmdJob that was deleted meanwhile nothing is to be done, and nobody is left to be told.
-fn unless_deleted<T: Default, C: CallFailure>(answer: Result<T, C>) -> Result<T, C> {
+fn unless_deleted<E: Effects, T: Default>(answer: Result<T, E::Error>) -> Result<T, E::Error> {
     match answer {
-        Err(error) if error.refusal() == Refusal::NotFound => Ok(T::default()),
+        Err(error) if E::refusal(&error) == Refusal::NotFound => Ok(T::default()),
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::effects::{At, CallFailure, Effects, Refusal};
+use crate::effects::{At, Effects, Refusal};
 use crate::events::Event;
 use crate::floor::Placed;
 use crate::pod::{self, Confinement};
@@ -82,7 +82,8 @@ async fn create<E: Effects>(
     if *confinement == Confinement::Restricted {
         return all;
     }
-    let mut below: Vec<_> = all.iter_mut().zip(&placed).filter(|((_, answer), _)| is_below_standard(answer)).collect();
+    let mut below: Vec<_> =
+        all.iter_mut().zip(&placed).filter(|((_, answer), _)| is_below_standard::<E>(answer)).collect();
     if !below.is_empty() {
         *confinement = Confinement::Restricted;
         let pods: Vec<Pod> = below.iter().map(|(_, start)| build(start, *confinement)).collect();
@@ -94,8 +95,8 @@ async fn create<E: Effects>(
     all
 }
 
-fn is_below_standard<C: CallFailure>(answer: &Result<Pod, C>) -> bool {
-    answer.as_ref().is_err_and(|error| error.refusal() == Refusal::PodSecurity)
+fn is_below_standard<E: Effects>(answer: &Result<Pod, E::Error>) -> bool {
+    answer.as_ref().is_err_and(|error| E::refusal(error) == Refusal::PodSecurity)
 }
 
 /// What has become of a pod that was to be made.
@@ -110,20 +111,20 @@ async fn outcome<E: Effects>(
         Ok(made) => return Ok(sight(job, &made)),
         Err(error) => error,
     };
-    match error.refusal() {
+    match E::refusal(&error) {
         Refusal::AlreadyExists => {
             // It may go between the two calls: look again then.
             let found = effects.get_pod(At { namespace: job.namespace, name }).await?.ok_or(error)?;
             note(job, &found, effects);
             Ok(sight(job, &found))
         }
-        Refusal::Malformed => Ok(Outcome::Rejected(error.words())),
-        Refusal::Forbidden | Refusal::NotFound => Ok(Outcome::Refused(error.words())),
+        Refusal::Malformed => Ok(Outcome::Rejected(E::words(&error))),
+        Refusal::Forbidden | Refusal::NotFound => Ok(Outcome::Refused(E::words(&error))),
         // It was made as `restricted` wants it, so what is said there is about what the job itself asks for.
         Refusal::PodSecurity => Ok(Outcome::Refused(format!(
             "{}. Leave out of the CmdJob what is named there, or make it in a namespace that allows it (kubectl get namespace {} \
              --show-labels)",
-            error.words(),
+            E::words(&error),
             job.namespace
         ))),
         Refusal::Conflict | Refusal::Trouble => {

@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use vk_cmd_crds::labels;
 
 use super::{Why, unless_deleted};
-use crate::effects::{At, CallFailure, Effects, Only, Refusal, ThisPod};
+use crate::effects::{At, Effects, Only, Refusal, ThisPod};
 use crate::events::Event;
 use crate::pods::Owner;
 use crate::{PodSeen, Step, ValidJob, patch};
@@ -19,7 +19,7 @@ pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) ->
         return Ok(false);
     }
     let this = ThisPod { name: &pod.name, uid: &pod.uid, version: None };
-    effects.release_pods(&owner.namespace, &[this]).await.into_iter().try_for_each(unless_gone)?;
+    effects.release_pods(&owner.namespace, &[this]).await.into_iter().try_for_each(unless_gone::<E>)?;
     Ok(true)
 }
 
@@ -63,14 +63,16 @@ pub(super) async fn carry_out<E: Effects>(
                 for (pod, _) in pods.iter().zip(&answers).filter(|(_, answer)| answer.is_ok()) {
                     effects.tell(here, job.uid, Event::deleted(pod.name, pod.uid));
                 }
-                answers.into_iter().try_for_each(unless_gone)?;
+                answers.into_iter().try_for_each(unless_gone::<E>)?;
             }
             Some(Step::ReleasePod { .. }) => {
-                effects.release_pods(job.namespace, &pods).await.into_iter().try_for_each(unless_gone)?;
+                effects.release_pods(job.namespace, &pods).await.into_iter().try_for_each(unless_gone::<E>)?;
             }
             Some(Step::HoldJob) => hold(job, version, effects).await?,
             // Somebody may just have lengthened its time.
-            Some(Step::DeleteJob) => unless_deleted(effects.delete_job(here, Only { uid: job.uid, version }).await)?,
+            Some(Step::DeleteJob) => {
+                unless_deleted::<E, _>(effects.delete_job(here, Only { uid: job.uid, version }).await)?
+            }
             Some(Step::ReleaseJob) => release(job, version, effects).await?,
             None => {}
         }
@@ -89,9 +91,9 @@ fn of_pod(step: &Step) -> Option<ThisPod<'_>> {
 
 /// A pod that is gone, or another one by now, is no more: what was to be done about it is done. One that has only changed is
 /// looked at again when the cache has heard of it.
-fn unless_gone<C: CallFailure>(answer: Result<(), C>) -> Result<(), C> {
+fn unless_gone<E: Effects>(answer: Result<(), E::Error>) -> Result<(), E::Error> {
     match answer {
-        Err(error) if matches!(error.refusal(), Refusal::NotFound | Refusal::Conflict) => Ok(()),
+        Err(error) if matches!(E::refusal(&error), Refusal::NotFound | Refusal::Conflict) => Ok(()),
         other => other,
     }
 }
@@ -108,7 +110,7 @@ async fn release<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects:
         return Ok(());
     }
     // With the version: by an older one, finalizers would come back that others have taken, which is refused for good.
-    unless_deleted(effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await)
+    unless_deleted::<E, _>(effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await)
 }
 
 /// Whether there is a pod of the job that has not been counted and of which this is so, by the API server's own word.

@@ -1,5 +1,4 @@
-//! Calls to the API server: each with a time limit, each error saying what was attempted. As the operator's, of which this is the part
-//! that somebody needs who is not the operator.
+//! Calls to the API server: each with a time limit, each error saying what was attempted.
 
 use std::time::Duration;
 
@@ -7,7 +6,7 @@ use kube::core::Status;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     /// No answer in time.
     #[error("cannot {what}: the API server has not answered within {} s", .limit.as_secs())]
     TimedOut {
@@ -36,7 +35,8 @@ pub(crate) enum CallError {
 
 impl CallError {
     /// What the API server answered, if it did.
-    pub(crate) fn status(&self) -> Option<&Status> {
+    #[must_use]
+    pub fn status(&self) -> Option<&Status> {
         match self {
             Self::Refused { status, .. } => Some(status),
             Self::TimedOut { .. } | Self::Failed { .. } => None,
@@ -44,23 +44,29 @@ impl CallError {
     }
 
     /// Whether the object is not there.
-    pub(crate) fn is_not_found(&self) -> bool {
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
         self.status().is_some_and(Status::is_not_found)
     }
 
     /// Whether an object of that name is there.
-    pub(crate) fn is_already_exists(&self) -> bool {
+    #[must_use]
+    pub fn is_already_exists(&self) -> bool {
         self.status().is_some_and(Status::is_already_exists)
     }
 
     /// Whether the object is another one, or another version, than was said.
-    pub(crate) fn is_conflict(&self) -> bool {
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
         self.status().is_some_and(Status::is_conflict)
     }
 }
 
 /// Makes a call with a time limit. `what` completes "cannot …".
-pub(crate) async fn call_within<T>(
+///
+/// # Errors
+/// What the API server says against it, or that it says nothing that is understood in time.
+pub async fn call_within<T>(
     limit: Duration,
     what: &'static str,
     request: impl Future<Output = kube::Result<T>>,
