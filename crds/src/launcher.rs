@@ -240,8 +240,8 @@ pub struct Commands {
     /// Submits, and prints the allocation's id as its last line.
     #[schemars(length(min = 1, max = 65_536))]
     pub submit: String,
-    /// Prints, in one word, how it is with PILOT_ID: waiting, running, ended or failed; gone, if the batch system does not
-    /// know it any more.
+    /// Prints, in one word, how it is with PILOT_ID: waiting, running, ended or failed; held, if it could not be started and waits for
+    /// somebody to release it: it is cancelled then, and has failed; gone, if the batch system does not know it any more.
     #[schemars(length(min = 1, max = 65_536))]
     pub state: String,
     /// Cancels PILOT_ID.

@@ -29,8 +29,12 @@ pub const CONTESTED: [Contested; 2] = [
     Contested { machine: LONE + 1, low: "low", high: "high", mode: "PreemptMode=REQUEUE" },
     Contested { machine: LONE + 2, low: "scavenge", high: "urgent", mode: "PreemptMode=CANCEL GraceTime=30" },
 ];
+/// The machine whose prolog may fail, and the partition that has it alone.
+pub const FAULTY_MACHINE: usize = LONE + 1 + CONTESTED.len();
+/// The name of its partition.
+pub const FAULTY: &str = "faulty";
 /// How many machines the cluster has.
-pub const NODES: usize = LONE + 1 + CONTESTED.len();
+pub const NODES: usize = FAULTY_MACHINE + 1;
 /// How long Slurm leaves a job between TERM and KILL, in seconds.
 pub const KILL_WAIT_SECONDS: u64 = 5;
 
@@ -166,6 +170,16 @@ impl Slurm {
             Ok(if idle == NODES { Probe::Ready(()) } else { Probe::not_yet(why()) })
         })
         .await
+    }
+
+    /// From now on nothing can be started on [`FAULTY_MACHINE`]; or again.
+    ///
+    /// # Errors
+    /// If that cannot be written down.
+    pub fn prolog_fails(&self, fails: bool) -> Result<()> {
+        let path = self.scratch.path().join(format!("prolog-fails.{}", machine(FAULTY_MACHINE)));
+        let done = if fails { std::fs::write(&path, "") } else { std::fs::remove_file(&path) };
+        done.with_context(|| format!("cannot change {}", path.display()))
     }
 
     /// `kill -9` of a machine's slurmd, and all that runs on the machine, as when its power goes.

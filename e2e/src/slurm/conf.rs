@@ -13,6 +13,11 @@ const TASK_PROLOG: &str = r#"#!/bin/sh
 mkdir -p "ROOT/tmp/$SLURMD_NODENAME/$SLURM_JOB_ID" && echo "export TMPDIR=ROOT/tmp/$SLURMD_NODENAME/$SLURM_JOB_ID"
 "#;
 
+/// Each machine's prolog fails if somebody has said so: see [`super::Slurm::prolog_fails`].
+const PROLOG: &str = r#"#!/bin/sh
+[ ! -e "ROOT/prolog-fails.$SLURMD_NODENAME" ]
+"#;
+
 /// Slurm ends with a job what it finds below the job's processes. A shim is not there: it outlives who has started it. Sites have the
 /// cgroup plugin for that, which this machine's cgroups do not allow, or an epilog like this.
 ///
@@ -33,7 +38,7 @@ exit 0
 
 /// Writes it, with ports for slurmctld and each slurmd.
 pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
-    for (name, text) in [("task-prolog.sh", TASK_PROLOG), ("epilog.sh", EPILOG)] {
+    for (name, text) in [("task-prolog.sh", TASK_PROLOG), ("prolog.sh", PROLOG), ("epilog.sh", EPILOG)] {
         let (path, text) = (root.join(name), text.replace("ROOT", &root.display().to_string()));
         std::fs::write(&path, text)
             .and_then(|()| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)))
@@ -76,6 +81,7 @@ pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
          # What is said of the machines below is believed: this one has fewer processors.\n\
          SlurmdParameters=config_overrides\n\
          KillWait={KILL_WAIT_SECONDS}\n\
+         Prolog={root}/prolog.sh\n\
          Epilog={root}/epilog.sh\n\
          TaskProlog={root}/task-prolog.sh\n\
          # A machine that is not heard from is down after this long. One that is down is asked again every 20 pings only, each a\n\
@@ -106,6 +112,7 @@ pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
     };
     partition("all", &shared.join(","), "Default=YES PreemptMode=OFF");
     partition("lone", &machine(LONE), "PreemptMode=OFF");
+    partition(super::FAULTY, &machine(super::FAULTY_MACHINE), "PreemptMode=OFF");
     for Contested { machine: number, low, high, mode } in super::CONTESTED {
         partition(low, &machine(number), &format!("PriorityTier=1 {mode}"));
         partition(high, &machine(number), "PriorityTier=2 PreemptMode=OFF");

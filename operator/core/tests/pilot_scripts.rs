@@ -101,8 +101,9 @@ const PROGRAMS: [(&str, &str); 12] = [
         "squeue",
         "[ ! -e silent ] || { echo 'cannot contact slurm controller' >&2; exit 1; }\n\
          case \"$*\" in *--name=*) verb find; exit;; esac\n\
-         case $state in waiting) echo 'PENDING 0:00';; running) echo 'RUNNING 0:10';; ended) echo 'TIMEOUT 1:00';; failed) echo 'FAILED 0:02';;\n\
-         removed) echo 'CANCELLED 0:00';; gone) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1;; esac",
+         case $state in waiting) echo 'PENDING 0:00 Priority';; paused) echo 'PENDING 0:00 JobHeldUser';;\n\
+         held) echo 'PENDING 0:00 launch failed requeued held';; running) echo 'RUNNING 0:10 None';; ended) echo 'TIMEOUT 1:00 TimeLimit';; failed) echo 'FAILED 0:02 NonZeroExitCode';;\n\
+         removed) echo 'CANCELLED 0:00 Dependency1';; gone) echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1;; esac",
     ),
     ("scancel", "verb cancel"),
     ("sacct", "exit 1"),
@@ -111,7 +112,8 @@ const PROGRAMS: [(&str, &str); 12] = [
     (
         "qstat",
         "[ ! -e silent ] || exit 1\n\
-         case $state in waiting) echo '    job_state = Q';; running) echo '    job_state = R';;\n\
+         case $state in waiting) echo '    job_state = Q';; paused) printf '    job_state = H\\n    comment = held by me\\n';;\n\
+         held) printf '    job_state = H\\n    comment = job held, too many failed attempts to run\\n';; running) echo '    job_state = R';;\n\
          ended) printf '    job_state = F\\n    Exit_status = 271\\n';; failed) printf '    job_state = F\\n    Exit_status = 1\\n';;\n\
          removed) echo '    job_state = F';; gone) echo 'qstat: Unknown Job Id 12' >&2; exit 1;; esac",
     ),
@@ -121,7 +123,8 @@ const PROGRAMS: [(&str, &str); 12] = [
         "condor_q",
         "[ ! -e silent ] || exit 1\n\
          case \"$*\" in *ClusterId*) verb find; exit;; esac\n\
-         case $state in waiting) echo 1;; running) echo 2;; esac",
+         case \"$*\" in *HoldReason*) case $state in paused) echo '1 via condor_hold';; held) echo '6 too many failed attempts';; esac; exit;; esac\n\
+         case $state in waiting) echo 1;; running) echo 2;; paused | held) echo 5;; esac",
     ),
     (
         "condor_history",
@@ -142,7 +145,7 @@ impl Site {
         }
         let own = json!({
             "submit": "sbatch \"$PILOT_SCRIPT\" | cut -d ';' -f 1", "find": "squeue --name=x", "cancel": "scancel",
-            "state": "[ ! -e \"$SITE/silent\" ] && cat \"$SITE/state\"",
+            "state": "[ ! -e \"$SITE/silent\" ] && sed s/paused/waiting/ \"$SITE/state\"",
         });
         let system = if system == "command" { json!({"command": own}) } else { json!({system: {}}) };
         Self { home, system }
@@ -231,6 +234,39 @@ fn a_pilot_lives_as_long_as_its_allocation() {
             assert_eq!(words.contains("no credentials"), end == "failed", "{words}");
             assert_eq!(site.path(".vk-cmd/pilots/f-7").exists(), code != 0);
         }
+    });
+}
+
+/// Nobody is going to release it. What somebody has held on purpose waits.
+#[test]
+fn what_is_held_because_it_could_not_be_started_is_cancelled_and_has_failed() {
+    each_system(|system| {
+        let site = Site::new(system);
+        let mut child = site.start();
+        site.submitted();
+        site.put("state", "paused\n");
+        let calls = || {
+            std::fs::read_dir(site.home.path())
+                .unwrap()
+                .flatten()
+                .filter(|entry| entry.file_name().to_string_lossy().starts_with("calls."))
+        };
+        let asked =
+            || calls().map(|entry| std::fs::read_to_string(entry.path()).unwrap().lines().count()).sum::<usize>();
+        let before = asked();
+        if system != "command" {
+            site.until("to be asked again", || asked() > before + 3);
+        }
+        assert_eq!((site.count("cancelled"), child.try_wait().unwrap().is_some()), (0, false));
+        // It is cancelled once it is seen, also by one that is killed meanwhile.
+        site.put("state", "held\n");
+        site.until("to be cancelled", || site.count("cancelled") > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (code, words) = site.ended(site.start());
+        assert_eq!((code, site.count("submitted")), (Some(10), 1), "{system}: {words}");
+        assert!(words.contains("could not start 12") && words.contains("ask the site's administrators"), "{words}");
+        assert_eq!(words.contains("failed"), system != "command", "{words}");
     });
 }
 

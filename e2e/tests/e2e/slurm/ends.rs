@@ -45,6 +45,15 @@ impl Stage {
         attempts.try_into().unwrap_or_else(|attempts| panic!("{attempts:?}"))
     }
 
+    /// The end of the job, whose first attempt was ended with its node, and whose second one ran on the same: it is the same allocation,
+    /// and the same name of the node that came back with it.
+    pub(super) async fn done_again_on(&self, job: &Job, nodes: &[String], allocation: &str) {
+        let [first, second] = self.done_the_second_time(job).await;
+        assert_eq!(first.signal.as_deref(), Some("SIGTERM"), "{first:?}");
+        assert_eq!([vec![first.node], vec![second.node]], [nodes, nodes]);
+        assert_eq!(self.allocation().await, allocation);
+    }
+
     pub(super) async fn node(&self, name: &str) -> Option<Node> {
         let nodes: Api<Node> = Api::all(self.room.client.clone());
         nodes.get_opt(name).await.unwrap()
@@ -75,11 +84,7 @@ async fn what_runs_on_an_allocation_that_is_requeued_goes_on_on_a_node_that_is_t
     let before = stage.nodes().await;
     let id = stage.allocation().await;
     stage.slurm.says("scontrol", &["requeue", &id]).await.unwrap();
-    let [first, second] = stage.done_the_second_time(&job).await;
-    assert_eq!(first.signal.as_deref(), Some("SIGTERM"), "{first:?}");
-    // The same allocation, and the same name of the node that came back with it.
-    assert_eq!([vec![first.node], vec![second.node]], [before.clone(), before]);
-    assert_eq!(stage.allocation().await, id);
+    stage.done_again_on(&job, &before, &id).await;
     stage.close().await;
 }
 
@@ -142,6 +147,29 @@ async fn a_machine_that_goes_down_takes_its_jobs_with_it_and_another_pilot_comes
     let behind = stage.room.job("behind", json!({"target": {"fleet": "slurm-down"}, "script": "true"})).await;
     assert_eq!(behind.ended().await.state, Some(State::Complete));
     assert!(stage.nodes().await.iter().any(|name| *name != node));
+    stage.close().await;
+}
+
+#[tokio::test]
+async fn an_allocation_that_slurm_cannot_start_is_given_up_and_another_pilot_comes() {
+    let Some(stage) = stage("slurm-held", &json!({"slurm": {"partition": slurm::FAULTY, "requeue": true}})).await
+    else {
+        return;
+    };
+    stage.slurm.prolog_fails(true).unwrap();
+    let job = stage.room.job("patient", json!({"target": {"fleet": "slurm-held"}, "script": "true"})).await;
+    let failed = stage.until("to have given it up", |pilots| pilots.failures == 1).await;
+    let message = failed.status.unwrap().pilots.unwrap().message.unwrap();
+    for words in ["could not start", "launch failed requeued held", "ask the site's administrators"] {
+        assert!(message.contains(words), "{message}");
+    }
+    assert_eq!(stage.allocations().await, [], "nothing is left in the queue");
+    // Slurm has drained the machine for it; somebody mends that.
+    stage.slurm.prolog_fails(false).unwrap();
+    let name = format!("NodeName={}", slurm::machine(slurm::FAULTY_MACHINE));
+    stage.slurm.says("scontrol", &["update", &name, "State=RESUME"]).await.unwrap();
+    assert_eq!(job.ended().await.state, Some(State::Complete));
+    assert!(stage.nodes().await.iter().all(|node| node.starts_with("vk-slurm-held-1-")), "by the next pilot");
     stage.close().await;
 }
 

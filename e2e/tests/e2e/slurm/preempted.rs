@@ -35,10 +35,7 @@ async fn what_runs_on_an_allocation_that_is_preempted_goes_on_on_its_node_when_t
         .await;
     stage.gone_from(&before).await;
     stage.slurm.says("scancel", &[&other]).await.unwrap();
-    let [first, second] = stage.done_the_second_time(&job).await;
-    assert_eq!(first.signal.as_deref(), Some("SIGTERM"), "{first:?}");
-    assert_eq!([vec![first.node], vec![second.node]], [before.clone(), before]);
-    assert_eq!(stage.allocation().await, id);
+    stage.done_again_on(&job, &before, &id).await;
     stage.close().await;
 }
 

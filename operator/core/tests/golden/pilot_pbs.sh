@@ -38,6 +38,14 @@ state_of() {
     began=$(printf '%s\n' "$seen" | sed -n 's/^ *stime = //p' | head -n 1)
     case $word in
     R | E | B | S | U) echo running ;;
+    # By the system itself, after it has failed to start it too often; somebody who holds it means to release it.
+    H)
+        why=$(printf '%s\n' "$seen" | sed -n 's/^ *comment = //p' | head -n 1)
+        case $why in
+        *'too many failed attempts'*) echo "held: $why" ;;
+        *) echo "waiting, for it is held: $why" ;;
+        esac
+        ;;
     F | X | C)
         case $code in
         # Of an array, or of one that was deleted in the queue.
@@ -74,6 +82,7 @@ submit() {
 #   (nothing) ── submit ──▶ waiting ──▶ running ──▶ ended: 0, failed: 10
 #       │ refused: 11          │ TERM: cancel, and wait until it is gone: 0
 #       ▼                      │ cancelled by others before it ran: 12
+#                              │ held, because it could not be started: cancel, and wait until it is gone: 10
 #
 set -u
 umask 077
@@ -82,6 +91,7 @@ PILOT_SCRIPT=$PILOT_HOME/node.sh
 PILOT_LOG=$PILOT_HOME/log
 PILOT_ID=
 cancelled=
+held=
 told=
 sleeper=
 # A signal ends a pause; what is under way otherwise is finished first.
@@ -144,10 +154,13 @@ fi
 printf '%s\n' "$PILOT_ID" >"$PILOT_HOME/id.new" && mv "$PILOT_HOME/id.new" "$PILOT_HOME/id"
 echo "submitted as $PILOT_ID, under the name $PILOT_NAME"
 
+# Why it was held: it has been cancelled for that, or is about to be.
+if [ -s "$PILOT_HOME/held" ]; then read -r held <"$PILOT_HOME/held"; fi
+
 step=1
 before=
 while :; do
-    if [ -n "$cancelled" ] && [ -z "$told" ]; then
+    if [ -n "$cancelled$held" ] && [ -z "$told" ]; then
         if cancel >"$PILOT_HOME/errors" 2>&1; then told=yes; else echo "cannot cancel it yet: $(errors)"; fi
         step=1
     fi
@@ -160,6 +173,14 @@ while :; do
     fi
     case $state in
     ended* | failed* | removed* | gone*) break ;;
+    # It would wait for ever for somebody to release it.
+    held*)
+        if [ -z "$held" ]; then
+            held=${state#held: }
+            printf '%s\n' "$held" >"$PILOT_HOME/held.new" && mv "$PILOT_HOME/held.new" "$PILOT_HOME/held"
+            continue
+        fi
+        ;;
     esac
     pause "$step"
     step=$((step * 2))
@@ -167,9 +188,12 @@ while :; do
 done
 
 if [ -n "$cancelled" ]; then finish 0 "cancelled: $PILOT_ID has $state"; fi
+if [ -n "$held" ]; then
+    finish 10 "the batch system could not start $PILOT_ID, held it ($held), and it was cancelled: ask the site's administrators what is wrong with the machine that it was to run on, if this comes again; the end of its output: $(tail -n 10 "$PILOT_LOG" 2>/dev/null | tail -c 1500)"
+fi
 case $state in
 ended*) finish 0 "$PILOT_ID has $state" ;;
 gone*) finish 0 "the batch system does not know $PILOT_ID any more, and not how it ended" ;;
-removed*) finish 12 "$PILOT_ID was cancelled at the site before it began" ;;
+removed*) finish 12 "$PILOT_ID was cancelled at the site before it began: by somebody there, or because its machine could not start it (a prolog that fails, say)" ;;
 *) finish 10 "$PILOT_ID has $state; the end of its output: $(tail -n 10 "$PILOT_LOG" 2>/dev/null | tail -c 1500)" ;;
 esac

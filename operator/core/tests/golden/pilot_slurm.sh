@@ -28,7 +28,7 @@ id_in() {
 }
 
 state_of() {
-    if ! seen=$(squeue --noheader --states=all --jobs="$PILOT_ID" --format='%T %M' 2>&1); then
+    if ! seen=$(squeue --noheader --states=all --jobs="$PILOT_ID" --format='%T %M %r' 2>&1); then
         case $seen in
         *'Invalid job id'*) seen= ;;
         *) printf '%s\n' "$seen" >&2; return 1 ;;
@@ -40,23 +40,34 @@ state_of() {
     fi
     if [ -z "$seen" ]; then echo gone; return; fi
     printf '%s\n' "$seen" | (
-        alive= bad= ended= removed=
-        while read -r word rest; do
+        alive= bad= ended= removed= held=
+        while read -r word elapsed rest; do
             case $word in
             COMPLETED | TIMEOUT | PREEMPTED | DEADLINE | REVOKED) ended=$word ;;
             FAILED | NODE_FAIL | BOOT_FAIL | OUT_OF_MEMORY | LAUNCH_FAILED) bad=$word ;;
             CANCELLED*)
-                case $rest in
+                # sacct says by whom: CANCELLED by UID ELAPSED.
+                if [ "$elapsed" = by ]; then elapsed=${rest##* }; fi
+                case $elapsed in
                 *[1-9]*) ended=CANCELLED ;;
                 *) removed=$word ;;
                 esac
                 ;;
             RUNNING | COMPLETING | SUSPENDED | STOPPED | SIGNALING | RESIZING | STAGE_OUT) alive=running ;;
             # A word that is not known is no end.
-            *) alive=${alive:-waiting} ;;
+            *)
+                case $rest in
+                # Its prolog has failed, say.
+                launch*failed*held*) held=$rest ;;
+                *[Hh]eld*) alive=${alive:-waiting, for it is held: $rest} ;;
+                *) alive=${alive:-waiting} ;;
+                esac
+                ;;
             esac
         done
-        if [ -n "$alive" ]; then echo "$alive"
+        # Of several, those that run go on.
+        if [ -n "$held" ] && [ "$alive" != running ]; then echo "held: $held"
+        elif [ -n "$alive" ]; then echo "$alive"
         elif [ -n "$bad" ]; then echo "failed: $bad"
         elif [ -n "$ended" ]; then echo "ended: $ended"
         else echo removed
@@ -91,6 +102,7 @@ submit() {
 #   (nothing) ── submit ──▶ waiting ──▶ running ──▶ ended: 0, failed: 10
 #       │ refused: 11          │ TERM: cancel, and wait until it is gone: 0
 #       ▼                      │ cancelled by others before it ran: 12
+#                              │ held, because it could not be started: cancel, and wait until it is gone: 10
 #
 set -u
 umask 077
@@ -99,6 +111,7 @@ PILOT_SCRIPT=$PILOT_HOME/node.sh
 PILOT_LOG=$PILOT_HOME/log
 PILOT_ID=
 cancelled=
+held=
 told=
 sleeper=
 # A signal ends a pause; what is under way otherwise is finished first.
@@ -161,10 +174,13 @@ fi
 printf '%s\n' "$PILOT_ID" >"$PILOT_HOME/id.new" && mv "$PILOT_HOME/id.new" "$PILOT_HOME/id"
 echo "submitted as $PILOT_ID, under the name $PILOT_NAME"
 
+# Why it was held: it has been cancelled for that, or is about to be.
+if [ -s "$PILOT_HOME/held" ]; then read -r held <"$PILOT_HOME/held"; fi
+
 step=1
 before=
 while :; do
-    if [ -n "$cancelled" ] && [ -z "$told" ]; then
+    if [ -n "$cancelled$held" ] && [ -z "$told" ]; then
         if cancel >"$PILOT_HOME/errors" 2>&1; then told=yes; else echo "cannot cancel it yet: $(errors)"; fi
         step=1
     fi
@@ -177,6 +193,14 @@ while :; do
     fi
     case $state in
     ended* | failed* | removed* | gone*) break ;;
+    # It would wait for ever for somebody to release it.
+    held*)
+        if [ -z "$held" ]; then
+            held=${state#held: }
+            printf '%s\n' "$held" >"$PILOT_HOME/held.new" && mv "$PILOT_HOME/held.new" "$PILOT_HOME/held"
+            continue
+        fi
+        ;;
     esac
     pause "$step"
     step=$((step * 2))
@@ -184,9 +208,12 @@ while :; do
 done
 
 if [ -n "$cancelled" ]; then finish 0 "cancelled: $PILOT_ID has $state"; fi
+if [ -n "$held" ]; then
+    finish 10 "the batch system could not start $PILOT_ID, held it ($held), and it was cancelled: ask the site's administrators what is wrong with the machine that it was to run on, if this comes again; the end of its output: $(tail -n 10 "$PILOT_LOG" 2>/dev/null | tail -c 1500)"
+fi
 case $state in
 ended*) finish 0 "$PILOT_ID has $state" ;;
 gone*) finish 0 "the batch system does not know $PILOT_ID any more, and not how it ended" ;;
-removed*) finish 12 "$PILOT_ID was cancelled at the site before it began" ;;
+removed*) finish 12 "$PILOT_ID was cancelled at the site before it began: by somebody there, or because its machine could not start it (a prolog that fails, say)" ;;
 *) finish 10 "$PILOT_ID has $state; the end of its output: $(tail -n 10 "$PILOT_LOG" 2>/dev/null | tail -c 1500)" ;;
 esac

@@ -18,8 +18,8 @@ submit() {
 state_of() {
     seen=$(site_says "$PILOT_STATE" | tail -n 1)
     case $seen in
-    waiting | running | ended | failed | removed | gone) printf '%s\n' "$seen" ;;
-    *) printf 'it says %s, which is none of waiting, running, ended, failed, removed and gone\n' "$seen" >&2; return 1 ;;
+    waiting | running | ended | failed | removed | held | gone) printf '%s\n' "$seen" ;;
+    *) printf 'it says %s, which is none of waiting, running, ended, failed, removed, held and gone\n' "$seen" >&2; return 1 ;;
     esac
 }
 

@@ -27,7 +27,16 @@ state_of() {
     seen=$(condor_q "$PILOT_ID" -format '%d\n' JobStatus) || return 1
     case $seen in
     *[267]*) echo running; return ;;
-    *[15]*) echo waiting; return ;;
+    # Somebody who holds it (1), or submits it so (15), means to release it; all else is a failure.
+    *5*)
+        why=$(condor_q "$PILOT_ID" -constraint 'JobStatus == 5' -format '%d ' HoldReasonCode -format '%s\n' HoldReason | head -n 1)
+        case $why in
+        '' | '1 '* | '15 '*) echo "waiting, for it is held: $why" ;;
+        *) echo "held: $why" ;;
+        esac
+        return
+        ;;
+    *1*) echo waiting; return ;;
     esac
     seen=$(condor_history "$PILOT_ID" -limit "$PILOT_NODES" -format '%d ' JobStatus -format '%d ' ExitCode -format '%d' JobStartDate -format '\n' ClusterId) || return 1
     if [ -z "$seen" ]; then echo gone; return; fi

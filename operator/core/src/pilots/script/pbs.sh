@@ -19,6 +19,14 @@ state_of() {
     began=$(printf '%s\n' "$seen" | sed -n 's/^ *stime = //p' | head -n 1)
     case $word in
     R | E | B | S | U) echo running ;;
+    # By the system itself, after it has failed to start it too often; somebody who holds it means to release it.
+    H)
+        why=$(printf '%s\n' "$seen" | sed -n 's/^ *comment = //p' | head -n 1)
+        case $why in
+        *'too many failed attempts'*) echo "held: $why" ;;
+        *) echo "waiting, for it is held: $why" ;;
+        esac
+        ;;
     F | X | C)
         case $code in
         # Of an array, or of one that was deleted in the queue.

@@ -9,7 +9,7 @@ id_in() {
 }
 
 state_of() {
-    if ! seen=$(squeue --noheader --states=all --jobs="$PILOT_ID" --format='%T %M' 2>&1); then
+    if ! seen=$(squeue --noheader --states=all --jobs="$PILOT_ID" --format='%T %M %r' 2>&1); then
         case $seen in
         *'Invalid job id'*) seen= ;;
         *) printf '%s\n' "$seen" >&2; return 1 ;;
@@ -21,23 +21,34 @@ state_of() {
     fi
     if [ -z "$seen" ]; then echo gone; return; fi
     printf '%s\n' "$seen" | (
-        alive= bad= ended= removed=
-        while read -r word rest; do
+        alive= bad= ended= removed= held=
+        while read -r word elapsed rest; do
             case $word in
             COMPLETED | TIMEOUT | PREEMPTED | DEADLINE | REVOKED) ended=$word ;;
             FAILED | NODE_FAIL | BOOT_FAIL | OUT_OF_MEMORY | LAUNCH_FAILED) bad=$word ;;
             CANCELLED*)
-                case $rest in
+                # sacct says by whom: CANCELLED by UID ELAPSED.
+                if [ "$elapsed" = by ]; then elapsed=${rest##* }; fi
+                case $elapsed in
                 *[1-9]*) ended=CANCELLED ;;
                 *) removed=$word ;;
                 esac
                 ;;
             RUNNING | COMPLETING | SUSPENDED | STOPPED | SIGNALING | RESIZING | STAGE_OUT) alive=running ;;
             # A word that is not known is no end.
-            *) alive=${alive:-waiting} ;;
+            *)
+                case $rest in
+                # Its prolog has failed, say.
+                launch*failed*held*) held=$rest ;;
+                *[Hh]eld*) alive=${alive:-waiting, for it is held: $rest} ;;
+                *) alive=${alive:-waiting} ;;
+                esac
+                ;;
             esac
         done
-        if [ -n "$alive" ]; then echo "$alive"
+        # Of several, those that run go on.
+        if [ -n "$held" ] && [ "$alive" != running ]; then echo "held: $held"
+        elif [ -n "$alive" ]; then echo "$alive"
         elif [ -n "$bad" ]; then echo "failed: $bad"
         elif [ -n "$ended" ]; then echo "ended: $ended"
         else echo removed
