@@ -81,6 +81,16 @@ pub async fn plugin() -> Result<&'static PathBuf> {
     BUILT.get_or_try_init(build).await
 }
 
+/// vk-release, which is `cargo make-release`, once in this process.
+pub async fn release() -> Result<&'static PathBuf> {
+    static BUILT: OnceCell<PathBuf> = OnceCell::const_new();
+    let build = async || {
+        let place = target_and_profile(&std::env::current_exe().context("cannot find out where this program is")?);
+        find(&compile(&["vk-release"], &[], place.as_ref()).await?, "vk-release")
+    };
+    BUILT.get_or_try_init(build).await
+}
+
 /// vk-node with a wall clock that can be set, once in this process: see `e2e/clock`. Whoever sets it makes a copy first.
 pub async fn node_with_clock() -> Result<&'static PathBuf> {
     static BUILT: OnceCell<(PathBuf, Scratch)> = OnceCell::const_new();

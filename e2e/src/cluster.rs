@@ -51,6 +51,11 @@ impl Cluster {
         &self.kubectl
     }
 
+    /// The helm that [`helm`](Self::helm) runs.
+    pub fn helm_path(&self) -> &Path {
+        &self.helm
+    }
+
     /// A client with the administrator's rights. It belongs to the runtime that it is made on: make one in each test.
     pub async fn client(&self) -> Result<Client> {
         kubeconfig::client(&self.kubeconfig, None).await

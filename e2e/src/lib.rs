@@ -17,6 +17,7 @@
 //! - [`bare`] is a machine that nobody has prepared
 //! - [`network`] is a site behind a firewall, at the end of a bad wire
 //! - [`browser`] looks at pages as a person does
+//! - [`docs`] reads the documentation, so that its commands can be run
 //! - [`process`], [`exec`], [`wait`], [`scratch`], [`janitor`] are what the others stand on
 
 pub mod audit;
@@ -28,6 +29,7 @@ pub mod chart;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;
+pub mod docs;
 pub mod exec;
 pub mod history;
 pub mod http_proxy;

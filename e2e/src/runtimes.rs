@@ -109,6 +109,19 @@ impl Runtimes {
         self.scratch.path().join("images/localhost%vk-cmd%tools+1")
     }
 
+    /// Has the stand-ins know a directory as an image of this name.
+    ///
+    /// # Errors
+    /// If it cannot be linked.
+    pub fn knows(&self, image: &str, root: &Path) -> Result<()> {
+        let link = self.scratch.path().join("images").join(image.replace('/', "%").replace(':', "+"));
+        match std::os::unix::fs::symlink(root, &link) {
+            // Another test has said so.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.with_context(|| format!("cannot make {}", link.display())),
+        }
+    }
+
     /// The names of podman's containers, ended ones included.
     pub async fn containers(&self) -> Result<Vec<String>> {
         let mut podman = Command::new(self.podman());

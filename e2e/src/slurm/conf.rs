@@ -103,7 +103,7 @@ pub(super) fn write(root: &Path, ports: [u16; NODES + 1]) -> Result<()> {
     for (number, port) in machines.iter().enumerate() {
         let name = machine(number);
         text.push_str(&format!(
-            "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=1000 State=UNKNOWN\n"
+            "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=16 RealMemory=1000 Features=cpu State=UNKNOWN\n"
         ));
     }
     let shared: Vec<String> = (0..SHARED).map(machine).collect();

@@ -22,6 +22,7 @@ mod cmdfleet;
 mod crashes;
 mod crds;
 mod dead_nodes;
+mod docs;
 mod events;
 mod evictions;
 mod exec;

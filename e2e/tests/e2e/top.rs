@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 use vk_cmd_e2e::control_plane::free_port;
 use vk_cmd_e2e::exec;
 use vk_cmd_e2e::process::Process;
@@ -126,6 +127,28 @@ fn figure(text: &str, unit: &str) -> u64 {
     text.strip_suffix(unit).unwrap_or_else(|| panic!("{text:?} is not in {unit}")).parse().unwrap()
 }
 
+/// metrics-server, as long as it is needed: there is one at a time, for the API is one.
+pub(crate) struct Measured {
+    _turn: MutexGuard<'static, ()>,
+    _server: Process,
+}
+
+/// Starts it.
+pub(crate) async fn measured(room: &Room) -> Measured {
+    static TURN: Mutex<()> = Mutex::const_new(());
+    let turn = TURN.lock().await;
+    let (server, port) = metrics_server(room).await;
+    room.apply_everywhere(&[api_service(port)]).await;
+    Measured { _turn: turn, _server: server }
+}
+
+impl Measured {
+    /// Ends it. An API that nobody serves any more would keep namespaces from going.
+    pub(crate) async fn end(self, room: &Room) {
+        room.says(&["delete", "apiservice", "v1beta1.metrics.k8s.io", "--timeout=30s"]).await;
+    }
+}
+
 #[tokio::test]
 async fn kubectl_top_shows_what_is_used() {
     let room = room("top").await;
@@ -151,17 +174,13 @@ async fn kubectl_top_shows_what_is_used() {
     let job = json!({"script": "while :; do sleep 0.01; done", "resources": {"limits": {"memory": "1Gi"}}});
     let job = room.run("job", "vk-top", job).await;
     job.running().await;
-    let (server, port) = metrics_server(&room).await;
-    room.apply_everywhere(&[api_service(port)]).await;
+    let measured = measured(&room).await;
     let node = top(&room, &["node", "vk-top"]).await;
     let relayed = top(&room, &["node", "vk-top-relayed"]).await;
     let containers = top(&room, &["pod", "uses", "--containers"]).await;
     let pod = top(&room, &["pod", "uses"]).await;
     let of_job = of_plugin(&room).await;
-    // An API that nobody serves any more would keep namespaces from going.
-    let gone = ["delete", "apiservice", "v1beta1.metrics.k8s.io", "--timeout=30s"];
-    room.says(&gone).await;
-    drop(server);
+    measured.end(&room).await;
 
     let (containers, pod, of_job) = (containers.unwrap(), pod.unwrap(), of_job.unwrap());
     assert_eq!((&*of_job[0], &*of_job[1], &*of_job[2]), ("job", "0", "vk-top"), "{of_job:?}");

@@ -46,7 +46,7 @@ const USER: u32 = 65532;
 const HELM_LIMIT: Duration = Duration::from_secs(240);
 
 /// A control plane with a node for the operator, and no chart.
-struct Stage {
+pub(crate) struct Stage {
     ground: Ground,
     audit: AuditLog,
     /// Where files for one's own use may be put.
@@ -59,7 +59,7 @@ struct Stage {
 }
 
 /// The stage, for as long as the guard lives. Whoever installs the chart removes it.
-async fn stage() -> MutexGuard<'static, Stage> {
+pub(crate) async fn stage() -> MutexGuard<'static, Stage> {
     static STAGE: OnceCell<Mutex<Stage>> = OnceCell::const_new();
     STAGE.get_or_init(async || Mutex::new(Stage::new().await)).await.lock().await
 }
@@ -106,8 +106,13 @@ impl Stage {
         Self { ground, audit, scratch, chart, user, _site: checks.site_with(settings).await }
     }
 
+    /// Its control plane.
+    pub(crate) fn ground(&self) -> Ground {
+        self.ground
+    }
+
     /// Values with which the operator's pod comes to the node, with these more, and the port of its health.
-    fn values(&self, more: &Value) -> (PathBuf, u16) {
+    pub(crate) fn values(&self, more: &Value) -> (PathBuf, u16) {
         let port = free_port().unwrap();
         let mut values = json!({
             "healthPort": port,

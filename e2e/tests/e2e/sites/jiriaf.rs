@@ -36,6 +36,8 @@ async fn jiriaf() {
     }
     assert_eq!(calls.matches("[docker][run]").count(), 4, "the others were podman's:\n{calls}");
     // Nothing is left of any of them, and the node's own container is there.
-    let containers = runtimes.containers().await.unwrap();
+    let mut containers = runtimes.containers().await.unwrap();
+    // The test of the page about sites has one too.
+    containers.retain(|name| !name.starts_with("vk-docs-"));
     assert_eq!(containers, [site.node_container()]);
 }

@@ -30,7 +30,7 @@ use vk_cmd_e2e::wait::{self, Probe};
 use crate::ground::{GLANCE, LONG, Room};
 
 /// With which sshd lets the client choose the address that it listens on.
-const GATEWAY: &str = "GatewayPorts clientspecified";
+pub(crate) const GATEWAY: &str = "GatewayPorts clientspecified";
 
 /// A sshd with these settings; `None`, after a loud word, where none can be had.
 pub(crate) async fn sshd(settings: &[&str]) -> Option<Sshd> {
