@@ -1,6 +1,6 @@
 //! The documentation, read as its readers do: its commands with what it shows of their output, its files, its links.
 //!
-//! - [`page`] reads a page
+//! - [`mod@page`] reads a page
 //! - [`shown`] compares what a page shows with what came
 //! - [`machine`] is where commands are typed: a shell at a terminal, in a home of its own
 

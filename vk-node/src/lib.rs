@@ -1,4 +1,4 @@
-//! `vk-node`: makes the machine it runs on a Kubernetes node. One program with several parts: see [`cli`].
+//! `vk-node`: makes the machine it runs on a Kubernetes node. One program with several parts: see `cli`.
 //!
 //! It is a library so that the release can write manual pages and completions of its command line without the program that sites
 //! get growing by what writes them.
