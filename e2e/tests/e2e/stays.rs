@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
+use tokio::time::Instant;
 use vk_cmd_crds::labels;
 use vk_cmd_e2e::site::{Settings, Site};
 use vk_cmd_e2e::wait::{self, Probe};
@@ -112,9 +113,9 @@ async fn what_an_earlier_start_has_left_ends_with_a_node_that_is_told_to_before_
 
 #[tokio::test]
 async fn what_ended_by_the_batch_systems_term_is_told_so_by_the_next_start() {
+    const KILL_WAIT: Duration = Duration::from_secs(1);
     let room = room("untold").await;
-    // KILL comes soon, and the next start is not told to end any more.
-    let place = Place::new("killWaitSeconds: 1\n");
+    let place = Place::new(&format!("killWaitSeconds: {}\n", KILL_WAIT.as_secs()));
     let settings = Settings { environment: place.job(), ..place.settings(&room, "vk-untold") };
     let (settings, proxy) = settings.by_proxy(room.ground.plane).await.unwrap();
     let mut site = room.site_with(settings).await;
@@ -132,6 +133,7 @@ async fn what_ended_by_the_batch_systems_term_is_told_so_by_the_next_start() {
     kill_process(pid, Signal::TERM).unwrap();
     site.node().unwrap().signal(Signal::TERM).unwrap();
     says(&site, "told to end: so do the tasks", 1).await;
+    let killed_by = Instant::now() + KILL_WAIT;
     let tasks = site.hostpipe().join("tasks");
     let written = wait::until("the end to be written down", LONG, Duration::from_millis(20), async || {
         let mut all = std::fs::read_dir(&tasks)?.flatten();
@@ -141,6 +143,8 @@ async fn what_ended_by_the_batch_systems_term_is_told_so_by_the_next_start() {
     written.await.unwrap();
     site.kill_node().unwrap();
     proxy.open();
+    // A start before that is one in a job that is about to be killed: it is told to end, too.
+    tokio::time::sleep_until(killed_by).await;
     site.start_node().unwrap();
     let pod = room.pod("sleeps", "to be ended", |pod| phase(pod) == "Failed").await;
     assert!(failed_with(&pod, "Terminated") && was_disrupted(&pod), "{pod:?}");
