@@ -45,7 +45,8 @@ pub fn code(text: &str) -> String {
 /// Where it is not, and how to have it so.
 pub fn part(page: &str, name: &str, text: &str) -> Result<(), String> {
     let path = root().join("docs/reference").join(page);
-    let text = format!("\n{}\n", text.trim_end());
+    // With an empty line on both sides, as Markdown wants it.
+    let text = format!("\n{}\n\n", text.trim_end());
     let is_update = std::env::var_os(UPDATE).is_some();
     let wrong = |why: &str| format!("docs/reference/{page}: {why}");
     let mut file = File::options()
@@ -67,8 +68,7 @@ pub fn part(page: &str, name: &str, text: &str) -> Result<(), String> {
         return Ok(());
     }
     if is_update {
-        let written =
-            format!("{before}{begin}{text}\n{end}{after}").replace(&format!("\n\n\n{end}"), &format!("\n\n{end}"));
+        let written = format!("{before}{begin}{text}{end}{after}");
         let write = |file: &mut File| {
             file.rewind()?;
             file.set_len(0)?;
