@@ -83,6 +83,8 @@ pub fn part(page: &str, name: &str, text: &str) -> Result<(), String> {
     )))
 }
 
-fn root() -> PathBuf {
+/// The repository.
+#[must_use]
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -17,11 +17,7 @@ mod reasons;
 mod settings;
 mod words;
 
-use std::path::{Path, PathBuf};
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+use vk_reference::root;
 
 /// What a file of the repository says.
 fn text_of(path: &str) -> String {
