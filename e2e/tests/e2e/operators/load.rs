@@ -16,7 +16,7 @@ use vk_cmd_e2e::wait::{self, Probe};
 
 use super::ends::{Seen, check, goes};
 use super::kinds::{Act, Kind, PLACE, Place};
-use crate::ground::{GLANCE, Room};
+use crate::ground::{GLANCE, LONG, Room};
 use crate::plain_pods::phase;
 
 /// The longest that all of a load may take to come to rest.
@@ -179,8 +179,13 @@ impl<'a> Load<'a> {
         }
         assert!(seen.is_empty(), "processes of jobs that never were: {seen:?}");
         assert!(wrong.is_empty(), "{} of {} jobs are wrong:\n{}", wrong.len(), self.jobs.len(), wrong.join("\n"));
-        let left = self.processes();
-        assert!(left.is_empty(), "processes are left: {left:?}");
+        // A shim ends after it has told of its command's end.
+        wait::until("all processes of the jobs to end", LONG, GLANCE, async || {
+            let left = self.processes();
+            Ok(if left.is_empty() { Probe::Ready(()) } else { Probe::not_yet(format!("{left:?} are left")) })
+        })
+        .await
+        .unwrap();
     }
 
     /// Waits until nothing is on its way any more. The jobs that are still there, by UID.
