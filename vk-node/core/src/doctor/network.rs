@@ -73,6 +73,15 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
+/// Why nothing was there that could have answered. What is wrong then, its own check says.
+fn out_of_reach(server: &ServerFacts) -> Option<&'static str> {
+    match (&server.addresses, &server.connected) {
+        (Some(Err(_)), _) => Some("its name has no address here"),
+        (_, Some(Err(_))) => Some("it cannot be connected to"),
+        _ => None,
+    }
+}
+
 /// What the API server said, as far as it was asked.
 fn server<'a, T>(facts: &'a Facts, part: impl Fn(&'a ServerFacts) -> Option<&'a T>) -> Result<&'a T, Verdict> {
     let by_tunnel = facts.config.as_ref().is_ok_and(|config| config.tunnel.is_some());
@@ -99,7 +108,10 @@ fn connect(facts: &Facts) -> Verdict {
 fn api_server(facts: &Facts) -> Verdict {
     match server(facts, |server| server.answered.as_ref()) {
         Err(verdict) => verdict,
-        Ok(Err(why)) => Failed(why.clone()),
+        Ok(Err(why)) => match facts.server.as_ref().and_then(out_of_reach) {
+            Some(unreached) => Skipped(unreached.to_owned()),
+            None => Failed(why.clone()),
+        },
         Ok(Ok(_)) => Fine("it is".to_owned()),
     }
 }
