@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
 use serde::Serialize;
 use vk_cmd_crds::{AttemptState, CmdJob, labels};
+use vk_words::counted;
 
 use crate::{age, exit, plain, table};
 
@@ -157,7 +158,11 @@ fn worth_telling(event: &Event) -> Option<(String, String)> {
     if is_told_elsewhere || !(is_warning || matches!(reason, "Suspended" | "Resumed")) {
         return None;
     }
-    let count = event.series.as_ref().map(|series| format!(" ({} times)", series.count)).unwrap_or_default();
+    let count = event
+        .series
+        .as_ref()
+        .map(|series| format!(" ({})", counted(series.count, "time", "times")))
+        .unwrap_or_default();
     let note = table::one_line(event.note.as_deref().unwrap_or_default());
     let who = match (is_of_job, event.reporting_instance.as_deref()) {
         (true, _) => "operator".to_owned(),

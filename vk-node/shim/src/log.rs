@@ -18,6 +18,7 @@ use vk_record::cri::{note, stamp};
 use vk_record::points::{Point, reach};
 use vk_record::{Dir, RecordError, TaskDir, closed_name, names};
 use vk_task::LogLimits;
+use vk_words::counted;
 
 use crate::ShimError;
 
@@ -135,7 +136,8 @@ impl Sink {
         }
         let fresh = self.buffer.len();
         if let Some((bytes, error)) = &self.lost {
-            let text = format!("{bytes} bytes of the log are missing here: {error}");
+            let what = counted(*bytes, "byte of the log is", "bytes of the log are");
+            let text = format!("{what} missing here: {error}");
             self.buffer.splice(0..0, note(&stamp(Timestamp::now()), &text).into_bytes());
         }
         match self.log.append(&self.buffer) {

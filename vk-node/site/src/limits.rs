@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use vk_task::{Limits, LogLimits, Rlimit};
+use vk_words::counted;
 
 /// The rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -91,8 +92,11 @@ impl LimitRules {
         };
         if asked != LogLimits::default() && given != asked {
             told.push(format!(
-                "the site's limit: the log is kept in {} files of {} bytes, not {} of {}",
-                given.files, given.file_bytes, asked.files, asked.file_bytes
+                "the site's limit: the log is kept in {} of {} bytes, not {} of {}",
+                counted(given.files, "file", "files"),
+                given.file_bytes,
+                asked.files,
+                asked.file_bytes
             ));
         }
         given

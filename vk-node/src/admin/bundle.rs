@@ -23,6 +23,7 @@ use vk_node_core::config;
 use vk_node_core::scrub::{Scrubber, is_secret_name};
 use vk_node_core::service::UNIT;
 use vk_pipe::PipeClient;
+use vk_words::counted;
 
 use super::ask::NodeClient;
 use super::config::site_file;
@@ -70,9 +71,9 @@ impl Bundle {
         write(&place, &name, &files, now).with_context(|| format!("cannot write {}", place.display()))?;
         let names: Vec<&String> = files.keys().collect();
         let text = format!(
-            "wrote {}: {} files. Secrets are left out, as far as they can be known: look at it before you hand it on\n",
+            "wrote {}: {}. Secrets are left out, as far as they can be known: look at it before you hand it on\n",
             place.display(),
-            names.len()
+            counted(names.len(), "file", "files")
         );
         print(self.output.format(), &json!({"file": place, "contents": names}), &text)?;
         Ok(Code::Fine)

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::time::Instant;
 use vk_node_core::report::Drain as Request;
+use vk_words::counted;
 
 use super::ask::NodeClient;
 use super::jobs::Found;
@@ -56,7 +57,8 @@ impl Drain {
         let report = client.drain(&Request { reason: self.reason, since: Timestamp::now() }).await?;
         let answer = |jobs: usize| json!({"drained": true, "jobsRunning": jobs, "node": report});
         let mut jobs = running(&hostpipe).await?;
-        let text = format!("the node takes nothing new (vk-node drain --undo takes that back); {jobs} jobs run\n");
+        let run = counted(jobs, "job runs", "jobs run");
+        let text = format!("the node takes nothing new (vk-node drain --undo takes that back); {run}\n");
         if self.no_wait {
             print(format, &answer(jobs), &text)?;
             return Ok(Code::Fine);
@@ -68,7 +70,8 @@ impl Drain {
         while jobs > 0 {
             if until.is_some_and(|until| Instant::now() >= until) {
                 return Err(OutOfTime(format!(
-                    "{jobs} jobs still run, and the node takes nothing new: wait again, or end them with vk-node stop"
+                    "{}, and the node takes nothing new: wait again, or end what runs with vk-node stop",
+                    counted(jobs, "job still runs", "jobs still run")
                 ))
                 .into());
             }

@@ -29,7 +29,7 @@ fn a_node_is_drained_until_that_is_taken_back() {
     machine.start_node(&["--node-name", "vk-drained"]);
     let job = machine.run("job", "exec sleep 600\n");
     let drained = machine.says(&["drain", "--reason", "new disks", "--timeout", "0"]).with(TIMED_OUT);
-    assert!(drained.err.contains("1 jobs still run"), "{drained:?}");
+    assert!(drained.err.contains("1 job still runs"), "{drained:?}");
     assert!(machine.says(&["status"]).with(NO).out.contains("drained since"));
     // A restart changes nothing of that, and not for the job.
     machine.says(&["stop", "--keep-jobs"]).with(FINE);

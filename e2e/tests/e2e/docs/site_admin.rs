@@ -29,7 +29,7 @@ pub(super) const SCENE: Scene = Scene {
         ("address", r"\d+\.\d+\.\d+\.\d+:\d+"),
         ("process", r"\b(process |Running  )\d+"),
         ("pod", r"\bmoo-[a-z0-9-]+"),
-        ("count", r"\b\d+ (files|checks|warnings|ok|skipped)\b"),
+        ("count", r"\b\d+ (files?|checks?|warnings?|ok|skipped)\b"),
     ],
     codes: &[("vk-node doctor", 4), ("vk-node config diff                      # what the file says that the node that runs does not know yet", 4)],
 };

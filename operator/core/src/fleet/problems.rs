@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vk_cmd_crds::CmdFleet;
 use vk_site::Pattern;
+use vk_words::counted;
 
 use super::Fleets;
 use crate::place::{NodeSeen, NodeState};
@@ -54,7 +55,8 @@ pub(super) fn of_nodes(fleet: &CmdFleet, fleets: &Fleets, nodes: &[(&str, &NodeS
         problems.push(format!("the fleet {other} selects nodes of this fleet too, and does not get them: {names}"));
     }
     if let Some(max) = fleet.spec.max_nodes.filter(|max| usize::try_from(*max).is_ok_and(|max| nodes.len() > max)) {
-        problems.push(format!("there are {} nodes, and spec.maxNodes is {max}", nodes.len()));
+        let there_are = counted(nodes.len(), "node is there", "nodes are there");
+        problems.push(format!("{there_are}, and spec.maxNodes is {max}"));
     }
     problems.truncate(MANY);
     problems

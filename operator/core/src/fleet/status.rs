@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::amounts::{Amounts, PODS};
 use vk_cmd_crds::fleet_status::{CmdFleetStatus, EndingNode, FleetQueue, NodeVersion};
 use vk_cmd_crds::{CmdFleet, FleetReason, PilotsStatus, Scheduling};
+use vk_words::counted;
 
 use super::amounts::quantities;
 use super::conditions::{self, Say};
@@ -200,17 +201,17 @@ fn say(
     match spec.scheduling {
         Scheduling::Draining => return draining(look, total, open),
         Scheduling::Cordoned if open > 0 => {
-            return of(FleetReason::Cordoning, format!("{open} of {} are not cordoned yet", counted(total, "node")));
+            return of(FleetReason::Cordoning, format!("{open} of {} are not cordoned yet", of_nodes(total)));
         }
         Scheduling::Cordoned => {
-            let message = format!("{} cordoned, {} busy: {}", counted(total, "node"), tally.busy, TO_RESUME);
+            let message = format!("{} cordoned, {} busy: {}", of_nodes(total), tally.busy, TO_RESUME);
             return of(FleetReason::Cordoned, message);
         }
         Scheduling::Active => {}
     }
     let left = nodes.iter().filter(|(_, node)| node.about.cordon.is_by(By::Fleet)).count();
     if left > 0 {
-        return of(FleetReason::Uncordoning, format!("{left} of {} are still cordoned", counted(total, "node")));
+        return of(FleetReason::Uncordoning, format!("{left} of {} are still cordoned", of_nodes(total)));
     }
     let waits = match (queue.waiting_jobs, tally.open) {
         (0, _) => String::new(),
@@ -222,20 +223,20 @@ fn say(
         if look.fleet.spec.launcher.is_some() {
             let said = pilots.and_then(|pilots| pilots.message.clone()).map(|words| format!("; {words}"));
             let message = format!(
-                "{ready} of {wanted} wanted nodes ready{waits}; {} have no node yet{}",
-                counted(pilots.map_or(0, |pilots| usize::try_from(pilots.pending).unwrap_or_default()), "pilot"),
+                "{ready} of {wanted} wanted nodes ready{waits}; {} no node yet{}",
+                counted(pilots.map_or(0, |pilots| pilots.pending), "pilot has", "pilots have"),
                 said.unwrap_or_default(),
             );
             return of(FleetReason::TooFewNodes, message);
         }
         let message = format!(
             "{ready} of {} ready{waits}: start more at the site (vk-operator join-token --fleet {} makes the line for it)",
-            format_args!("{wanted} wanted {}", if wanted == 1 { "node is" } else { "nodes are" }),
+            counted(wanted, "wanted node is", "wanted nodes are"),
             look.fleet.metadata.name.as_deref().unwrap_or_default(),
         );
         return of(FleetReason::TooFewNodes, message);
     }
-    let message = format!("{ready} of {} ready, {} busy{waits}", counted(total, "node"), tally.busy);
+    let message = format!("{ready} of {} ready, {} busy{waits}", of_nodes(total), tally.busy);
     of(FleetReason::NodesReady, message)
 }
 
@@ -245,31 +246,28 @@ const TO_RESUME: &str = "it takes CmdJobs again with spec.scheduling: Active";
 fn draining(look: Look<'_>, total: usize, open: usize) -> Say {
     let of = |reason, message: String| Say { reason, message };
     if open > 0 {
-        return of(FleetReason::Draining, format!("{open} of {} are not cordoned yet", counted(total, "node")));
+        return of(FleetReason::Draining, format!("{open} of {} are not cordoned yet", of_nodes(total)));
     }
     let Some(Drained { left }) = look.drained else {
-        return of(
-            FleetReason::Draining,
-            format!("{} cordoned; what runs there is being evicted", counted(total, "node")),
-        );
+        return of(FleetReason::Draining, format!("{} cordoned; what runs there is being evicted", of_nodes(total)));
     };
     if left.is_empty() {
-        return of(FleetReason::Drained, format!("{} drained: {TO_RESUME}", counted(total, "node")));
+        return of(FleetReason::Drained, format!("{} drained: {TO_RESUME}", of_nodes(total)));
     }
     let shown: Vec<String> = left.iter().take(LISTED / 2).map(ToString::to_string).collect();
     let more = match left.len().saturating_sub(shown.len()) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
-    of(FleetReason::Draining, format!("{} left: {}{more}", counted(left.len(), "pod"), shown.join("; ")))
+    of(FleetReason::Draining, format!("{} left: {}{more}", counted(left.len(), "pod", "pods"), shown.join("; ")))
+}
+
+fn of_nodes(total: usize) -> String {
+    counted(total, "node", "nodes")
 }
 
 fn wait(jobs: i32) -> String {
-    if jobs == 1 { "1 job waits".to_owned() } else { format!("{jobs} jobs wait") }
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    counted(jobs, "job waits", "jobs wait")
 }
 
 fn number(count: usize) -> i32 {

@@ -208,7 +208,7 @@ fn what_is_wanted_twice_kept_away_or_too_many_is_told_of() {
         [
             "the taint example.org/broken keeps CmdJobs away from vk-t",
             "the fleet g selects nodes of this fleet too, and does not get them: vk-0, vk-1, vk-2, vk-3, vk-4 and 3 more",
-            "there are 8 nodes, and spec.maxNodes is 1",
+            "8 nodes are there, and spec.maxNodes is 1",
         ]
     );
     let of_g = status(&g, &floor, None);

@@ -3,6 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use vk_cmd_crds::FleetReason;
 use vk_cmd_crds::launcher::{PilotState, PilotStatus, PilotsStatus};
+use vk_words::counted;
 
 use super::pause::MANY;
 use super::{KEPT, Memory, Step, View};
@@ -85,13 +86,17 @@ fn message(view: &View<'_>) -> Option<String> {
     let misfits = || {
         let count = view.needed.misfits;
         (count > 0).then(|| {
-            format!("{count} attempts that wait would not fit on an empty node of this fleet, or into the walltime of a pilot: no pilot is submitted for them")
+            let waiting = counted(count, "attempt that waits", "attempts that wait");
+            format!("{waiting} would not fit on an empty node of this fleet, or into the walltime of a pilot: no pilot is submitted for that")
         })
     };
     let too_large = || {
         let npp = view.facts.launcher.nodes_per_pilot;
         let max = view.facts.wishes.max.filter(|max| *max < npp && view.lacking() > 0)?;
-        Some(format!("a pilot brings {npp} nodes, and spec.maxNodes is {max}: none can be submitted"))
+        Some(format!(
+            "a pilot brings {}, and spec.maxNodes is {max}: none can be submitted",
+            counted(npp, "node", "nodes")
+        ))
     };
     stuck.or_else(failed).or_else(too_large).or_else(misfits)
 }

@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use vk_cmd_crds::{After, ConditionType, Reason, When};
+use vk_words::counted;
 
 use super::{Course, Planner, Verdict};
 use crate::seen::{Absence, Dependency};
@@ -185,7 +186,7 @@ impl Planner<'_> {
                 .iter()
                 .find(|attempt| attempt.exit_code == Some(0))
                 .map_or_else(|| "it has succeeded".to_owned(), |attempt| words::ending(self.job, attempt)),
-            _ => format!("{} attempts have succeeded", self.survey.after.succeeded),
+            _ => format!("{} succeeded", counted(self.survey.after.succeeded, "attempt has", "attempts have")),
         }
     }
 }

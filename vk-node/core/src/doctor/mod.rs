@@ -19,6 +19,7 @@ mod tests;
 use std::fmt::Write;
 
 use serde::Serialize;
+use vk_words::counted;
 
 pub use self::facts::{
     Answered, CertificateFacts, CgroupFacts, DirectoryFacts, Facts, FileFacts, Login, NodeObject, PortFacts,
@@ -129,10 +130,10 @@ pub fn text(findings: &[Finding], all: bool) -> String {
     let count = |state: State| of(state).count();
     let _ = writeln!(
         text,
-        "{} checks: {} failed, {} warnings, {} ok, {} skipped",
-        findings.len(),
+        "{}: {} failed, {}, {} ok, {} skipped",
+        counted(findings.len(), "check", "checks"),
         count(State::Failed),
-        count(State::Warning),
+        counted(count(State::Warning), "warning", "warnings"),
         count(State::Ok),
         count(State::Skipped)
     );

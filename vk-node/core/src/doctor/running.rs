@@ -1,5 +1,7 @@
 //! What runs here already.
 
+use vk_words::counted;
+
 use super::Verdict::{Failed, Fine, Skipped, Warning};
 use super::{Check, Facts, Verdict};
 use crate::config::PipeOwner;
@@ -106,6 +108,6 @@ fn lingering(facts: &Facts) -> Verdict {
     match (&facts.pipe, facts.lingering) {
         (None, _) => Skipped("no pipe answers".to_owned()),
         (Some(_), 0) => Fine("all of it".to_owned()),
-        (Some(_), n) => Warning(format!("{n} jobs have processes that do not end")),
+        (Some(_), n) => Warning(format!("{} processes that do not end", counted(n, "job has", "jobs have"))),
     }
 }

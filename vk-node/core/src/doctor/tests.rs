@@ -348,7 +348,7 @@ fn what_is_wrong_is_told_first_with_what_to_do() {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("FAILED   kernel: it is 3.10"), "{told}");
     assert!(lines[1].contains("newer kernel") && lines[2].starts_with("warning  linger"), "{told}");
-    assert!(lines.last().unwrap().contains("1 failed, 1 warnings"), "{told}");
+    assert!(lines.last().unwrap().contains("1 failed, 1 warning,"), "{told}");
     assert!(text(&examine(&facts), true).contains("ok       proc"), "all of it, where that is wanted");
     let json = serde_json::to_value(examine(&facts)).unwrap();
     assert_eq!(json[0]["state"], "ok");

@@ -2,6 +2,7 @@
 
 use vk_record::cri::{self, stamp};
 use vk_task::{LogQuery, LogStream};
+use vk_words::counted;
 
 /// The longest line of a log's file that is looked at: an entry of ours is much shorter, so a longer one is garbage.
 const MAX_LINE_BYTES: usize = 1 << 20;
@@ -102,7 +103,8 @@ impl Reader {
             self.text.put(b"\n", out);
             self.text.at_line_start = true;
         }
-        let text = format!("{bytes} bytes of the log are missing here: they were thrown away before they were read");
+        let what = counted(bytes, "byte of the log is", "bytes of the log are");
+        let text = format!("{what} missing here, thrown away unread");
         // It is said whichever output is wanted.
         let only = self.text.only.take();
         let flow = self.text.line(cri::note(now, &text).trim_end().as_bytes(), true, out);

@@ -14,6 +14,7 @@ use std::fmt;
 use jiff::{SignedDuration, Timestamp};
 use vk_site::Records;
 use vk_task::{Origin, TaskId, TaskState, TaskView};
+use vk_words::counted;
 
 /// What is known of a task's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,12 +87,18 @@ struct Sum {
 impl fmt::Display for Full {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { max_bytes, open, untold } = self;
+        let running = counted(open.tasks, "task that has not ended takes", "tasks that have not ended take");
+        let unreported = counted(
+            untold.tasks,
+            "end that has not been reported to Kubernetes takes",
+            "ends that have not been reported to Kubernetes take",
+        );
         write!(
             f,
             "the records of tasks may take {max_bytes} bytes on disk (records.maxBytes of the site's file), and none of \
-             those that are there may be removed: {} tasks that have not ended take {} bytes, and {} ends that have not \
-             been reported to Kubernetes take {}. Let tasks end, let vk-node run and report, or allow more",
-            open.tasks, open.bytes, untold.tasks, untold.bytes
+             those that are there may be removed: {running} {} bytes, and {unreported} {}. Let tasks end, let vk-node run \
+             and report, or allow more",
+            open.bytes, untold.bytes
         )
     }
 }
@@ -173,7 +180,7 @@ mod tests {
         let verdict = decide(&records, LIMITS, at(1000));
         assert_eq!(removed(&verdict), ["told"]);
         let why = verdict.full.unwrap().to_string();
-        for word in ["1000 bytes", "records.maxBytes", "1 tasks that have not ended take 300", "1 ends", "take 700"] {
+        for word in ["1000 bytes", "records.maxBytes", "1 task that has not ended takes 300", "1 end", "takes 700"] {
             assert!(why.contains(word), "{why}");
         }
         assert_eq!(decide(&records[..1], LIMITS, at(1000)).full, None);

@@ -106,7 +106,7 @@ fn quota() {
         }
         let refusal = refusal.expect("one is refused");
         assert_eq!(refusal.reason, ErrorReason::NoSpace);
-        assert!(refusal.message.contains("1 ends that have not been reported"), "{refusal}");
+        assert!(refusal.message.contains("1 end that has not been reported"), "{refusal}");
         // It is so for a pipe that is started anew, too; what is there is told of, and nothing of it is lost.
         host.kill_pipe();
         host.start_pipe().await;

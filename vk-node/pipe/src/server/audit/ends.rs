@@ -11,6 +11,7 @@ use vk_record::points::{Point, reach};
 use vk_record::{RecordError, TaskDir, chain};
 use vk_site::audit::Event;
 use vk_task::{TaskState, TaskView};
+use vk_words::counted;
 
 use crate::server::Pipe;
 
@@ -75,7 +76,8 @@ pub(in crate::server) async fn run(pipe: Arc<Pipe>, mut coming: mpsc::UnboundedR
             }
             Err(e) => {
                 let why = chain(&e);
-                error!("{} ends are not in the audit log yet, and are tried again in {pause:?}: {why}", batch.len());
+                let what = counted(batch.len(), "end is", "ends are");
+                error!("{what} not in the audit log yet, which is tried again in {pause:?}: {why}");
                 waiting = batch;
                 for tell in waiting.iter_mut().filter_map(|end| end.tell.take()) {
                     drop(tell.send(Err(why.clone())));

@@ -71,7 +71,7 @@ pub(super) enum Why {
     #[error("no newline ended it, and others had the FIFO open at the same time: write it again, with a newline")]
     Unfinished,
     /// Too many before it were not run either.
-    #[error("these are {0} more lines of the same writer that were not run, for reasons as those before them")]
+    #[error("{} not run, for reasons as those before", vk_words::counted(*.0, "more line of the same writer was", "more lines of the same writer were"))]
     More(u32),
     /// A pipe before this one may have read its beginning.
     #[error("a pipe that is gone may have read its beginning, so it may not be whole: write it again")]

@@ -11,6 +11,7 @@ use vk_record::cri;
 use vk_task::control::{ControlAnswer, ControlRequest};
 use vk_task::stream::{Channel, StreamEnd};
 use vk_task::{ApiError, ErrorReason, TaskId, TaskState};
+use vk_words::counted;
 
 use super::Over;
 use super::caller::{FromCaller, ToCaller};
@@ -109,7 +110,8 @@ fn shown(piece: Output, wanted: &Wanted) -> Option<(Channel, Vec<u8>)> {
         Output::Bytes(cri::Stream::Stderr, bytes) => wanted.stderr.then_some((Channel::Stderr, bytes)),
         Output::Missing(bytes) => {
             let channel = if wanted.stderr { Channel::Stderr } else { Channel::Stdout };
-            let note = format!("\nvk-cmd: {bytes} bytes of output are missing here: you were too slow for the log\n");
+            let what = counted(bytes, "byte of output is", "bytes of output are");
+            let note = format!("\nvk-cmd: {what} missing here: you were too slow for the log\n");
             (wanted.stdout || wanted.stderr).then(|| (channel, note.into_bytes()))
         }
     }
