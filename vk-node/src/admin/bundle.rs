@@ -94,7 +94,7 @@ impl Bundle {
                 self.place.hostpipe()
             }
         };
-        if let Some(file) = run.file() {
+        if let Some(file) = run.file().one() {
             parts.file("config/node.yaml", &file);
         }
         let findings = Box::pin(doctor::examine(&run, None, &sources)).await;

@@ -133,7 +133,7 @@ impl Looked {
 
 fn validate(run: &Run, log: Option<&str>, sources: &Sources, format: Format) -> anyhow::Result<Code> {
     let mut files = Vec::new();
-    if let Some(path) = run.file() {
+    if let Some(path) = run.file().one() {
         let absolute = std::path::absolute(&path)?;
         let directory = absolute.parent().unwrap_or(&absolute).to_owned();
         files.push(Looked::at(&path, |text| config::read(text, &directory).map(drop)));

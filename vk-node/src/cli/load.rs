@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use vk_node_core::config::{self, ConfigError, Layer, NO_HOME, NodeConfig, Origin, Settings, Shown, home_pipe};
 
-use super::run::{Run, given};
+use super::run::{Meant, Run, given};
 use super::sources::Sources;
 
 /// What the layers come to.
@@ -47,16 +47,17 @@ impl Loaded {
 /// # Errors
 /// All that is wrong with the variables, or else with the file.
 pub(crate) fn load(run: &Run, log: Option<&str>, sources: &Sources) -> anyhow::Result<Loaded> {
-    let file = run.file();
-    if file.is_none()
-        && let Some(several) = run.joined().filter(|files| files.len() > 1)
-    {
-        let files: Vec<_> = several.iter().map(|file| file.display().to_string()).collect();
-        bail!(
-            "several nodes have joined with this pipe's directory: say which one is meant, --config {}",
-            files.join(" or --config ")
-        );
-    }
+    let file = match run.file() {
+        Meant::None => None,
+        Meant::One(file) => Some(file),
+        Meant::Several(files) => {
+            let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            bail!(
+                "several nodes have joined with this pipe's directory: say which one is meant, --config {}",
+                files.join(" or --config ")
+            );
+        }
+    };
     let variables = config::from_environment(|name| std::env::var(name).ok()).map_err(ConfigError);
     let (text, said) = match &file {
         Some(path) => read_file(path)?,

@@ -1,7 +1,7 @@
 //! The flags of `vk-node run`.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -158,6 +158,27 @@ struct Certificates {
     cert_rotate_after: Option<u64>,
 }
 
+/// The file of settings that is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meant {
+    /// None: flags and variables say all there is.
+    None,
+    /// This one.
+    One(PathBuf),
+    /// It cannot be told which of these: several nodes have joined, and none of them is named.
+    Several(Vec<PathBuf>),
+}
+
+impl Meant {
+    /// The file, if there is one, and only one.
+    pub(crate) fn one(self) -> Option<PathBuf> {
+        match self {
+            Self::One(file) => Some(file),
+            Self::None | Self::Several(_) => None,
+        }
+    }
+}
+
 /// Who runs the pipe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Owner {
@@ -180,29 +201,34 @@ impl Run {
 
     /// The file of settings: the one that is named, or that of the pipe's directory if there is one, or the one that `vk-node join`
     /// has written.
-    pub(crate) fn file(&self) -> Option<PathBuf> {
-        self.config.clone().or_else(|| {
-            let own = self.hostpipe()?.join(profile::CONFIG);
-            if own.exists() {
-                Some(own)
-            } else {
-                self.joined().and_then(|files| <[_; 1]>::try_from(files).ok()).map(|[file]| file)
-            }
-        })
+    pub(crate) fn file(&self) -> Meant {
+        if let Some(named) = &self.config {
+            return Meant::One(named.clone());
+        }
+        let Some(hostpipe) = self.hostpipe() else { return Meant::None };
+        let own = hostpipe.join(profile::CONFIG);
+        if own.exists() {
+            return Meant::One(own);
+        }
+        let mut joined = self.joined(&hostpipe);
+        match joined.len() {
+            0 | 1 => joined.pop().map_or(Meant::None, Meant::One),
+            _ => Meant::Several(joined),
+        }
     }
 
     /// What `vk-node join` has written, of the node that is named if one is. Whoever says by what else the node shows who it is means
     /// that, and not the fleet that the machine has joined.
-    pub(super) fn joined(&self) -> Option<Vec<PathBuf>> {
+    fn joined(&self, hostpipe: &Path) -> Vec<PathBuf> {
         if self.nodes.is_some() || self.certificates.bootstrap_kubeconfig.is_some() {
-            return None;
+            return Vec::new();
         }
-        let mut files = join::joined(&self.hostpipe()?);
+        let mut files = join::joined(hostpipe);
         if let Some(name) = &self.node_name {
             let is_its = |file: &PathBuf| file.parent().is_some_and(|parent| parent.ends_with(name.as_str()));
             files.retain(|file| self.kubeconfig.is_none() && is_its(file));
         }
-        Some(files)
+        files
     }
 
     fn hostpipe(&self) -> Option<PathBuf> {
@@ -256,5 +282,41 @@ pub(super) fn given(run: Run) -> Settings {
         cgroup,
         site_file: site,
         ..Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_named_is_the_directorys_own_or_that_of_the_only_node_that_has_joined() {
+        let directory = tempfile::tempdir().unwrap();
+        let hostpipe = directory.path();
+        let run = |node_name: Option<&str>| Run {
+            node_name: node_name.map(|name| NodeName::parse(name).unwrap()),
+            ..Run::of(None, Some(hostpipe.to_owned()))
+        };
+        let joins = |name: &str| {
+            let place = hostpipe.join("join").join(name);
+            std::fs::create_dir_all(&place).unwrap();
+            std::fs::write(place.join("node.yaml"), "").unwrap();
+            place.join("node.yaml")
+        };
+        assert_eq!(run(None).file(), Meant::None);
+        let a = joins("vk-a");
+        assert_eq!(run(None).file(), Meant::One(a.clone()));
+        let b = joins("vk-b");
+        assert_eq!(run(None).file(), Meant::Several(vec![a.clone(), b.clone()]));
+        assert_eq!(run(Some("vk-b")).file(), Meant::One(b.clone()));
+        assert_eq!(run(Some("vk-c")).file(), Meant::None);
+        // Who says by what the node shows who it is means that.
+        let by_token =
+            Certificates { bootstrap_kubeconfig: Some("token.kubeconfig".into()), ..Certificates::default() };
+        assert_eq!(Run { certificates: by_token, ..run(None) }.file(), Meant::None);
+        let own = hostpipe.join("node.yaml");
+        std::fs::write(&own, "").unwrap();
+        assert_eq!(run(None).file(), Meant::One(own));
+        assert_eq!(Run::of(Some("named".into()), Some(hostpipe.to_owned())).file(), Meant::One("named".into()));
     }
 }

@@ -80,7 +80,7 @@ async fn look_around(run: &Run, log: Option<&str>, sources: &Sources, patience: 
 async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Patience) -> Facts {
     let home = std::env::home_dir().filter(|home| home.is_absolute());
     let loaded = load(run, log, sources);
-    let config_file = run.file().map(|path| file(&path));
+    let config_file = run.file().one().map(|path| file(&path));
     let (hostpipe, named_site, config) = match loaded {
         Ok(loaded) => {
             let hostpipe = loaded.hostpipe().ok();
