@@ -1,5 +1,7 @@
 //! Watching one job until something has become of it.
 
+use std::time::Instant;
+
 use anyhow::{Result, anyhow};
 use futures::{StreamExt as _, TryStreamExt as _};
 use kube_runtime::watcher::{self, watch_object};
@@ -60,7 +62,7 @@ impl Trouble {
     /// What another try may mend is told, and else it is an error.
     pub(crate) fn bear(&mut self, error: Error, tell: impl FnOnce(String)) -> Result<()> {
         let code = code_of(&error);
-        if !self.refusals.may_change(code) {
+        if !self.refusals.may_change(code, Instant::now()) {
             let what = code.and_then(refusals::advice).unwrap_or("cannot watch");
             return Err(anyhow::Error::new(error).context(what));
         }

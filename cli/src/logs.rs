@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use futures::StreamExt as _;
@@ -23,6 +24,7 @@ use vk_cli_core::args::{self, ClusterFlags};
 use vk_cli_core::logs::{Life, Meant, PodOfJob, prefix};
 use vk_cli_core::progress::Teller;
 use vk_cli_core::refusals::Refusals;
+use vk_cli_core::tries::Tries;
 use vk_cli_core::{cancel, exit, job, plain};
 use vk_cmd_crds::{CmdJob, labels};
 
@@ -165,21 +167,21 @@ pub(crate) struct Followed {
 /// The pods of a job that has ended. An API server that is away is waited for: what the job has written, and how it ended, is not
 /// to be lost for that.
 async fn listed_at_last(cluster: &Cluster, job: &CmdJob, progress: &Progress) -> Result<Vec<PodOfJob>> {
-    let mut refusals = Refusals::after_an_answer();
-    let mut pause = streams::PAUSES.0;
+    let (mut refusals, mut tries) = (Refusals::after_an_answer(), Tries::default());
     loop {
         match listed(cluster, job).await {
             Ok(pods) => return Ok(pods),
             Err(error) => {
                 let code = error.downcast_ref::<CallError>().and_then(CallError::status).map(|status| status.code);
-                if !refusals.may_change(code) {
+                let now = Instant::now();
+                if !refusals.may_change(code, now) {
                     return Err(error);
                 }
+                tries.fail(now);
                 progress.tell(format!("the API server is asked again: {error:#}"));
             }
         }
-        tokio::time::sleep(pause).await;
-        pause = pause.saturating_mul(2).min(streams::PAUSES.1);
+        tokio::time::sleep(tries.pause()).await;
     }
 }
 

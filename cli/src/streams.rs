@@ -7,7 +7,7 @@
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::{Result, anyhow};
 use futures::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -19,15 +19,12 @@ use tokio::sync::{mpsc, watch};
 use vk_api_client::chain;
 use vk_cli_core::logs::{Cursor, Life, PodOfJob};
 use vk_cli_core::refusals::{self, Refusals};
+use vk_cli_core::tries::Tries;
 
 use crate::screen::say;
 
-/// The shortest pause before a stream is opened again, and the longest.
-pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often it is tried in vain, where nobody waits for what is still to come.
 const TRIES: u32 = 3;
-/// How often in vain, once its process has ended and the API server cannot reach the node: for about half a minute.
-const LAST_TRIES: u32 = 10;
 
 /// A line of a log.
 pub(crate) struct Line {
@@ -58,8 +55,7 @@ pub(crate) async fn read(
     lines: mpsc::Sender<Line>,
 ) -> Result<bool> {
     let mut cursor = Cursor::default();
-    let mut refusals = Refusals::after_an_answer();
-    let (mut pause, mut in_vain) = (PAUSES.0, 0_u32);
+    let (mut refusals, mut tries) = (Refusals::after_an_answer(), Tries::default());
     let mut is_first = true;
     // What stood at the end of the stream before, without a line feed.
     let mut open_line = Vec::new();
@@ -97,12 +93,12 @@ pub(crate) async fn read(
                 let is_refused = matches!(status.code, 401 | 403);
                 let advice = refusals::advice(status.code);
                 let error = anyhow::Error::new(kube::Error::Api(status.clone()));
-                if !refusals.may_change(Some(status.code)) {
+                if !refusals.may_change(Some(status.code), Instant::now()) {
                     let why = advice.map_or_else(|| format!("cannot read the log of {}", pod.name), str::to_owned);
                     return Err(error.context(why));
                 }
                 // The API server answers, and the node does not: the job's end is known, and is not held up for its output.
-                if has_ended && !is_refused && in_vain >= LAST_TRIES {
+                if has_ended && !is_refused && tries.are_over(Instant::now()) {
                     say(&format!("the rest of the output of {} cannot be read: {}", pod.name, in_words(&error)));
                     return Ok(false);
                 }
@@ -110,12 +106,16 @@ pub(crate) async fn read(
             }
             Err(error) => (false, Some(anyhow!(error))),
         };
-        in_vain = if came { 0 } else { in_vain.saturating_add(1) };
+        if came {
+            tries.succeed();
+        } else {
+            tries.fail(Instant::now());
+        }
         if let Some(error) = why {
-            if !wanted.follow && in_vain >= TRIES {
+            if !wanted.follow && tries.in_vain() >= TRIES {
                 return Err(error.context(format!("cannot read the log of {}", pod.name)));
             }
-            if in_vain == TRIES {
+            if tries.in_vain() == TRIES {
                 say(&format!(
                     "the output of {} cannot be read now, and is asked for again: {}",
                     pod.name,
@@ -126,7 +126,7 @@ pub(crate) async fn read(
         if came && has_ended {
             continue;
         }
-        pause = if came { PAUSES.0 } else { pause.saturating_mul(2).min(PAUSES.1) };
+        let pause = tries.pause();
         tokio::select! {
             // Both only say that it is time to look again.
             () = tokio::time::sleep(pause) => {}

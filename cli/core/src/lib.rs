@@ -31,5 +31,6 @@ pub mod sbatch;
 pub mod script;
 pub mod table;
 pub mod top;
+pub mod tries;
 pub mod values;
 pub mod wish;
