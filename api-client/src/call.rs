@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::chain::said;
+
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
@@ -16,7 +18,7 @@ pub enum CallError {
         limit: Duration,
     },
     /// The API server said no.
-    #[error("cannot {what}: the API server says {} {}: {}", .status.code, .status.reason, .status.message)]
+    #[error("cannot {what}: {}", said(.status))]
     Refused {
         /// What was attempted.
         what: &'static str,

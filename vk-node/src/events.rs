@@ -11,6 +11,7 @@ use kube::{Client, Resource as _};
 use kube_runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
+use vk_api_client::chain;
 use vk_node_core::events::{Note, NoteKind};
 
 /// How many events may wait. More than that come only in a storm, in which each of them says the same.
@@ -111,7 +112,7 @@ async fn send(recorder: &Recorder, about: &ObjectReference, note: Note) {
                 debug!(reason = event.reason, "an event was refused: {}", status.message);
                 return;
             }
-            Ok(Err(error)) => debug!(reason = event.reason, "an event could not be sent: {error}"),
+            Ok(Err(error)) => debug!(reason = event.reason, "an event could not be sent: {}", chain(&error)),
             Err(_) => debug!(reason = event.reason, "an event could not be sent in time"),
         }
         match pause {

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 use tokio::process::Command;
+use vk_api_client::chain;
 use vk_node_core::config;
 use vk_node_core::scrub::{Scrubber, is_secret_name};
 use vk_node_core::service::UNIT;
@@ -90,7 +91,7 @@ impl Bundle {
                 loaded.hostpipe()
             }
             Err(error) => {
-                parts.add("config/problems.txt", format!("{error:#}\n"));
+                parts.add("config/problems.txt", format!("{}\n", chain(&**error)));
                 self.place.hostpipe()
             }
         };
@@ -170,7 +171,7 @@ impl Parts {
     fn answer(&mut self, name: &str, answer: anyhow::Result<impl Serialize>) {
         match answer {
             Ok(value) => self.json(name, &value),
-            Err(error) => self.add(name, format!("{error:#}\n")),
+            Err(error) => self.add(name, format!("{}\n", chain(&*error))),
         }
     }
 

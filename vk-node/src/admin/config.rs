@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
+use vk_api_client::chain;
 use vk_node_core::config::{self, Difference, Origin, Shown};
 use vk_site::Site;
 
@@ -143,7 +144,7 @@ fn validate(run: &Run, log: Option<&str>, sources: &Sources, format: Format) -> 
     let mut site = run.site_file();
     if files.iter().all(|file| file.problems.is_empty()) {
         match load(run, log, sources) {
-            Err(error) => others.push(format!("{error:#}")),
+            Err(error) => others.push(chain(&*error)),
             Ok(loaded) => {
                 site = site.or_else(|| site_file(&loaded.settings.site_file, &loaded.hostpipe().ok()?));
                 others.extend(loaded.config().err().map(|error| error.0).unwrap_or_default());

@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
+use vk_api_client::chain;
 use vk_node_core::jobs::{self, Job};
 use vk_pipe::{ClientError, PipeClient};
 use vk_record::{Dir, TaskDir, names, view_of};
@@ -95,7 +96,7 @@ impl Found {
         match of_records(hostpipe) {
             Ok(jobs) => Ok(Self { jobs, from: Source::Records { why } }),
             Err(error) => {
-                tracing::debug!("there are no records to look at either: {error:#}");
+                tracing::debug!("there are no records to look at either: {}", chain(&*error));
                 Err(why.into())
             }
         }

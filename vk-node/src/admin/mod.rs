@@ -30,6 +30,7 @@ use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
+use vk_api_client::chain;
 use vk_node_core::config::{NO_HOME, home_pipe};
 use vk_pipe::ClientError;
 
@@ -124,7 +125,7 @@ impl Place {
             Ok(loaded) => loaded.hostpipe(),
             // What runs here can be asked all the same, where it is in the usual place.
             Err(error) => {
-                eprintln!("vk-node: {error:#}");
+                eprintln!("vk-node: {}", chain(&*error));
                 home_pipe(std::env::home_dir()).context(NO_HOME)
             }
         }
@@ -165,7 +166,7 @@ fn written(result: io::Result<()>) -> anyhow::Result<bool> {
 /// Says why a command failed, in its form.
 pub(crate) fn fail(format: Format, error: &anyhow::Error) -> Code {
     let code = code_of(error);
-    let said = vk_api_client::chain(&**error);
+    let said = chain(&**error);
     if format == Format::Json {
         // What stands on standard error is said in any case.
         let _ = print(format, &json!({"error": {"code": code as u8, "message": said}}), "");

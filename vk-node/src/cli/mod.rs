@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use vk_api_client::chain;
 use vk_node_core::config::{LOG, NO_HOME, home_pipe};
 
 use self::join::Join;
@@ -137,7 +138,7 @@ pub(crate) fn main() -> ExitCode {
     let logging = match Logging::start(cli.log.as_deref().unwrap_or(cli.part.log())) {
         Ok(logging) => logging,
         Err(error) => {
-            eprintln!("vk-node: {error:#}");
+            eprintln!("vk-node: {}", chain(&*error));
             return Code::Usage.into();
         }
     };

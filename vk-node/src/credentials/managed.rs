@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use kube::{Client, Config};
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::NodeName;
 use vk_cmd_crds::certificates::{Names, Purpose};
 use vk_node_core::certificates::{self, Seen, Wanted};
@@ -94,7 +95,7 @@ impl Managed {
             let (pair, seen) = signing::obtain(|| self.asker(), &self.wanted, &self.store, self.terms.lifetime).await;
             match client_of(&self.dial, &self.config, &pair) {
                 Ok(client) => self.switch.set(client),
-                Err(error) => warn!("{error:#}; going on with the one before"),
+                Err(error) => warn!("{}; going on with the one before", chain(&*error)),
             }
             (self.seen, self.since) = (seen, Timestamp::now());
         }

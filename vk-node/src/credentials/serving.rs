@@ -11,6 +11,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::NodeName;
 use vk_cmd_crds::certificates::{Names, Purpose};
 use vk_node_core::certificates::{self, Seen, Setback, Wanted};
@@ -121,7 +122,7 @@ impl Serving {
             None if before.is_some() => {}
             None => match own(&self.wanted) {
                 Ok(key) => self.show(key),
-                Err(error) => warn!("{error:#}; going on with the certificate before"),
+                Err(error) => warn!("{}; going on with the certificate before", chain(&*error)),
             },
         }
     }
@@ -137,7 +138,7 @@ impl Serving {
         let (pair, seen) = signing::obtain(|| client.clone(), &self.wanted, &self.store, self.terms.lifetime).await;
         match pair.certified() {
             Ok(key) => self.show(key),
-            Err(error) => warn!("{error:#}; going on with the certificate before"),
+            Err(error) => warn!("{}; going on with the certificate before", chain(&*error)),
         }
         (self.signed, *since) = (Some(seen), Timestamp::now());
     }
@@ -166,7 +167,7 @@ impl Serving {
                     }
                     return is_node;
                 }
-                Ok(Err(error)) => debug!(%error, "cannot ask who we are"),
+                Ok(Err(error)) => debug!(error = chain(&error), "cannot ask who we are"),
                 Err(_) => debug!("cannot ask who we are: no answer"),
             }
             tries = tries.saturating_add(1);

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use rcgen::KeyPair;
 use tempfile::NamedTempFile;
 use tracing::warn;
+use vk_api_client::chain;
 use vk_cmd_crds::certificates::Purpose;
 
 use super::pair::{self, Pair};
@@ -81,7 +82,7 @@ impl Store {
         match Pair::from_file(&text).and_then(|pair| Ok((pair.seen()?, pair))) {
             Ok((seen, pair)) => Some((pair, seen)),
             Err(error) => {
-                warn!(file = %path.display(), "cannot use the certificate: {error:#}; another will be asked for");
+                warn!(file = %path.display(), "cannot use the certificate: {}; another will be asked for", chain(&*error));
                 None
             }
         }

@@ -8,6 +8,7 @@ use jiff::{Timestamp, Zoned};
 use tokio::process::Command;
 use tokio::time::timeout;
 use tracing::debug;
+use vk_api_client::chain;
 use vk_node_core::ending::{self, Batch, Left, Source};
 
 /// The longest that a command may take: a controller that is overloaded does not answer for minutes.
@@ -35,7 +36,7 @@ pub(super) async fn is_preempted(job: &str) -> bool {
     match said(LATE_ANSWER, "scontrol", &["show", "job", job]).await {
         Ok(answer) => ending::is_preempted(&answer),
         Err(error) => {
-            debug!("cannot learn why the job was told to end: {error:#}");
+            debug!("cannot learn why the job was told to end: {}", chain(&*error));
             false
         }
     }

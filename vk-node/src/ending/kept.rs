@@ -2,6 +2,7 @@
 
 use rustix::fs::Mode;
 use tracing::warn;
+use vk_api_client::chain;
 use vk_node_core::ending::Stay;
 use vk_record::{Dir, RecordError, names, process};
 
@@ -50,7 +51,7 @@ impl Kept {
     /// The stay is over, and nothing is left to be told of it.
     pub(super) fn end(&self) {
         if let Err(error) = self.dir.remove_file(names::NODE_STAY) {
-            warn!("cannot remove what is kept of when the node ends: {error:#}");
+            warn!("cannot remove what is kept of when the node ends: {}", chain(&error));
         }
     }
 
@@ -60,8 +61,8 @@ impl Kept {
             serde_json::to_vec(&self.stay).map(|text| self.dir.write(names::NODE_STAY, &text, Mode::RUSR | Mode::WUSR));
         match written {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("cannot keep when the node ends, a restart would move that: {error:#}"),
-            Err(error) => warn!("cannot keep when the node ends, a restart would move that: {error:#}"),
+            Ok(Err(error)) => warn!("cannot keep when the node ends, a restart would move that: {}", chain(&error)),
+            Err(error) => warn!("cannot keep when the node ends, a restart would move that: {}", chain(&error)),
         }
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_node_core::ending::{
     self, Batch, BatchSays, EndPlan, Ends, Former, Here, Left, NodeEnd, Source, Stay, Told, Walltime,
 };
@@ -202,7 +203,7 @@ impl Endings {
         let (left, source) = match ask::left(batch).await {
             Ok(Some(answer)) => answer,
             Ok(None) => return,
-            Err(error) => return warn!("cannot learn how long the job has: {error:#}; what was known holds"),
+            Err(error) => return warn!("cannot learn how long the job has: {}; what was known holds", chain(&*error)),
         };
         let now = clock::boot();
         self.known.send_if_modified(|known| {

@@ -25,6 +25,7 @@ use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::debug;
+use vk_api_client::chain;
 use vk_node_core::admit::{AdmittedContainer, AdmittedPod, PodKey};
 use vk_node_core::command::{ConfigError, Given};
 use vk_node_core::facts::NodeFacts;
@@ -169,7 +170,7 @@ impl Provisions {
         let (this, uid) = (self.clone(), uid.to_owned());
         tokio::spawn(async move {
             if let Err(error) = this.remove(&uid).await {
-                debug!(uid, "what the pod has on the host stays for now: {:#}", anyhow::Error::from(error));
+                debug!(uid, "what the pod has on the host stays for now: {}", chain(&error));
             }
         });
     }

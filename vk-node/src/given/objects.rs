@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
+use vk_api_client::chain;
 use vk_node_core::sources::{Content, SourceRef};
 
 /// What is known of an object.
@@ -119,15 +120,19 @@ where
             Err(error) => {
                 // What was seen before still stands.
                 if matches!(*sender.borrow(), Seen::There(_) | Seen::Gone) {
-                    debug!(name, %error, "the watch of an object broke; beginning it again");
+                    debug!(name, error = chain(&error), "the watch of an object broke; beginning it again");
                     continue;
                 }
                 if is_too_early(&error) && too_early < QUICK_TRIES {
                     too_early += 1;
-                    debug!(name, %error, "the API server does not know yet that a pod needs this; trying again");
+                    debug!(
+                        name,
+                        error = chain(&error),
+                        "the API server does not know yet that a pod needs this; trying again"
+                    );
                     continue;
                 }
-                let why = format!("{:#}", anyhow::Error::from(error));
+                let why = chain(&error);
                 warn!(name, "cannot watch what a pod is given: {why}; trying again");
                 Seen::Unreadable(why)
             }

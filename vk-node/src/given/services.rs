@@ -13,6 +13,7 @@ use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::{self, Event, watcher};
 use tokio::sync::watch;
 use tracing::warn;
+use vk_api_client::chain;
 use vk_node_core::services::Service;
 
 /// How long a container that is to be started waits for the first list.
@@ -66,7 +67,7 @@ async fn follow(api: Api<api::Service>, all: Arc<Mutex<ByNamespace>>, known: wat
             }
             Ok(Event::Apply(service)) => put(&mut lock(), &service),
             Ok(Event::Delete(service)) => take(&mut lock(), &service),
-            Err(error) => warn!("watching services: {:#}; trying again", anyhow::Error::from(error)),
+            Err(error) => warn!("watching services: {}; trying again", chain(&error)),
         }
     }
 }

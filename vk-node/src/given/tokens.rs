@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use tracing::warn;
+use vk_api_client::chain;
 use vk_node_core::admit::{PodKey, TokenRequest};
 use vk_node_core::tokens::renew_after;
 use vk_record::clock::boot;
@@ -94,7 +95,7 @@ impl Tokens {
         };
         let asked_at = boot();
         let answer = call(self.api.create_token_request(&self.account, &PostParams::default(), &wanted)).await;
-        let made = answer.map_err(|error| format!("{:#}", anyhow::Error::from(error)))?;
+        let made = answer.map_err(|error| chain(&error))?;
         let text = made.status.and_then(|status| status.token).ok_or("the API server's answer holds no token")?;
         // The API server may have made it another than was asked.
         let seconds = made.spec.and_then(|spec| spec.expiration_seconds).unwrap_or(request.expiration_seconds);

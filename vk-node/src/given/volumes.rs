@@ -20,6 +20,7 @@ use futures::{FutureExt, SinkExt, future};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::watch;
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_node_core::admit::{AdmittedVolume, FileSource, PodKey, TokenRequest, VolumeKind};
 use vk_node_core::events::{Note, NoteKind};
 use vk_node_core::files::{self, Materials, NotMade};
@@ -135,7 +136,7 @@ impl Keeper {
         let pod = match pod {
             Ok(pod) => pod,
             Err(error) => {
-                warn!(pod = %self.key, "{:#}; trying again", anyhow::Error::from(error));
+                warn!(pod = %self.key, "{}; trying again", chain(&error));
                 return false;
             }
         };

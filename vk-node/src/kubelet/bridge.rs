@@ -7,9 +7,9 @@
 
 use bytes::Bytes;
 use tracing::debug;
+use vk_api_client::chain;
 use vk_pipe::client::ClientError;
 use vk_pipe::{StreamEvent, StreamHandle, StreamInput, StreamOutput};
-use vk_record::chain;
 use vk_streaming::Gone;
 use vk_streaming::session::{Input, InputEvent, Output, Session};
 use vk_streaming::status::Status;

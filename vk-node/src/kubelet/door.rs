@@ -16,6 +16,7 @@ use rustls::server::ResolvesServerCert;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
+use vk_api_client::chain;
 
 use super::auth::ClientAuthority;
 use super::tls;
@@ -103,7 +104,7 @@ impl Doors {
             }
             Err(error) => {
                 warn!(file = %file.display(), "the certificate authority for clients was replaced by one that cannot be \
-                    used; going on with the old: {error:#}");
+                    used; going on with the old: {}", chain(&*error));
             }
         }
     }

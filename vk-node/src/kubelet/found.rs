@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod};
 use kube::ResourceExt;
 use kube_runtime::reflector::ObjectRef;
 use serde::Deserialize;
+use vk_api_client::chain;
 use vk_task::{ApiError, ErrorReason, TaskState, TaskView};
 
 use super::Context;
@@ -35,7 +36,7 @@ impl IntoResponse for Refused {
 
 impl From<Unreadable> for Refused {
     fn from(error: Unreadable) -> Self {
-        Self(StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::from(error)))
+        Self(StatusCode::INTERNAL_SERVER_ERROR, chain(&error))
     }
 }
 

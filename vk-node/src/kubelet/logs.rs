@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ContainerStateWaiting;
+use vk_api_client::chain;
 use vk_pipe::client::ClientError;
-use vk_record::chain;
 use vk_task::{LogQuery, LogStream, TaskState, TaskView};
 
 use super::Context;

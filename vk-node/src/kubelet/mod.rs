@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::{debug, warn};
+use vk_api_client::chain;
 use vk_node_core::config::{self, MemberConfig, NodeConfig};
 use vk_node_core::facts::NodeFacts;
 use vk_pipe::client::PipeClient;
@@ -126,7 +127,7 @@ pub(crate) fn serve(
                     let (door, router) = (door.borrow().clone(), router.clone());
                     tokio::spawn(async move {
                         if let Err(error) = connection(stream, &door, router).await {
-                            debug!(peer, "the connection ended: {error:#}");
+                            debug!(peer, "the connection ended: {}", chain(&*error));
                         }
                         drop(place);
                     });

@@ -24,6 +24,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
+use vk_api_client::chain;
 use vk_node_core::config::{self, Difference, Reload, Shown};
 use vk_node_core::report::{self, DRAINED, Drain, NodeReport, SOCKET, Stop};
 use vk_record::Dir;
@@ -86,7 +87,7 @@ impl Desk {
         };
         if let Err(error) = served.await {
             let place = self.0.shared.config.pipe.directory.join(SOCKET);
-            warn!("nobody can ask this node on its machine (vk-node status): {}: {error:#}", place.display());
+            warn!("nobody can ask this node on its machine (vk-node status): {}: {}", place.display(), chain(&*error));
         }
         std::future::pending().await
     }
@@ -103,7 +104,10 @@ impl Desk {
             match (self.0.again.load)() {
                 Ok(launch) => self.take_up(launch),
                 Err(error) => {
-                    error!("SIGHUP: the configuration is wrong, and what it said before is in force: {error:#}")
+                    error!(
+                        "SIGHUP: the configuration is wrong, and what it said before is in force: {}",
+                        chain(&*error)
+                    )
                 }
             }
         }
@@ -115,7 +119,7 @@ impl Desk {
         let mut known = lock(&self.0.shown);
         let Reload { now, later } = config::reload(&known.0, &shown);
         if let Err(error) = self.0.again.logging.set(&log) {
-            error!("SIGHUP: {error:#}");
+            error!("SIGHUP: {}", chain(&*error));
         }
         self.0.shared.tuning.take_up(&config);
         // What waits for the next start is not in force.
@@ -177,7 +181,11 @@ fn in_force(before: &[Shown], after: Vec<Shown>, later: &[Difference]) -> Vec<Sh
 fn drained(directory: &Dir) -> Option<Drain> {
     let read = || anyhow::Ok(directory.read(DRAINED)?.map(|bytes| serde_json::from_slice(&bytes)).transpose()?);
     read().unwrap_or_else(|error| {
-        warn!("cannot tell whether the node is drained: {}: {error:#}", directory.path().join(DRAINED).display());
+        warn!(
+            "cannot tell whether the node is drained: {}: {}",
+            directory.path().join(DRAINED).display(),
+            chain(&*error)
+        );
         None
     })
 }
@@ -231,7 +239,7 @@ async fn stop(State(desk): State<Desk>, Json(stop): Json<Stop>) -> StatusCode {
 }
 
 fn failed(error: anyhow::Error) -> (StatusCode, String) {
-    (StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+    (StatusCode::INTERNAL_SERVER_ERROR, chain(&*error))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{SemaphorePermit, watch};
 use tracing::{error, info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::certificates::Names;
 use vk_node_core::config::MemberConfig;
 use vk_node_core::events::{Note, NoteKind};
@@ -46,7 +47,7 @@ pub(super) async fn keep(shared: Arc<Shared>, config: MemberConfig, host: Arc<Ho
     loop {
         match Box::pin(run(&shared, &config, &host, course.clone())).await {
             Ok(()) => return,
-            Err(error) => error!(node = %config.name, "the node has failed: {error:#}; it begins again"),
+            Err(error) => error!(node = %config.name, "the node has failed: {}; it begins again", chain(&*error)),
         }
         if ends(course.clone(), PAUSE).await {
             return;
@@ -203,7 +204,7 @@ async fn leave(end: &OwnEnd, pods: &pods::Context, registration: &Registration) 
             match registration.close().await {
                 Ok(()) => asked = true,
                 Err(error) => {
-                    warn!("cannot say that the node has ended: {error:#}; trying again");
+                    warn!("cannot say that the node has ended: {}; trying again", chain(&*error));
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             }

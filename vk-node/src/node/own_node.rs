@@ -11,6 +11,7 @@ use kube_runtime::WatchStreamExt;
 use kube_runtime::watcher::watch_object;
 use tokio::sync::watch;
 use tracing::debug;
+use vk_api_client::chain;
 use vk_node_core::node::Said;
 
 /// What is known of it.
@@ -45,7 +46,7 @@ pub(super) async fn follow(client: Client, name: &str, told: &watch::Sender<OwnN
             },
             Ok(None) => OwnNode::Gone,
             Err(error) => {
-                debug!(%error, "the node's own watch broke; it begins again");
+                debug!(error = chain(&error), "the node's own watch broke; it begins again");
                 continue;
             }
         };

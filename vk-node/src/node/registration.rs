@@ -24,6 +24,7 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_node_core::config::NodeConfig;
 use vk_node_core::node::{self, Nearing, NodeProfile, Patience, Told, Trouble, View, WayIn};
 
@@ -127,8 +128,8 @@ impl Registration {
     pub(super) async fn claim(&self) {
         let mut wait = RETRY.0;
         while let Err(error) = self.name.claim().await {
-            warn!(node = %self.profile.name, "cannot take the name yet: {error:#}; trying again");
-            self.report.trouble(format!("cannot take the name yet: {error:#}"));
+            warn!(node = %self.profile.name, "cannot take the name yet: {}; trying again", chain(&*error));
+            self.report.trouble(format!("cannot take the name yet: {}", chain(&*error)));
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
         }
@@ -144,8 +145,8 @@ impl Registration {
                 // Credentials that are refused now may be accepted soon: an API server that has just started refuses
                 // nodes until its authorizer has seen them.
                 Err(error) => {
-                    warn!(node = %self.profile.name, "cannot register yet: {error:#}; trying again");
-                    self.report.trouble(format!("cannot register yet: {error:#}"));
+                    warn!(node = %self.profile.name, "cannot register yet: {}; trying again", chain(&*error));
+                    self.report.trouble(format!("cannot register yet: {}", chain(&*error)));
                 }
             }
             tokio::time::sleep(wait).await;
@@ -225,8 +226,8 @@ impl Registration {
                 Ok(()) => {}
                 Err(error) if error.is::<NameTaken>() => return error,
                 Err(error) => {
-                    warn!(node = %self.profile.name, "no heartbeat: {error:#}; trying again");
-                    self.report.trouble(format!("no heartbeat: {error:#}"));
+                    warn!(node = %self.profile.name, "no heartbeat: {}; trying again", chain(&*error));
+                    self.report.trouble(format!("no heartbeat: {}", chain(&*error)));
                     if is_gone {
                         own.mark_changed();
                         tokio::time::sleep(AGAIN).await;

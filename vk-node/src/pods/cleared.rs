@@ -3,6 +3,7 @@
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use tracing::warn;
+use vk_api_client::chain;
 
 use super::{Context, call};
 
@@ -24,7 +25,7 @@ impl Context {
         match call(pods.list_metadata(&ListParams::default().fields(&open))).await {
             Ok(list) => list.items.is_empty() && self.is_cleared().await,
             Err(error) => {
-                warn!("cannot see whether pods are left: {:#}; trying again", anyhow::Error::from(error));
+                warn!("cannot see whether pods are left: {}; trying again", chain(&error));
                 false
             }
         }

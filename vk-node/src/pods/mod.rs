@@ -24,6 +24,7 @@ use kube_runtime::reflector::{self, ObjectRef, Store};
 use kube_runtime::{WatchStreamExt, watcher};
 use tokio::sync::watch;
 use tracing::{debug, warn};
+use vk_api_client::chain;
 use vk_node_core::admit::PodKey;
 use vk_node_core::facts::NodeFacts;
 use vk_node_core::meant;
@@ -246,9 +247,9 @@ pub(crate) async fn run(
             match result {
                 Ok(_) | Err(controller::Error::ObjectNotFound(_)) => {}
                 Err(controller::Error::ReconcilerFailed(error, pod)) => {
-                    warn!(pod = %pod, "{:#}", anyhow::Error::from(error));
+                    warn!(pod = %pod, "{}", chain(&error));
                 }
-                Err(error) => warn!("watching pods: {:#}; trying again", anyhow::Error::from(error)),
+                Err(error) => warn!("watching pods: {}; trying again", chain(&error)),
             }
             future::ready(())
         });

@@ -20,6 +20,7 @@ use kube_runtime::reflector::{ObjectRef, Store};
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
+use vk_api_client::chain;
 use vk_node_core::admit::PodKey;
 use vk_task::{AskingNode, StopRequest, TaskView};
 
@@ -78,7 +79,7 @@ impl Orphans {
                 _ = ticks.tick() => {}
             }
             if let Err(error) = self.sweep(&mut proven).await {
-                warn!("cannot look after tasks without a pod: {:#}; trying again", anyhow::Error::from(error));
+                warn!("cannot look after tasks without a pod: {}; trying again", chain(&error));
                 tokio::time::sleep(RETRY).await;
                 self.hint.notify_one();
             }

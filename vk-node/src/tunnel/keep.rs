@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_node_core::tunnel::forward::Forward;
 use vk_node_core::tunnel::words::NotOpened;
 use vk_node_core::tunnel::{Course, Seen, Step, Trouble, argv, words};
@@ -122,7 +123,7 @@ async fn keep(inner: &Inner, mut ending: watch::Receiver<bool>) {
                 hold = match start(inner, &control) {
                     Ok(ssh) => Some(Hold::Own(Box::new(ssh))),
                     Err(error) => {
-                        let how = format!("{error:#}");
+                        let how = chain(&*error);
                         report(inner, course.on(Seen::Ended { how, random: fastrand::f64() }, began.elapsed()));
                         None
                     }

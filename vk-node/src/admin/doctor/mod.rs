@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
+use vk_api_client::chain;
 use vk_node_core::config::{NodeConfig, home_pipe};
 use vk_node_core::doctor::{self, CgroupFacts, DirectoryFacts, Facts, FileFacts, Finding, Systemd};
 use vk_node_core::ending::Batch;
@@ -87,7 +88,7 @@ async fn gather(run: &Run, log: Option<&str>, sources: &Sources, patience: Patie
             let site = loaded.settings.site_file.clone();
             (hostpipe, site, Loaded::config(loaded).map_err(|error| error.0))
         }
-        Err(error) => (None, None, Err(vec![format!("{error:#}")])),
+        Err(error) => (None, None, Err(vec![chain(&*error)])),
     };
     // Where nobody says, and there is no home, it is nowhere.
     let hostpipe =
@@ -223,7 +224,7 @@ fn file(path: &Path) -> FileFacts {
 fn read_site(path: Option<&Path>) -> (Option<Site>, Vec<String>) {
     let Some(path) = path else { return (None, Vec::new()) };
     match std::fs::read_to_string(path).context("cannot read it") {
-        Err(error) => (None, vec![format!("{error:#}")]),
+        Err(error) => (None, vec![chain(&*error)]),
         Ok(text) => match Site::parse(&text) {
             Ok(site) => (Some(site), Vec::new()),
             Err(problems) => (None, problems.0.iter().map(ToString::to_string).collect()),

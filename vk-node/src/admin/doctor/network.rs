@@ -15,13 +15,13 @@ use kube::{Api, Client, ResourceExt};
 use serde::Deserialize;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::process::Command;
+use vk_api_client::chain;
 use vk_cmd_crds::labels;
 use vk_node_core::config::{MemberConfig, NodeConfig, TunnelConfig};
 use vk_node_core::doctor::{Answered, CertificateFacts, Login, NodeObject, PortFacts, ServerFacts, Whoami};
 use vk_node_core::facts::Endpoint;
 use vk_node_core::report::NodeReport;
 use vk_node_core::tunnel::argv;
-use vk_record::chain;
 
 use super::patience::Patience;
 use crate::credentials::{self, Present};
@@ -76,7 +76,7 @@ async fn api_server(config: Option<&NodeConfig>, patience: Patience) -> (Result<
     };
     let certificate = match credentials::certificate(&way.auth_info) {
         None => None,
-        Some(Err(error)) => return (Err(format!("the client certificate cannot be used: {error:#}")), None),
+        Some(Err(error)) => return (Err(format!("the client certificate cannot be used: {}", chain(&*error))), None),
         Some(Ok(seen)) => Some(CertificateFacts {
             common_name: seen.common_name,
             organizations: seen.organizations.into_iter().collect(),
@@ -144,7 +144,7 @@ async fn present(config: &NodeConfig, member: &MemberConfig, patience: Patience)
         None => Err(format!(
             "they were not there within {patience}: the file server, or the program that the kubeconfig has asked for a token, has not answered"
         )),
-        Some(present) => present.map_err(|error| format!("{error:#}")),
+        Some(present) => present.map_err(|error| chain(&*error)),
     }
 }
 

@@ -26,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use kube::Client;
 use tracing::{debug, warn};
+use vk_api_client::chain;
 use vk_node_core::authz::{self, Needed};
 
 pub(super) use certificate::{ClientAuthority, Shown};
@@ -72,7 +73,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
         Ok(Some(user)) => user,
         Ok(None) => return unauthorized(),
         Err(error) => {
-            warn!(%error, "cannot ask the API server whose a token is");
+            warn!(error = chain(&error), "cannot ask the API server whose a token is");
             return unauthorized();
         }
     };
@@ -89,7 +90,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
             (StatusCode::FORBIDDEN, format!("Forbidden (user={}, {needed})\n", user.name)).into_response()
         }
         Err(error) => {
-            warn!(user = user.name, %needed, %error, "cannot ask the API server who may do what");
+            warn!(user = user.name, %needed, error = chain(&error), "cannot ask the API server who may do what");
             let message = format!("Authorization error (user={}, {needed})", user.name);
             (StatusCode::INTERNAL_SERVER_ERROR, message).into_response()
         }

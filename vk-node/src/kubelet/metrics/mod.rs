@@ -11,6 +11,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use tracing::warn;
+use vk_api_client::chain;
 use vk_node_core::stats::{resource_metrics, text};
 
 pub(crate) use self::measured::Measured;
@@ -36,7 +37,7 @@ async fn summary(State(context): State<Context>, Query(options): Query<Options>)
     let only_cpu_and_memory = options.only_cpu_and_memory.as_deref() == Some("true");
     match measured::summary(&context, only_cpu_and_memory).await {
         Ok(summary) => Json(summary).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{:#}", anyhow::Error::from(error))).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, chain(&error)).into_response(),
     }
 }
 
@@ -44,7 +45,7 @@ async fn resource(State(context): State<Context>) -> impl IntoResponse {
     let summary = match measured::summary(&context, true).await {
         Ok(summary) => Some(summary),
         Err(error) => {
-            warn!("{:#}", anyhow::Error::from(error));
+            warn!("{}", chain(&error));
             None
         }
     };

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
+use vk_api_client::chain;
 use vk_node_core::node::{self, Trouble};
 
 use super::object::Presence;
@@ -36,9 +37,9 @@ impl Registration {
         let work = async {
             while let Err(error) = self.good_bye(left).await {
                 if !left {
-                    return warn!("cannot say good-bye: {error:#}; the lease will run out");
+                    return warn!("cannot say good-bye: {}; the lease will run out", chain(&*error));
                 }
-                warn!("cannot say good-bye: {error:#}; trying again");
+                warn!("cannot say good-bye: {}; trying again", chain(&*error));
                 sleep(AGAIN).await;
             }
         };
@@ -71,7 +72,7 @@ impl Registration {
         }
         match timeout(SIGN_OFF_TIMEOUT, self.name.release()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!("cannot give the name back: {error:#}; the lease will run out"),
+            Ok(Err(error)) => warn!("cannot give the name back: {}; the lease will run out", chain(&*error)),
             Err(_) => warn!("the API server does not answer; the lease, if there is one, will run out"),
         }
     }

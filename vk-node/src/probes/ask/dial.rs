@@ -5,9 +5,9 @@ use std::io;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use vk_api_client::chain;
 use vk_pipe::client::PipeClient;
 use vk_pipe::{StreamEvent, StreamInput, StreamOutput};
-use vk_record::chain;
 use vk_task::DirName;
 use vk_task::stream::{DialRequest, DialTarget, StreamEnd};
 

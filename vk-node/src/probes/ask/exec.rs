@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
+use vk_api_client::chain;
 use vk_node_core::probe::machine::Answer;
 use vk_pipe::StreamEvent;
 use vk_pipe::client::{ClientError, PipeClient};
-use vk_record::chain;
 use vk_task::stream::StreamEnd;
 use vk_task::{End, TaskId};
 

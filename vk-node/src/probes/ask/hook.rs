@@ -1,10 +1,10 @@
 //! Doing what a hook of a container's life asks for: the kubelet's `lifecycle/handlers.go`, with the means of the probes.
 
 use tracing::debug;
+use vk_api_client::chain;
 use vk_node_core::admit::HookAction;
 use vk_node_core::probe::machine::Answer;
 use vk_pipe::client::ClientError;
-use vk_record::chain;
 use vk_task::ErrorReason;
 
 use super::dial::PipeDialer;

@@ -24,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
+use vk_api_client::chain;
 use vk_cmd_crds::NodeName;
 use vk_node_core::config::{RelayAddress, RelayConfig};
 use vk_node_core::facts::Endpoint;
@@ -119,8 +120,8 @@ impl Dialler {
                     if lasted { Ended::Lost } else { Ended::Failed { in_a_row: in_a_row.saturating_add(1) } }
                 }
                 Err(error) => {
-                    warn!(node = %self.node, relay = %relay.address, "no way in by the relay: {error:#}; dialling again");
-                    self.fails(&format!("{}: {error:#}", relay.address));
+                    warn!(node = %self.node, relay = %relay.address, "no way in by the relay: {}; dialling again", chain(&*error));
+                    self.fails(&format!("{}: {}", relay.address, chain(&*error)));
                     Ended::Failed { in_a_row: in_a_row.saturating_add(1) }
                 }
             };

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use vk_api_client::Transport;
-use vk_record::chain;
+use vk_api_client::chain;
 use vk_relay_core::protocol::{
     ALPN, Leave, Message, NODE_STREAMS, PING_AFTER_SECONDS, PING_TIMEOUT_SECONDS, SEND_BUFFER, STREAM_WINDOW,
 };
