@@ -94,7 +94,11 @@ async fn one(job: &MaybeJob, context: &Context) -> Result<Again, Failed<CallErro
     let found = match &job.0 {
         Ok(job) => Found::Job(job),
         Err(unreadable) => {
-            warn!(job = %job.name_any(), "cannot be read, and is left alone until it is changed: {unreadable}");
+            let what = match job.meta().deletion_timestamp {
+                Some(_) => "and is let go, for it is being deleted",
+                None => "and is left alone until it is changed",
+            };
+            warn!(job = %job.name_any(), "cannot be read, {what}: {unreadable}");
             Found::Unreadable { metadata: job.meta(), why: &unreadable.error }
         }
     };

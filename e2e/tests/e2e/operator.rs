@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use vk_cmd_crds::{AttemptState, CmdJobStatus, State, labels};
@@ -68,6 +69,55 @@ async fn a_job_of_indexes_that_are_not_there_says_so_and_starts_nothing() {
         assert!(status.message.as_ref().unwrap().contains(help), "{status:?}");
         assert!(job.pods().await.is_empty());
     }
+}
+
+/// An operator that has become stricter finds such jobs, too.
+#[tokio::test]
+async fn a_job_that_runs_and_is_valid_no_longer_goes_when_it_is_deleted() {
+    let room = room("no-longer-valid").await;
+    let site = room.site("vk-no-longer-valid").await;
+    let witness = site.home().join("witness");
+    let script = "trap 'sleep 1; echo ended >> \"$WITNESS\"; exit 0' TERM; echo run >> \"$WITNESS\"; while :; do sleep 0.1; done";
+    let spec = json!({
+        "script": script, "env": [{"name": "WITNESS", "value": witness}], "completionMode": "Indexed",
+        "completions": 2, "parallelism": 2, "successPolicy": {"rules": [{"succeededIndexes": "1"}]},
+    });
+    let job = room.run("job", "vk-no-longer-valid", spec).await;
+    let lines = async |wanted: &[&str]| {
+        wait::until("what the processes say", LONG, GLANCE, async || {
+            let said = std::fs::read_to_string(&witness).unwrap_or_default();
+            let said: Vec<&str> = said.lines().collect();
+            Ok(if said == wanted { Probe::Ready(()) } else { Probe::not_yet(format!("{said:?}")) })
+        })
+        .await
+        .unwrap();
+    };
+    lines(&["run", "run"]).await;
+
+    change(&job, json!({"completions": 1, "parallelism": 1})).await;
+    let status = job.until("to be invalid", |status| is(status, State::Invalid, "Invalid")).await;
+    assert!(status.message.as_ref().unwrap().contains("there is no index 1"), "{status:?}");
+    // What runs goes on.
+    let is_left_alone = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && pod.metadata.finalizers.is_some();
+    let pods = job.pods().await;
+    assert!(pods.len() == 2 && pods.iter().all(is_left_alone), "{pods:?}");
+
+    job.api.delete(&job.name, &DeleteParams::background()).await.unwrap();
+    job.until("to say so", |status| is(status, State::Terminating, "Deleting")).await;
+    wait::until("the CmdJob to go", LONG, GLANCE, async || {
+        let there = job.api.get_opt(&job.name).await?;
+        Ok(if there.is_none() { Probe::Ready(()) } else { Probe::not_yet(format!("{there:?}")) })
+    })
+    .await
+    .unwrap();
+    // No sooner than its processes.
+    assert_eq!(std::fs::read_to_string(&witness).unwrap(), "run\nrun\nended\nended\n");
+    wait::until("its pods to go", LONG, GLANCE, async || {
+        let pods = job.pods().await;
+        Ok(if pods.is_empty() { Probe::Ready(()) } else { Probe::not_yet(format!("{pods:?}")) })
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

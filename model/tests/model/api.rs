@@ -13,7 +13,7 @@ use vk_cmd_crds::{CmdFleet, CmdJob, CmdJobStatus, labels};
 use vk_operator_core::effects::{At, Refusal};
 
 use crate::objects::{agrees, is_restricted, key, key_of, list, owner, phase};
-use crate::script::Fault;
+use crate::script::{Fault, Taken};
 
 /// A namespace and a name.
 pub(crate) type Key = (String, String);
@@ -205,6 +205,19 @@ impl Api {
                 job.metadata.generation = job.metadata.generation.map(|n| n + 1);
             }
         });
+    }
+
+    /// Operators of another version take a CmdJob so. Nobody has changed it, so that its generation stays; whoever has not heard of it is one
+    /// of the version before.
+    pub(crate) fn take_job(&mut self, key: &Key, taken: Taken) {
+        match taken {
+            Taken::Unreadable => drop(self.unreadable.insert(key.clone())),
+            Taken::Valid | Taken::Invalid => drop(self.unreadable.remove(key)),
+        }
+        let dir = (taken == Taken::Invalid).then(|| "not-absolute".to_owned());
+        if let Some(job) = self.change_job(key, |job| job.spec.working_dir = dir) {
+            self.log.push(Change::Job(job));
+        }
     }
 
     pub(crate) fn delete_job(&mut self, at: At<'_>, uid: Option<&str>, version: Option<&str>) -> Result<(), Stop> {

@@ -14,7 +14,7 @@ use vk_operator_core::{PodSeen, validate};
 use crate::api::Key;
 use crate::laws::{Holds, Law, holds};
 use crate::node::Machine;
-use crate::objects::{node_of, owner, phase};
+use crate::objects::{key_of, node_of, owner, phase};
 use crate::script::Link;
 use crate::site::{GATEWAY, PILOTS};
 use crate::world::{Ever, World};
@@ -184,6 +184,7 @@ impl World {
                 .tasks
                 .iter()
                 .filter(|task| task.state.is_final() && !task.reported)
+                .filter(|task| task.origin.run().is_none_or(|run| !self.is_kept(&run.pod)))
                 .map(|task| task.id.clone())
                 .collect();
             holds(Law::NothingLeft, records.is_empty(), || format!("nobody asks for these records: {records:?}"))?;
@@ -216,6 +217,16 @@ impl World {
         Ok(())
     }
 
+    /// Whether a pod stays for its end to be counted, which waits for its job to be one that an operator takes.
+    fn is_kept(&self, name: &str) -> bool {
+        let job_of = |pod: &Pod| self.api.jobs.values().find(|job| job.metadata.uid == owner(pod));
+        let jobs = self.api.pods.values().filter(|pod| pod.metadata.name.as_deref() == Some(name));
+        jobs.filter_map(|pod| job_of(pod)).any(|job| {
+            let is_taken = !self.api.unreadable.contains(&key_of(&job.metadata)) && validate(job).is_ok();
+            !is_taken && job.metadata.deletion_timestamp.is_none()
+        })
+    }
+
     fn is_as_it_should_be(&self, key: &Key, job: &CmdJob, used: &Sums, nodes: &Nodes) -> Result<(), String> {
         let so = |is_so: bool, what: &str| if is_so { Ok(()) } else { Err(what.to_owned()) };
         let status = job.status.clone().unwrap_or_default();
@@ -226,32 +237,36 @@ impl World {
                 && !has_ended(pod)
                 && self.links.get(node_of(pod).unwrap()).is_some_and(|(link, _)| *link == Link::Silent)
         });
+        let is_to_go = job.metadata.deletion_timestamp.is_some();
+        so(!is_to_go || waits_for_node, "is deleted, and does not go")?;
+        let refused = if is_to_go { State::Terminating } else { State::Invalid };
         if self.api.unreadable.contains(key) {
-            return so(status.state == Some(State::Invalid), "cannot be read, and does not say so");
+            return so(status.state == Some(refused), "cannot be read, and does not say so");
         }
         if job.spec.managed_by.is_some() {
-            return so(job.status.is_none(), "is somebody else's, but has a status");
+            // But from those who could not read that it is.
+            let is_left_alone = status.state.is_none_or(|state| state == State::Invalid);
+            return so(is_left_alone, "is somebody else's, but has a status");
         }
         let state = status.state.ok_or("has no state")?;
         let generation = status.observed_generation == job.metadata.generation;
         so(generation, "says nothing of its present spec")?;
+        let is_held = |meta: &ObjectMeta| meta.finalizers.iter().flatten().any(|name| name == labels::FINALIZER);
+        let mut own = self.api.pods.values().filter(|pod| owner(pod) == job.metadata.uid);
+        let held = is_held(&job.metadata) || own.any(|pod| is_held(&pod.metadata));
+        let is_finished = matches!(state, State::Complete | State::Failed);
+        so(!is_finished || !held || waits_for_node, "is finished, and is not let go, or its pods are not")?;
         let valid = match validate(job) {
             Ok(valid) => valid,
-            Err(_) => return so(state == State::Invalid, "is not valid, and does not say so"),
+            Err(_) => return so(is_finished || state == refused, "is not valid, and does not say so"),
         };
-        so(job.metadata.deletion_timestamp.is_none() || waits_for_node, "is deleted, and does not go")?;
         let deadline = valid.deadline.zip(status.start_time.as_ref()).map(|(length, start)| start.0 + length);
         let is_late = deadline.is_some_and(|at| at < now);
         match state {
             State::Complete | State::Failed => {
                 so(valid.ttl.is_none() || waits_for_node, "is finished, and its time is over, but it is not deleted")?;
                 let open = status.attempts.iter().any(|attempt| !attempt.state.is_final());
-                so(!open, "is finished, but shows attempts that are not")?;
-                let is_held =
-                    |meta: &ObjectMeta| meta.finalizers.iter().flatten().any(|name| name == labels::FINALIZER);
-                let mut own = self.api.pods.values().filter(|pod| owner(pod) == job.metadata.uid);
-                let held = is_held(&job.metadata) || own.any(|pod| is_held(&pod.metadata));
-                so(!held || waits_for_node, "is finished, and is not let go, or its pods are not")
+                so(!open, "is finished, but shows attempts that are not")
             }
             State::Suspended => so(job.spec.suspend, "is not to be suspended"),
             State::Invalid => so(self.refuses(key), "is valid"),

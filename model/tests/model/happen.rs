@@ -49,6 +49,11 @@ impl World {
                     self.edit(&key, edit);
                 }
             }
+            Event::Upgrade(n, taken) => {
+                if let Some(key) = job(n) {
+                    self.api.take_job(&key, taken);
+                }
+            }
             Event::DeleteJob(n) => {
                 if let Some(key) = job(n) {
                     let _ = self.api.delete_job(at(&key), None, None);

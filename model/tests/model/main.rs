@@ -59,9 +59,9 @@ enum Scene {
 }
 
 /// Which mistake breaks which law (the table of docs/explanation/model.md), and from which seed on that is looked for.
-const MISTAKES: [(Law, Mutation, u64); 19] = [
+const MISTAKES: [(Law, Mutation, u64); 21] = [
     (Law::StartedOnce, Mutation::PipeLosesRecords, 40),
-    (Law::OneAtATime, Mutation::DeletedIsEnded, 250),
+    (Law::OneAtATime, Mutation::DeletedIsEnded, 625),
     (Law::Parallelism, Mutation::OneTooMany, 0),
     (Law::Place, Mutation::NodesTakeAll, 0),
     (Law::Order, Mutation::TrustsOthers, 0),
@@ -73,7 +73,9 @@ const MISTAKES: [(Law, Mutation, u64); 19] = [
     (Law::EndsWell, Mutation::NobodyIsNamed, 10),
     (Law::EndsWell, Mutation::NoTimers, 0),
     (Law::EndsWell, Mutation::NeverLetsGo, 0),
-    (Law::EndsWell, Mutation::IgnoresStandards, 0),
+    (Law::EndsWell, Mutation::KeepsInvalid, 430),
+    (Law::EndsWell, Mutation::KeepsUnreadable, 280),
+    (Law::EndsWell, Mutation::IgnoresStandards, 75),
     (Law::NothingLeft, Mutation::NoStrays, 0),
     (Law::NothingLeft, Mutation::NoOrphans, 0),
     (Law::Silent, Mutation::TellsTheTime(Some(15)), 0),

@@ -11,6 +11,7 @@ use vk_cmd_crds::{CmdFleet, CmdJob, labels};
 use vk_operator_core::dependencies::State;
 use vk_operator_core::pilots::Step;
 use vk_operator_core::place::{NodeSeen, NodeState};
+use vk_operator_core::validate;
 
 /// A mistake, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,9 @@ pub(crate) enum Mutation {
     NoOrphans,
     /// A job that may go is not let go.
     NeverLetsGo,
+    /// It is not seen that one is to go that is not valid; or cannot be read.
+    KeepsInvalid,
+    KeepsUnreadable,
     /// Pods are made as usual in every namespace.
     IgnoresStandards,
     /// The operator takes pods of one namespace for such that use more than they do.
@@ -69,13 +73,15 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) fn of_job<'a>(self, job: &'a Arc<CmdJob>) -> Cow<'a, CmdJob> {
-        if self != Self::OneTooMany {
-            return Cow::Borrowed(job);
+    pub(crate) fn of_job(self, job: &Arc<CmdJob>, is_readable: bool) -> Cow<'_, CmdJob> {
+        let mut other = CmdJob::clone(job);
+        match self {
+            Self::OneTooMany => other.spec.parallelism = other.spec.parallelism.map(|n| n + 1),
+            Self::KeepsInvalid if is_readable && validate(job).is_err() => other.metadata.deletion_timestamp = None,
+            Self::KeepsUnreadable if !is_readable => other.metadata.deletion_timestamp = None,
+            _ => return Cow::Borrowed(job),
         }
-        let mut greedy = CmdJob::clone(job);
-        greedy.spec.parallelism = greedy.spec.parallelism.map(|n| n + 1);
-        Cow::Owned(greedy)
+        Cow::Owned(other)
     }
 
     pub(crate) fn of_pod(self, pod: &Pod) -> Cow<'_, Pod> {

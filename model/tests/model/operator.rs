@@ -309,10 +309,11 @@ impl Operator {
         *self.looks.entry(key.clone()).or_default() += 1;
         let all = self.jobs.values().filter_map(|job| job.metadata.uid.clone()).collect();
         self.floor.settle(|| all);
-        let cached = self.mutation.of_job(&job);
-        let found = match self.unreadable.contains(key) {
-            true => Found::Unreadable { metadata: &job.metadata, why: "it does not fit" },
-            false => Found::Job(&cached),
+        let is_readable = !self.unreadable.contains(key);
+        let cached = self.mutation.of_job(&job, is_readable);
+        let found = match is_readable {
+            false => Found::Unreadable { metadata: &cached.metadata, why: "it does not fit" },
+            true => Found::Job(&cached),
         };
         api.say(|| format!("  looks at {}/{} ({by:?})", key.0, key.1));
         let done = at_once(look(found, &mut Hands { operator: self, api }));

@@ -51,6 +51,15 @@ pub(crate) enum Edit {
     Retry(bool),
 }
 
+/// How operators of another version take a CmdJob that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    Valid,
+    Invalid,
+    /// It does not fit their type.
+    Unreadable,
+}
+
 /// Something that happens. Numbers pick one of those that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -77,6 +86,8 @@ pub(crate) enum Event {
     Collects(u8),
     Pass(u16),
     Edit(u8, Edit),
+    /// Operators of another version come, which take a CmdJob so.
+    Upgrade(u8, Taken),
     DeleteJob(u8),
     /// Somebody makes a CmdJob of that name again, if it is gone.
     MakeJob(u8),
@@ -108,6 +119,8 @@ pub(crate) fn fault(rng: &mut Rng) -> Fault {
         _ => Fault::None,
     }
 }
+
+const TAKEN: [Taken; 4] = [Taken::Valid, Taken::Invalid, Taken::Invalid, Taken::Unreadable];
 
 /// Why pods are refused.
 const REFUSALS: [Refusal; 4] = [Refusal::Forbidden, Refusal::Malformed, Refusal::Trouble, Refusal::PodSecurity];
@@ -144,6 +157,7 @@ pub(crate) fn event(rng: &mut Rng) -> Event {
         68..=74 => Event::Exits(n, *rng.choice(&[0, 0, 1, 5, 42]).unwrap()),
         75 => Event::Collects(n),
         76..=82 => Event::Pass(if rng.bool() { rng.u16(1..15) } else { rng.u16(15..400) }),
+        86 if rng.bool() => Event::Upgrade(n, *rng.choice(&TAKEN).unwrap()),
         83..=86 => Event::Edit(n, edit(rng)),
         87 if rng.bool() => Event::DeleteJob(n),
         87 => Event::MakeJob(n),

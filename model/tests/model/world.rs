@@ -148,9 +148,11 @@ impl World {
 
     pub(crate) fn make(&mut self, n: usize) {
         let spec = self.specs[n].clone();
+        // Who makes one for somebody else to run may have copied one of ours, whole.
+        let finalizers = spec.spec.get("managedBy").map(|_| [labels::FINALIZER]);
         let job: CmdJob = from_value(json!({
             "apiVersion": "vk-cmd.io/v1alpha1", "kind": "CmdJob", "spec": spec.spec,
-            "metadata": {"namespace": spec.namespace, "name": spec.name},
+            "metadata": {"namespace": spec.namespace, "name": spec.name, "finalizers": finalizers},
         }))
         .unwrap();
         let key = key_of(&job.metadata);

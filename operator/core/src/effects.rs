@@ -14,7 +14,6 @@ use crate::events::Event;
 use crate::floor::Floor;
 use crate::memory::Memory;
 use crate::pods::Owner;
-use crate::validate::ValidJob;
 
 /// An object by its namespace and name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +31,6 @@ impl<'a> At<'a> {
             namespace: metadata.namespace.as_deref().unwrap_or_default(),
             name: metadata.name.as_deref().unwrap_or_default(),
         }
-    }
-
-    /// Where a CmdJob is.
-    pub fn of_job(job: &ValidJob<'a>) -> Self {
-        Self { namespace: job.namespace, name: job.name }
     }
 }
 

@@ -82,7 +82,7 @@ fn matching(job: &ValidJob<'_>, pod: &PodSeen, end: &End) -> Option<(PodFailureP
 }
 
 fn matched(rule: &PodFailurePolicyRule, n: usize, job: &ValidJob<'_>, pod: &PodSeen, end: &End) -> Option<String> {
-    let (namespace, name) = (job.namespace, &pod.name);
+    let (namespace, name) = (job.object.namespace, &pod.name);
     if let Some(codes) = &rule.on_exit_codes {
         // What nobody returned matches nothing.
         let code = end.exit_code.filter(|code| *code != 0 && end.kind == EndKind::Failed)?;

@@ -25,6 +25,7 @@ pub mod ledger;
 pub mod look;
 pub mod memory;
 pub mod nodes;
+pub mod object;
 pub mod patch;
 pub mod pilots;
 pub mod place;
@@ -40,6 +41,7 @@ pub mod validate;
 mod words;
 mod work;
 
-pub use plan::{Plan, Start, Step, plan};
+pub use object::Object;
+pub use plan::{Leave, Plan, Start, Step, leave, plan};
 pub use seen::{Absence, Dependency, PodSeen, Seen, Sight};
 pub use validate::{Invalid, ValidJob, validate};

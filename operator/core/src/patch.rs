@@ -4,6 +4,9 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use vk_cmd_crds::{CmdJobStatus, ConditionType, Reason, State, labels};
 
+use crate::plan::Leave;
+use crate::{Object, words};
+
 /// A JSON merge patch (RFC 7396) for the status subresource that turns `recorded` into `wanted`, or nothing if they are
 /// the same.
 ///
@@ -90,9 +93,27 @@ pub fn unreadable(uid: &str, generation: Option<i64>, why: &str) -> Value {
     })
 }
 
+/// The same for one that is being deleted.
+pub fn unreadable_leaving(object: &Object<'_>, leave: &Leave) -> Value {
+    let tally = leave.tally;
+    json!({
+        "metadata": { "uid": object.uid },
+        "status": {
+            "observedGeneration": object.generation,
+            "state": State::Terminating,
+            "reason": Reason::Deleting.to_string(),
+            "message": words::ended(words::DELETING, leave.unheard.as_deref()),
+            "active": tally.active,
+            "ready": tally.ready,
+            "terminating": tally.terminating,
+        },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Tally;
     use vk_cmd_crds::Ledger;
 
     #[test]
@@ -112,6 +133,23 @@ mod tests {
         };
         assert_eq!(said(&with("", "0"), &with("0:1/0", "")), json!({"tries": "0:1/0", "stopping": null}));
         assert_eq!(said(&with("0:1/0", ""), &with("", "")), json!(null));
+    }
+
+    #[test]
+    fn what_is_said_of_one_that_cannot_be_read_fits_the_type() {
+        let metadata = serde_json::from_value(json!({
+            "namespace": "n", "name": "j", "uid": "u", "generation": 3, "deletionTimestamp": "2026-01-02T03:04:05Z",
+        }))
+        .unwrap();
+        let leave =
+            Leave { steps: vec![], tally: Tally { active: 0, ready: 0, terminating: 2 }, unheard: Some("why".into()) };
+        let said = unreadable_leaving(&Object::of(&metadata).unwrap(), &leave);
+        let status: CmdJobStatus = serde_json::from_value(said["status"].clone()).unwrap();
+        assert_eq!((status.state, status.reason.as_deref()), (Some(State::Terminating), Some("Deleting")));
+        assert_eq!((status.active, status.terminating, status.observed_generation), (0, 2, Some(3)));
+        assert_eq!(status.message.as_deref(), Some("the CmdJob is being deleted; why"));
+        let status: CmdJobStatus = serde_json::from_value(unreadable("u", Some(3), "why")["status"].clone()).unwrap();
+        assert_eq!(status.state, Some(State::Invalid));
     }
 
     #[test]

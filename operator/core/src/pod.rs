@@ -26,8 +26,13 @@ const HOME: &str = "~";
 pub fn name(job: &ValidJob<'_>, index: u32, attempt: u32) -> String {
     let tail = format!("-{}-{index}-{attempt}", job.short_uid);
     // A CmdJob's name may have dots; a DNS label may not. It begins with a letter or digit, and must not end in '-' here.
-    let head: String =
-        job.name.chars().map(|c| if c == '.' { '-' } else { c }).take(NAME_MAX.saturating_sub(tail.len())).collect();
+    let head: String = job
+        .object
+        .name
+        .chars()
+        .map(|c| if c == '.' { '-' } else { c })
+        .take(NAME_MAX.saturating_sub(tail.len()))
+        .collect();
     format!("{}{tail}", head.trim_end_matches('-'))
 }
 
@@ -36,10 +41,10 @@ pub fn name(job: &ValidJob<'_>, index: u32, attempt: u32) -> String {
 /// It names the node itself, beside selecting it, so that no scheduler has to: who has chosen the node has seen all that a
 /// scheduler would look at, and each pod is spared a write and the time in a queue. The node has the last word as always.
 pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str, confinement: Confinement) -> Pod {
-    let trace = job.trace.at(job.uid, index, attempt);
+    let trace = job.trace.at(job.object.uid, index, attempt);
     Pod {
         metadata: ObjectMeta {
-            namespace: Some(job.namespace.to_owned()),
+            namespace: Some(job.object.namespace.to_owned()),
             name: Some(name(job, index, attempt)),
             labels: Some(labels_of(job, index, attempt)),
             annotations: Some(annotations(job, index, trace)),
@@ -47,8 +52,8 @@ pub fn build(job: &ValidJob<'_>, index: u32, attempt: u32, node: &str, confineme
             owner_references: Some(vec![OwnerReference {
                 api_version: format!("{}/{}", labels::GROUP, labels::VERSION),
                 kind: labels::KIND.to_owned(),
-                name: job.name.to_owned(),
-                uid: job.uid.to_owned(),
+                name: job.object.name.to_owned(),
+                uid: job.object.uid.to_owned(),
                 controller: Some(true),
                 block_owner_deletion: Some(true),
             }]),
@@ -87,8 +92,8 @@ fn annotations(job: &ValidJob<'_>, index: u32, trace: TraceParent) -> BTreeMap<S
 
 fn labels_of(job: &ValidJob<'_>, index: u32, attempt: u32) -> BTreeMap<String, String> {
     BTreeMap::from([
-        (labels::JOB.to_owned(), job.name.to_owned()),
-        (labels::JOB_UID.to_owned(), job.uid.to_owned()),
+        (labels::JOB.to_owned(), job.object.name.to_owned()),
+        (labels::JOB_UID.to_owned(), job.object.uid.to_owned()),
         (labels::INDEX.to_owned(), index.to_string()),
         (labels::ATTEMPT.to_owned(), attempt.to_string()),
     ])

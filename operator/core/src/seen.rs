@@ -30,20 +30,25 @@ pub struct Seen {
 impl Seen {
     /// What bears on a job: its pods, how their nodes are, which nodes it is for, and the jobs that it waits for.
     pub fn of(job: &ValidJob<'_>, pods: PodsOfJob, nodes: &Nodes, after: BTreeMap<String, Dependency>) -> Self {
-        let absent = |name: &str| match nodes.get(name).map(|node| &node.state) {
-            Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
-            Some(NodeState::Ready | NodeState::Cordoned | NodeState::Tainted(_)) => None,
-            None => Some(Absence::Gone),
-        };
-        let open = pods.values().filter(|pod| is_open(pod));
-        let absences = open.filter_map(|pod| Some((&pod.node, absent(&pod.node)?)));
-        let absences = absences.map(|(node, absence)| (node.to_string(), absence)).collect();
+        let absences = absences(&pods, nodes);
         let targets = match job.completions {
             Completions::EveryNode => place::targets(&job.target, nodes),
             Completions::Of(_) | Completions::Any => BTreeSet::new(),
         };
         Self { pods, nodes: absences, targets, after }
     }
+}
+
+/// How it is with the nodes of those of a job's pods that have not ended, where they are not as they should be.
+pub(crate) fn absences(pods: &PodsOfJob, nodes: &Nodes) -> BTreeMap<String, Absence> {
+    let absent = |name: &str| match nodes.get(name).map(|node| &node.state) {
+        Some(NodeState::NotReady { since, .. }) => Some(Absence::Silent(*since)),
+        Some(NodeState::Ready | NodeState::Cordoned | NodeState::Tainted(_)) => None,
+        None => Some(Absence::Gone),
+    };
+    let open = pods.values().filter(|pod| is_open(pod));
+    let absences = open.filter_map(|pod| Some((&pod.node, absent(&pod.node)?)));
+    absences.map(|(node, absence)| (node.to_string(), absence)).collect()
 }
 
 /// How a node is missing that has pods of the job.

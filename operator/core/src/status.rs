@@ -7,9 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use vk_cmd_crds::{Attempt, AttemptState, CmdJobStatus, ConditionType, Reason, State};
 
 use crate::attempts::{self, KEPT, whole_seconds};
-use crate::plan::{Plan, Tally, Verdict};
+use crate::plan::{Leave, Plan, Tally, Verdict};
 use crate::seen::PodSeen;
 use crate::validate::{Completions, Invalid, ValidJob};
+use crate::words;
 
 /// What has become of one of a plan's starts.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,8 +42,8 @@ pub fn status(
     outcomes: &[Outcome],
     now: Timestamp,
 ) -> CmdJobStatus {
-    if plan.verdict == Verdict::Finished {
-        return CmdJobStatus { observed_generation: job.generation, terminating: 0, ..recorded.clone() };
+    if let Some(status) = finished(recorded, job.object.generation) {
+        return status;
     }
     let made: Vec<&PodSeen> = outcomes
         .iter()
@@ -55,13 +56,12 @@ pub fn status(
     let now = Time(whole_seconds(now));
     let finished = matches!(say.state, State::Complete | State::Failed);
     let ended = last_ended(&shown);
-    let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     let mut status = CmdJobStatus {
-        observed_generation: job.generation,
+        observed_generation: job.object.generation,
         state: Some(say.state),
         reason: Some(say.reason.to_string()),
         exit_code: ended.and_then(|attempt| attempt.exit_code),
-        conditions: conditions(recorded, &plan.verdict, &say, job.generation, &now),
+        conditions: conditions(recorded, &plan.verdict, &say, job.object.generation, &now),
         active: count(tally.active),
         ready: count(tally.ready),
         terminating: count(tally.terminating),
@@ -92,11 +92,43 @@ fn last_ended(attempts: &[Attempt]) -> Option<&Attempt> {
     ended.max_by_key(|attempt| (attempt.finished_at.clone(), attempt.index, attempt.attempt))
 }
 
+/// The status of a CmdJob that is finished; none, if it is not. It is so by its condition: over what it says for people, an operator may have
+/// written that could not read it.
+pub fn finished(recorded: &CmdJobStatus, generation: Option<i64>) -> Option<CmdJobStatus> {
+    let (state, condition) = end(recorded)?;
+    Some(CmdJobStatus {
+        observed_generation: generation,
+        state: Some(state),
+        reason: Some(condition.reason.clone()),
+        message: Some(condition.message.clone()),
+        active: 0,
+        ready: 0,
+        terminating: 0,
+        ..recorded.clone()
+    })
+}
+
+/// The status of a CmdJob that is not finished, cannot be acted on as it is, and is being deleted. What has ended of it is not counted any
+/// more: for what that would mean is for its spec to say.
+pub fn leaving(recorded: &CmdJobStatus, generation: Option<i64>, leave: &Leave, now: Timestamp) -> CmdJobStatus {
+    let verdict = Verdict::Terminating(Reason::Deleting, words::DELETING.to_owned());
+    let say = terminating(Reason::Deleting, words::DELETING, leave.unheard.as_deref());
+    let now = Time(whole_seconds(now));
+    CmdJobStatus {
+        observed_generation: generation,
+        state: Some(say.state),
+        reason: Some(say.reason.to_string()),
+        conditions: conditions(recorded, &verdict, &say, generation, &now),
+        active: count(leave.tally.active),
+        ready: count(leave.tally.ready),
+        terminating: count(leave.tally.terminating),
+        message: Some(say.message),
+        ..recorded.clone()
+    }
+}
+
 /// The status of a CmdJob that cannot be acted on as it is.
 pub fn invalid(recorded: &CmdJobStatus, generation: Option<i64>, problems: &Invalid, now: Timestamp) -> CmdJobStatus {
-    if finished_at(recorded).is_some() {
-        return recorded.clone();
-    }
     let say = Say { state: State::Invalid, reason: Reason::Invalid, message: problems.to_string() };
     let wanted = vec![(ConditionType::Stalled, true)];
     CmdJobStatus {
@@ -109,13 +141,22 @@ pub fn invalid(recorded: &CmdJobStatus, generation: Option<i64>, problems: &Inva
     }
 }
 
+/// A number as it stands in a status.
+fn count(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 /// When the job finished, if it has.
 pub fn finished_at(recorded: &CmdJobStatus) -> Option<Timestamp> {
-    [ConditionType::Complete, ConditionType::Failed]
+    end(recorded).map(|(_, condition)| condition.last_transition_time.0)
+}
+
+/// How the job finished, if it has.
+fn end(recorded: &CmdJobStatus) -> Option<(State, &Condition)> {
+    [(State::Complete, ConditionType::Complete), (State::Failed, ConditionType::Failed)]
         .into_iter()
-        .filter_map(|kind| find(recorded, kind))
-        .find(|condition| condition.status == "True")
-        .map(|condition| condition.last_transition_time.0)
+        .filter_map(|(state, kind)| Some((state, find(recorded, kind)?)))
+        .find(|(_, condition)| condition.status == "True")
 }
 
 /// A condition by its type.
@@ -126,16 +167,12 @@ pub fn find(recorded: &CmdJobStatus, kind: ConditionType) -> Option<&Condition> 
 
 fn say(job: &ValidJob<'_>, plan: &Plan, outcomes: &[Outcome], shown: &[Attempt], tally: Tally) -> Say {
     let of = |state, reason, message: &str| Say { state, reason, message: message.to_owned() };
-    let leaving = |reason: Reason, message: &str| match &plan.unheard {
-        Some(unheard) => Say { state: State::Terminating, reason, message: format!("{message}; {unheard}") },
-        None => of(State::Terminating, reason, message),
-    };
     match &plan.verdict {
         Verdict::Waiting(reason, message) => of(State::Waiting, *reason, message),
         Verdict::Active => active(job, plan, outcomes, shown, tally),
         Verdict::Terminating(reason, message)
         | Verdict::Failing(reason, message)
-        | Verdict::Succeeding(reason, message) => leaving(*reason, message),
+        | Verdict::Succeeding(reason, message) => terminating(*reason, message, plan.unheard.as_deref()),
         Verdict::Suspended => {
             of(State::Suspended, Reason::JobSuspended, "spec.suspend is true; set it to false to start the job")
         }
@@ -144,6 +181,11 @@ fn say(job: &ValidJob<'_>, plan: &Plan, outcomes: &[Outcome], shown: &[Attempt],
         // `status` has returned before.
         Verdict::Finished => of(State::Complete, Reason::CompletionsReached, ""),
     }
+}
+
+/// Processes are being ended, for this reason.
+fn terminating(reason: Reason, message: &str, unheard: Option<&str>) -> Say {
+    Say { state: State::Terminating, reason, message: words::ended(message, unheard) }
 }
 
 /// Pods are there, or should be.

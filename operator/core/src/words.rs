@@ -5,8 +5,28 @@ use std::collections::BTreeMap;
 use vk_cmd_crds::labels;
 use vk_cmd_crds::{Attempt, AttemptState};
 
-use crate::seen::{self, PodSeen};
+use crate::seen::{self, Absence, PodSeen};
 use crate::validate::{Completions, Target, ValidJob};
+
+/// Why a job that is being deleted is in the state that it is in.
+pub(crate) const DELETING: &str = "the CmdJob is being deleted";
+
+/// Why processes are being ended, and which node cannot say whether they have been, if there is one.
+pub(crate) fn ended(why: &str, unheard: Option<&str>) -> String {
+    unheard.map_or_else(|| why.to_owned(), |unheard| format!("{why}; {unheard}"))
+}
+
+/// The node that cannot say what its processes do, if there is one: of pods that are not over.
+pub(crate) fn unheard(open: &[&PodSeen], nodes: &BTreeMap<String, Absence>) -> Option<String> {
+    let (pod, absence) = open.iter().find_map(|pod| Some((pod, nodes.get(&*pod.node)?)))?;
+    Some(match absence {
+        Absence::Silent(Some(since)) => {
+            format!("node {} unreachable since {since}: pod {} may run there or not", pod.node, pod.name)
+        }
+        Absence::Silent(None) => format!("node {} is unreachable: pod {} may run there or not", pod.node, pod.name),
+        Absence::Gone => format!("node {} is gone: pod {} may run where it was, or not", pod.node, pod.name),
+    })
+}
 
 /// The name of a signal by its number on Linux (signal(7); the numbers are those of x86 and ARM).
 pub(crate) fn signal(number: i32) -> String {

@@ -161,7 +161,11 @@ impl Floor {
         starts: &[Start],
         now: Timestamp,
     ) -> (Option<Vec<Placed>>, Vec<Owner>) {
-        let owner = Owner { namespace: job.namespace.to_owned(), name: job.name.to_owned(), uid: job.uid.to_owned() };
+        let owner = Owner {
+            namespace: job.object.namespace.to_owned(),
+            name: job.object.name.to_owned(),
+            uid: job.object.uid.to_owned(),
+        };
         let rank = Rank::new(job.priority, job.created.unwrap_or(now), &owner);
         let any = Arc::new(Demand::of(job));
         let at = |node: &Option<String>| match node {

@@ -5,12 +5,14 @@
 //!    │                  │ one fails             │ too early to say         │ one is refused          │ may wait     after a pause,
 //!    │ invalid:         ▼                       ▼                          ▼ no more of them         ▼ a moment     or when something
 //!    └► say so      again, later            when named                 say so, again later      again then         has changed
+//!       (if it is to go, let it: `unfit`)
 //! ```
 //!
 //! The operator and the model in `model/` have their own [`Effects`] and this order in common: it stands nowhere else.
 
 mod starts;
 mod steps;
+mod unfit;
 
 use std::time::Duration;
 
@@ -25,7 +27,7 @@ use crate::floor::Placed;
 use crate::memory::at;
 use crate::place::Demand;
 use crate::status::Outcome;
-use crate::{Invalid, Plan, Seen, Start, Step, ValidJob, dependencies, patch, plan, status, validate};
+use crate::{Plan, Seen, Start, Step, ValidJob, dependencies, patch, plan, status, validate};
 
 pub use self::steps::stray;
 
@@ -103,7 +105,7 @@ pub async fn look<E: Effects>(found: Found<'_>, effects: &mut E) -> Result<Again
     };
     let done = match found {
         Found::Job(job) => readable(job, effects).await,
-        Found::Unreadable { metadata, why } => unreadable(metadata, why, effects).await,
+        Found::Unreadable { metadata, why } => unfit::unreadable(metadata, why, effects).await,
     };
     let at = At::of(metadata);
     let done = match done {
@@ -124,48 +126,34 @@ pub async fn look<E: Effects>(found: Found<'_>, effects: &mut E) -> Result<Again
     done
 }
 
-/// Says of an object that cannot be read what does not fit. It is left alone until it is changed.
-async fn unreadable<E: Effects>(metadata: &ObjectMeta, why: &str, effects: &mut E) -> Result<Again, Why<E::Error>> {
-    let uid = metadata.uid.as_deref().unwrap_or_default();
-    withdraw(uid, effects);
-    let patch = patch::unreadable(uid, metadata.generation, why);
-    unless_deleted::<E, _>(effects.write_status(At::of(metadata), &patch, None).await)?;
-    effects.memory(|memory| memory.succeeded(At::of(metadata)));
-    Ok(None)
-}
-
 async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again, Why<E::Error>> {
     let newer = effects.memory(|memory| memory.newer(cached));
     let job = newer.as_deref().unwrap_or(cached);
-    let uid = job.metadata.uid.as_deref().unwrap_or_default();
-    let recorded = job.status.clone().unwrap_or_default();
-
     if job.spec.managed_by.is_some() {
-        // Somebody else's to run, status and all.
-        withdraw(uid, effects);
-        return Ok(None);
+        return unfit::of_others(job, effects).await;
     }
     let valid = match validate(job) {
         Ok(valid) => valid,
-        Err(problems) => return reject(job, &problems, effects).await,
+        Err(problems) => return unfit::invalid(job, &problems, effects).await,
     };
+    let object = valid.object;
+    let recorded = job.status.clone().unwrap_or_default();
     let seen = observe(&valid, effects);
     let plan = plan(&valid, &recorded, &seen, effects.now());
-    let version = job.metadata.resource_version.as_deref();
     // Of a job that is new there is nothing; before one that is not held yet is started, it is held, in this version.
-    let is_new = !valid.held && job.status.is_none();
-    let must_be_sure = plan.says_still() && !is_new || valid.held && !plan.starts.is_empty();
-    if must_be_sure && !effects.memory(|memory| memory.is_sure(at(job), uid)) {
-        be_sure(&valid, version, effects).await?;
+    let is_new = !object.is_held() && job.status.is_none();
+    let must_be_sure = plan.says_still() && !is_new || object.is_held() && !plan.starts.is_empty();
+    if must_be_sure && !effects.memory(|memory| memory.is_sure(object.at(), object.uid)) {
+        be_sure(&object, effects).await?;
     }
-    carry_out(&plan.steps, &valid, version, effects).await?;
+    carry_out(&plan.steps, &object, effects).await?;
     if plan.steps.contains(&Step::HoldJob) && !has_begun(&recorded) {
         // Before that nobody can have made a pod.
-        effects.memory(|memory| memory.be_sure(at(job), uid));
+        effects.memory(|memory| memory.be_sure(object.at(), object.uid));
     }
     let now = effects.now();
     let uptime = effects.uptime();
-    let refused = effects.memory(|memory| memory.refused(at(job), valid.generation, uptime));
+    let refused = effects.memory(|memory| memory.refused(at(job), object.generation, uptime));
     let (outcomes, pause) = match refused.filter(|_| !plan.starts.is_empty()) {
         Some((refused, left)) => (refused, Some(left)),
         None => {
@@ -197,9 +185,9 @@ async fn readable<E: Effects>(cached: &CmdJob, effects: &mut E) -> Result<Again,
 
 /// The job's pods, the nodes that they are on, and the jobs that it waits for.
 fn observe<E: Effects>(job: &ValidJob<'_>, effects: &mut E) -> Seen {
-    let known = |name: &str| effects.dependency(At { namespace: job.namespace, name });
-    let after = dependencies::all(job.name, job.after, &known);
-    effects.floor(|floor| (Seen::of(job, floor.pods().of_job(job.uid), floor.nodes(), after), Vec::new()))
+    let known = |name: &str| effects.dependency(At { namespace: job.object.namespace, name });
+    let after = dependencies::all(job.object.name, job.after, &known);
+    effects.floor(|floor| (Seen::of(job, floor.pods().of_job(job.object.uid), floor.nodes(), after), Vec::new()))
 }
 
 /// Whether a status tells of a pod, or of one that there was.
@@ -217,16 +205,6 @@ fn wait<E: Effects>(job: &CmdJob, recorded: &CmdJobStatus, status: &CmdJobStatus
     let uptime = effects.uptime();
     let unwritten = effects.memory(|memory| memory.unwritten(at(job), uptime));
     length.checked_sub(unwritten).filter(|wait| !wait.is_zero())
-}
-
-/// Says what is wrong with the CmdJob. It is looked at again when it has changed.
-async fn reject<E: Effects>(job: &CmdJob, problems: &Invalid, effects: &mut E) -> Result<Again, Why<E::Error>> {
-    withdraw(job.metadata.uid.as_deref().unwrap_or_default(), effects);
-    let recorded = job.status.clone().unwrap_or_default();
-    let status = status::invalid(&recorded, job.metadata.generation, problems, effects.now());
-    report(job, &status, effects).await?;
-    effects.memory(|memory| memory.succeeded(at(job)));
-    Ok(None)
 }
 
 /// Makes the status of `job` as it was read into `wanted`, by one write or none. The answer is kept until the cache has caught

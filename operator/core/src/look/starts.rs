@@ -48,7 +48,7 @@ async fn batch_of<E: Effects>(
     // What was made is noted before anything else can go wrong.
     for made in answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()) {
         note(job, made, effects);
-        effects.tell(At::of_job(job), job.uid, Event::created(made));
+        effects.tell(job.object.at(), job.object.uid, Event::created(made));
     }
     let mut answered = answers.into_iter();
     let mut outcomes = Vec::new();
@@ -114,7 +114,7 @@ async fn outcome<E: Effects>(
     match E::refusal(&error) {
         Refusal::AlreadyExists => {
             // It may go between the two calls: look again then.
-            let found = effects.get_pod(At { namespace: job.namespace, name }).await?.ok_or(error)?;
+            let found = effects.get_pod(At { namespace: job.object.namespace, name }).await?.ok_or(error)?;
             note(job, &found, effects);
             Ok(sight(job, &found))
         }
@@ -125,10 +125,10 @@ async fn outcome<E: Effects>(
             "{}. Leave out of the CmdJob what is named there, or make it in a namespace that allows it (kubectl get namespace {} \
              --show-labels)",
             E::words(&error),
-            job.namespace
+            job.object.namespace
         ))),
         Refusal::Conflict | Refusal::Trouble => {
-            effects.memory(|memory| memory.be_unsure(At::of_job(job)));
+            effects.memory(|memory| memory.be_unsure(job.object.at()));
             Err(error)
         }
     }
@@ -136,7 +136,7 @@ async fn outcome<E: Effects>(
 
 /// A pod of the name that was wanted.
 fn sight(job: &ValidJob<'_>, pod: &Pod) -> Outcome {
-    match Sight::of(pod, job.uid) {
+    match Sight::of(pod, job.object.uid) {
         Sight::Ours(seen) => Outcome::Made(seen),
         Sight::Foreign => Outcome::NameTaken(pod.metadata.name.clone().unwrap_or_default()),
     }
@@ -145,7 +145,7 @@ fn sight(job: &ValidJob<'_>, pod: &Pod) -> Outcome {
 /// Notes a pod of the job that the watch will tell of soon.
 fn note<E: Effects>(job: &ValidJob<'_>, pod: &Pod, effects: &mut E) {
     let now = effects.now();
-    if let Sight::Ours(_) = Sight::of(pod, job.uid) {
+    if let Sight::Ours(_) = Sight::of(pod, job.object.uid) {
         effects.floor(|floor| ((), floor.put_pod(pod, now)));
     }
 }

@@ -10,7 +10,7 @@ use super::{Why, unless_deleted};
 use crate::effects::{At, Effects, Only, Refusal, ThisPod};
 use crate::events::Event;
 use crate::pods::Owner;
-use crate::{PodSeen, Step, ValidJob, patch};
+use crate::{Object, PodSeen, Step, patch};
 
 /// Lets a pod go whose CmdJob is gone; false: it is still there. The API server itself is asked: the cache may be behind.
 pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) -> Result<bool, E::Error> {
@@ -27,14 +27,12 @@ pub async fn stray<E: Effects>(owner: &Owner, pod: &PodSeen, effects: &mut E) ->
 /// just begun to lead may be behind what the one before it has done, and a pod may have been made though nobody heard of it. By a
 /// status that is behind, an attempt could be made a second time when its pod is gone; by pods that are, it could be said that nothing
 /// runs.
-pub(super) async fn be_sure<E: Effects>(
-    job: &ValidJob<'_>,
-    version: Option<&str>,
-    effects: &mut E,
-) -> Result<(), Why<E::Error>> {
-    let here = At::of_job(job);
+pub(super) async fn be_sure<E: Effects>(job: &Object<'_>, effects: &mut E) -> Result<(), Why<E::Error>> {
+    let here = job.at();
     let there = effects.get_job(here).await?;
-    if there.is_none_or(|there| there.uid.as_deref() != Some(job.uid) || there.resource_version.as_deref() != version) {
+    let is_it =
+        |there: &ObjectMeta| there.uid.as_deref() == Some(job.uid) && there.resource_version.as_deref() == job.version;
+    if !there.as_ref().is_some_and(is_it) {
         return Err(Why::Behind);
     }
     let known = effects.floor(|floor| (floor.pods().of_job(job.uid), Vec::new()));
@@ -48,13 +46,8 @@ pub(super) async fn be_sure<E: Effects>(
 }
 
 /// Carries out the steps of a plan in order, up to the first that fails; what is to be done about several pods, side by side.
-pub(super) async fn carry_out<E: Effects>(
-    steps: &[Step],
-    job: &ValidJob<'_>,
-    version: Option<&str>,
-    effects: &mut E,
-) -> Result<(), E::Error> {
-    let here = At::of_job(job);
+pub(super) async fn carry_out<E: Effects>(steps: &[Step], job: &Object<'_>, effects: &mut E) -> Result<(), E::Error> {
+    let here = job.at();
     for alike in steps.chunk_by(|one, next| discriminant(one) == discriminant(next)) {
         let pods: Vec<ThisPod<'_>> = alike.iter().filter_map(of_pod).collect();
         match alike.first() {
@@ -68,12 +61,12 @@ pub(super) async fn carry_out<E: Effects>(
             Some(Step::ReleasePod { .. }) => {
                 effects.release_pods(job.namespace, &pods).await.into_iter().try_for_each(unless_gone::<E>)?;
             }
-            Some(Step::HoldJob) => hold(job, version, effects).await?,
+            Some(Step::HoldJob) => hold(job, effects).await?,
             // Somebody may just have lengthened its time.
             Some(Step::DeleteJob) => {
-                unless_deleted::<E, _>(effects.delete_job(here, Only { uid: job.uid, version }).await)?
+                unless_deleted::<E, _>(effects.delete_job(here, Only { uid: job.uid, version: job.version }).await)?
             }
-            Some(Step::ReleaseJob) => release(job, version, effects).await?,
+            Some(Step::ReleaseJob) => release(job, effects).await?,
             None => {}
         }
     }
@@ -98,24 +91,24 @@ fn unless_gone<E: Effects>(answer: Result<(), E::Error>) -> Result<(), E::Error>
     }
 }
 
-async fn hold<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
-    effects.patch_job(At::of_job(job), &patch::hold(job.finalizers, job.uid, version)).await
+async fn hold<E: Effects>(job: &Object<'_>, effects: &mut E) -> Result<(), E::Error> {
+    effects.patch_job(job.at(), &patch::hold(job.finalizers, job.uid, job.version)).await
 }
 
 /// Takes the finalizer from the job. Whoever is sure of the caches need not ask the API server for its pods.
-async fn release<E: Effects>(job: &ValidJob<'_>, version: Option<&str>, effects: &mut E) -> Result<(), E::Error> {
-    let here = At::of_job(job);
+async fn release<E: Effects>(job: &Object<'_>, effects: &mut E) -> Result<(), E::Error> {
+    let here = job.at();
     if !effects.memory(|memory| memory.is_sure(here, job.uid)) && has_pod(job, |_| true, effects).await? {
         // The cache is behind: what it is about to tell of will have the job looked at again.
         return Ok(());
     }
     // With the version: by an older one, finalizers would come back that others have taken, which is refused for good.
-    unless_deleted::<E, _>(effects.patch_job(here, &patch::release(job.finalizers, job.uid, version)).await)
+    unless_deleted::<E, _>(effects.patch_job(here, &patch::release(job.finalizers, job.uid, job.version)).await)
 }
 
 /// Whether there is a pod of the job that has not been counted and of which this is so, by the API server's own word.
 async fn has_pod<E: Effects>(
-    job: &ValidJob<'_>,
+    job: &Object<'_>,
     is_so: impl Fn(&ObjectMeta) -> bool,
     effects: &mut E,
 ) -> Result<bool, E::Error> {

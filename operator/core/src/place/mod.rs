@@ -108,7 +108,7 @@ impl Demand {
     /// Of an attempt of a job.
     pub fn of(job: &ValidJob<'_>) -> Self {
         Self {
-            namespace: job.namespace.to_owned(),
+            namespace: job.object.namespace.to_owned(),
             target: Meant::of(&job.target),
             amounts: Amounts::of_single(
                 job.resources.and_then(|r| r.limits.as_ref()),

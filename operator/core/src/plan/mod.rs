@@ -19,6 +19,7 @@
 //!   suspension; the deadline has passed) goes into the status before it is acted on, and an attempt is followed by the next
 //!   one only when its end is in the status as it was read.
 
+mod leave;
 mod starts;
 mod verdict;
 
@@ -27,15 +28,14 @@ use vk_cmd_crds::{Attempt, CmdJobStatus, ConditionType, Reason};
 
 use crate::attempts;
 use crate::ledger::Counted;
-use crate::seen::{Absence, Life, PodSeen, Seen};
+use crate::seen::{Life, PodSeen, Seen};
 use crate::status;
 use crate::survey::{Survey, stop_reason};
 use crate::validate::ValidJob;
+use crate::words;
 
+pub use self::leave::{Leave, leave};
 pub use self::starts::Start;
-
-/// The finalizer of an object whose dependents are being taken from it. From apimachinery's `FinalizerOrphanDependents`.
-const ORPHAN: &str = "orphan";
 
 /// What to do, and what to say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +88,22 @@ pub struct Tally {
     pub ready: u32,
     /// Being ended.
     pub terminating: u32,
+}
+
+impl Tally {
+    /// Of pods that are not over.
+    fn of(open: &[&PodSeen]) -> Self {
+        let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        let active = || open.iter().filter(|pod| !pod.deleting);
+        let is_ready =
+            |pod: &&&PodSeen| pod.conditions.iter().any(|(kind, status)| kind == "Ready" && status == "True");
+        let is_ending = |pod: &&&PodSeen| pod.deleting;
+        Self {
+            active: count(active().count()),
+            ready: count(active().filter(is_ready).count()),
+            terminating: count(open.iter().filter(is_ending).count()),
+        }
+    }
 }
 
 /// One thing to do.
@@ -203,9 +219,9 @@ impl<'a> Planner<'a> {
         Plan {
             steps,
             look_again: until.map(|time| self.until(time)),
-            tally: self.tally(),
+            tally: Tally::of(&self.survey.open),
             attempts: self.shown(&course.verdict),
-            unheard: self.unheard(),
+            unheard: words::unheard(&self.survey.open, &self.seen.nodes),
             obstacle: self.obstacle(),
             verdict: course.verdict,
             starts: course.starts,
@@ -217,7 +233,7 @@ impl<'a> Planner<'a> {
 
     /// The job is finished: nothing remains but to leave nothing behind, to let it go, and to delete it when its time is over.
     fn finished(self, finished: Timestamp) -> Plan {
-        let due = self.job.ttl.map(|ttl| later(finished, ttl)).filter(|_| !self.job.deleting);
+        let due = self.job.ttl.map(|ttl| later(finished, ttl)).filter(|_| !self.job.object.deleting);
         let mut steps = self.leave();
         let look_again = match due {
             Some(due) if due <= self.now => {
@@ -251,12 +267,12 @@ impl<'a> Planner<'a> {
     }
 
     fn steps(&self, course: &Course) -> Vec<Step> {
-        if self.job.deleting {
+        if self.job.object.deleting {
             return self.leave();
         }
         let leaving = self.survey.to_release.iter().filter(|pod| pod.deleting);
         let mut steps: Vec<Step> = leaving.filter_map(|pod| release(pod)).collect();
-        if !course.starts.is_empty() && !self.job.held {
+        if !course.starts.is_empty() && !self.job.object.is_held() {
             steps.push(Step::HoldJob);
         }
         // Only what is recorded, not what has just been decided: see "written down first" above.
@@ -267,44 +283,8 @@ impl<'a> Planner<'a> {
         steps
     }
 
-    /// What has to be done before a job that is being deleted may go, and of one that is finished: nothing of it runs, and nothing
-    /// holds its pods, nor itself.
     fn leave(&self) -> Vec<Step> {
-        let going = self.job.deleting;
-        // Kubernetes takes the pods from the job first (`kubectl delete --cascade=orphan`): they are to go on.
-        if going && self.job.finalizers.iter().any(|finalizer| finalizer == ORPHAN) {
-            return Vec::new();
-        }
-        let pods = self.seen.pods.values().map(|pod| &**pod);
-        // A node that is there again, or was given up too soon, will say what has become of what was lost.
-        let is_gone = |pod: &PodSeen| self.seen.nodes.get(&*pod.node) == Some(&Absence::Gone);
-        let is_over = |pod: &PodSeen| match pod.life {
-            Life::Ended(_) => true,
-            Life::Lost(_) => is_gone(pod),
-            Life::Pending(_) | Life::Running(_) => false,
-        };
-        let mut steps: Vec<Step> = pods
-            .clone()
-            .filter_map(|pod| match is_over(pod) {
-                true => release(pod),
-                false => (!pod.deleting).then(|| delete(pod, going.then_some(pod.version))),
-            })
-            .collect();
-        if self.job.held && pods.clone().all(is_over) {
-            steps.push(Step::ReleaseJob);
-        }
-        steps
-    }
-
-    fn tally(&self) -> Tally {
-        let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
-        let ready = |pod: &&PodSeen| pod.conditions.iter().any(|(kind, status)| kind == "Ready" && status == "True");
-        let active = self.survey.active().count();
-        Tally {
-            active: count(active),
-            ready: count(self.survey.active().filter(ready).count()),
-            terminating: count(self.survey.open.len().saturating_sub(active)),
-        }
+        leave(&self.job.object, &self.seen.pods, &self.seen.nodes).steps
     }
 
     fn shown(&self, verdict: &Verdict) -> Vec<Attempt> {

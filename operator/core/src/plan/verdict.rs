@@ -6,14 +6,14 @@ use vk_cmd_crds::{After, ConditionType, Reason, When};
 use vk_words::counted;
 
 use super::{Course, Planner, Verdict};
-use crate::seen::{Absence, Dependency};
+use crate::seen::Dependency;
 use crate::validate::Completions;
 use crate::{judge, status, words};
 
 impl Planner<'_> {
     pub(super) fn course(&mut self, deadline: Option<Timestamp>) -> Course {
-        if self.job.deleting {
-            return Course::of(Verdict::Terminating(Reason::Deleting, "the CmdJob is being deleted".to_owned()));
+        if self.job.object.deleting {
+            return Course::of(Verdict::Terminating(Reason::Deleting, words::DELETING.to_owned()));
         }
         if let Some((reason, message)) = self.decided(ConditionType::FailureTarget) {
             return Course::of(self.failing(reason, message));
@@ -155,18 +155,6 @@ impl Planner<'_> {
         if self.job.completions == Completions::EveryNode && self.nodes.is_empty() && !self.job.suspend {
             self.nodes = self.seen.targets.iter().cloned().collect();
         }
-    }
-
-    /// The node that cannot say what its processes do, if there is one.
-    pub(super) fn unheard(&self) -> Option<String> {
-        let (pod, absence) = self.survey.open.iter().find_map(|pod| Some((pod, self.seen.nodes.get(&*pod.node)?)))?;
-        Some(match absence {
-            Absence::Silent(Some(since)) => {
-                format!("node {} unreachable since {since}: pod {} may run there or not", pod.node, pod.name)
-            }
-            Absence::Silent(None) => format!("node {} is unreachable: pod {} may run there or not", pod.node, pod.name),
-            Absence::Gone => format!("node {} is gone: pod {} may run where it was, or not", pod.node, pod.name),
-        })
     }
 
     fn used_up(&self) -> String {

@@ -5,31 +5,20 @@ use k8s_openapi::api::core::v1::{EnvFromSource, EnvVar, VolumeMount};
 use vk_cmd_crds::{After, OnUnknown, PodFailurePolicy, Resources, Volume};
 
 use super::{Completions, Run, SuccessRule, Target};
+use crate::object::Object;
 use crate::trace::Trace;
 
 /// A CmdJob that can be acted on. Borrows its texts: a script may be half a megabyte.
 #[derive(Clone, Debug)]
 pub struct ValidJob<'a> {
-    /// The namespace.
-    pub namespace: &'a str,
-    /// The name.
-    pub name: &'a str,
-    /// The UID.
-    pub uid: &'a str,
+    /// Which object it is, and whether it is to go.
+    pub object: Object<'a>,
     /// The first [`super::UID_DIGITS`] hexadecimal digits of the UID.
     pub short_uid: String,
     /// The trace that it belongs to.
     pub trace: Trace,
     /// When the object was made.
     pub created: Option<Timestamp>,
-    /// The generation of the spec.
-    pub generation: Option<i64>,
-    /// Whether the object is being deleted.
-    pub deleting: bool,
-    /// Whether the object has our finalizer.
-    pub held: bool,
-    /// All finalizers of the object.
-    pub finalizers: &'a [String],
     /// Where to run.
     pub target: Target<'a>,
     /// What to run.

@@ -16,6 +16,7 @@ use jiff::SignedDuration;
 use vk_cmd_crds::{CmdJob, labels};
 
 use self::run::{image, run};
+use crate::object::Object;
 use crate::trace::Trace;
 
 pub use self::goal::{Completions, SuccessRule, Target};
@@ -31,10 +32,8 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
     let mut problems = Problems(Vec::new());
     let (meta, spec) = (&job.metadata, &job.spec);
 
-    let namespace = problems.some(meta.namespace.as_deref(), Problem::Metadata("namespace"));
-    let name = problems.some(meta.name.as_deref(), Problem::Metadata("name"));
-    let uid = problems.some(meta.uid.as_deref(), Problem::Metadata("uid"));
-    let short_uid = uid.and_then(|uid| problems.ok(short_uid(uid)));
+    let object = problems.ok(Object::of(meta).map_err(Problem::Metadata));
+    let short_uid = meta.uid.as_deref().and_then(|uid| problems.ok(short_uid(uid)));
     let goal = goal::read(spec, &mut problems);
     let run = run(job, &mut problems);
 
@@ -62,47 +61,39 @@ pub fn validate(job: &CmdJob) -> Result<ValidJob<'_>, Invalid> {
         problems.least("spec.ttlSecondsAfterFinished", seconds.into(), 0);
     }
 
-    match (namespace, name, uid, short_uid, goal, run) {
-        (Some(namespace), Some(name), Some(uid), Some(short_uid), Some(goal), Some(run)) if problems.0.is_empty() => {
-            Ok(ValidJob {
-                namespace,
-                name,
-                uid,
-                short_uid,
-                trace: trace(uid, meta.annotations.as_ref()),
-                created: meta.creation_timestamp.as_ref().map(|time| time.0),
-                generation: meta.generation,
-                deleting: meta.deletion_timestamp.is_some(),
-                finalizers: meta.finalizers.as_deref().unwrap_or_default(),
-                held: meta.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER),
-                target: goal.target,
-                run,
-                env,
-                env_from: spec.env_from.as_deref().unwrap_or_default(),
-                working_dir: spec.working_dir.as_deref(),
-                image: spec.image.as_deref(),
-                resources: spec.resources.as_ref(),
-                volumes: spec.volumes.as_deref().unwrap_or_default(),
-                volume_mounts: spec.volume_mounts.as_deref().unwrap_or_default(),
-                completions: goal.completions,
-                parallelism: goal.parallelism,
-                indexed: goal.indexed,
-                backoff_limit: goal.backoff_limit,
-                backoff_limit_per_index: goal.backoff_limit_per_index,
-                max_failed_indexes: goal.max_failed_indexes,
-                pod_failure_policy: spec.pod_failure_policy.as_ref(),
-                success_policy: goal.success_policy,
-                on_unknown: spec.on_unknown,
-                warning_signal: annotation(meta.annotations.as_ref(), labels::WARNING_SIGNAL),
-                walltime: spec.walltime_seconds.map(SignedDuration::from_secs),
-                after: spec.after.as_deref().unwrap_or_default(),
-                priority: spec.priority,
-                deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
-                ttl: spec.ttl_seconds_after_finished.map(|s| SignedDuration::from_secs(s.into())),
-                suspend: spec.suspend,
-                grace_seconds: spec.termination_grace_period_seconds,
-            })
-        }
+    match (object, short_uid, goal, run) {
+        (Some(object), Some(short_uid), Some(goal), Some(run)) if problems.0.is_empty() => Ok(ValidJob {
+            object,
+            short_uid,
+            trace: trace(object.uid, meta.annotations.as_ref()),
+            created: meta.creation_timestamp.as_ref().map(|time| time.0),
+            target: goal.target,
+            run,
+            env,
+            env_from: spec.env_from.as_deref().unwrap_or_default(),
+            working_dir: spec.working_dir.as_deref(),
+            image: spec.image.as_deref(),
+            resources: spec.resources.as_ref(),
+            volumes: spec.volumes.as_deref().unwrap_or_default(),
+            volume_mounts: spec.volume_mounts.as_deref().unwrap_or_default(),
+            completions: goal.completions,
+            parallelism: goal.parallelism,
+            indexed: goal.indexed,
+            backoff_limit: goal.backoff_limit,
+            backoff_limit_per_index: goal.backoff_limit_per_index,
+            max_failed_indexes: goal.max_failed_indexes,
+            pod_failure_policy: spec.pod_failure_policy.as_ref(),
+            success_policy: goal.success_policy,
+            on_unknown: spec.on_unknown,
+            warning_signal: annotation(meta.annotations.as_ref(), labels::WARNING_SIGNAL),
+            walltime: spec.walltime_seconds.map(SignedDuration::from_secs),
+            after: spec.after.as_deref().unwrap_or_default(),
+            priority: spec.priority,
+            deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
+            ttl: spec.ttl_seconds_after_finished.map(|s| SignedDuration::from_secs(s.into())),
+            suspend: spec.suspend,
+            grace_seconds: spec.termination_grace_period_seconds,
+        }),
         _ => Err(Invalid(problems.0)),
     }
 }

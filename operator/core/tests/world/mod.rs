@@ -107,7 +107,7 @@ impl World {
 
     /// What is seen.
     fn observe(&self, job: &validate::ValidJob<'_>, eyes: Eyes) -> Seen {
-        let ours = |pod: &Pod| match Sight::of(pod, job.uid) {
+        let ours = |pod: &Pod| match Sight::of(pod, job.object.uid) {
             Sight::Ours(pod) => Some(((pod.index, pod.attempt), std::sync::Arc::from(pod))),
             Sight::Foreign => None,
         };
@@ -155,7 +155,7 @@ impl World {
         let made: Vec<_> = plan.starts.iter().zip(placed).map(made).collect();
         let outcomes: Vec<Outcome> = made
             .into_iter()
-            .map(|made| made.map_or_else(|outcome| outcome, |pod| self.create(&pod, valid.uid)))
+            .map(|made| made.map_or_else(|outcome| outcome, |pod| self.create(&pod, valid.object.uid)))
             .collect();
         if crash == Crash::Never {
             self.write(&recorded, status::status(&valid, &recorded, &plan, &outcomes, self.now));
