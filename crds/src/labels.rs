@@ -20,7 +20,7 @@ pub const INDEX: &str = "vk-cmd.io/index";
 pub const ATTEMPT: &str = "vk-cmd.io/attempt";
 
 /// The finalizer by which a pod of a CmdJob stays until its end has been counted, and a CmdJob until its processes are gone. When the
-/// job is finished, neither has it any more.
+/// job is finished or suspended, neither has it any more.
 pub const FINALIZER: &str = "vk-cmd.io/tracking";
 
 /// Pod annotation and variable of an Indexed job: the completion index, as in batch/v1 Job.

@@ -255,7 +255,8 @@ impl World {
         let mut own = self.api.pods.values().filter(|pod| owner(pod) == job.metadata.uid);
         let held = is_held(&job.metadata) || own.any(|pod| is_held(&pod.metadata));
         let is_finished = matches!(state, State::Complete | State::Failed);
-        so(!is_finished || !held || waits_for_node, "is finished, and is not let go, or its pods are not")?;
+        let is_over = is_finished || state == State::Suspended;
+        so(!is_over || !held || waits_for_node, "is finished or suspended, and is not let go, or its pods are not")?;
         let valid = match validate(job) {
             Ok(valid) => valid,
             Err(_) => return so(is_finished || state == refused, "is not valid, and does not say so"),

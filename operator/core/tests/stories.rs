@@ -229,6 +229,21 @@ fn is_suspended_and_resumed() {
         .is("is_suspended_and_resumed");
 }
 
+/// One that was let go is held again before anything is done about what runs of it after all.
+#[test]
+fn is_suspended_and_a_pod_comes_late() {
+    Story::new(SCRIPT)
+        .then("created", nothing)
+        .then("suspended, and let go before its pod was seen", |w| {
+            w.edit(|job| {
+                job.spec.suspend = true;
+                job.metadata.finalizers = None;
+            })
+        })
+        .then("the node has ended the process", World::node_ends_and_lets_go)
+        .is("is_suspended_and_a_pod_comes_late");
+}
+
 #[test]
 fn starts_suspended() {
     Story::new("  script: echo hello\n  suspend: true\n  activeDeadlineSeconds: 60\n")

@@ -1,4 +1,4 @@
-//! How a CmdJob is let go, one that is being deleted and one that is finished. That depends on its metadata, its pods and their nodes
+//! How a CmdJob is let go, one that is being deleted and one that is finished or suspended. That depends on its metadata, its pods and their nodes
 //! alone: so it goes by the same way when an operator that has become stricter takes its spec no longer, or cannot read it.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct Leave {
     pub unheard: Option<String>,
 }
 
-/// Lets a CmdJob go that is being deleted or is finished, as far as it can go now: nothing of it runs, and nothing holds its pods, nor
+/// Lets a CmdJob go that is being deleted, finished or suspended, as far as it can go now: nothing of it runs, and nothing holds its pods, nor
 /// itself. `nodes`: how it is with the nodes of its pods, where they are not as they should be.
 pub fn leave(object: &Object<'_>, pods: &PodsOfJob, nodes: &BTreeMap<String, Absence>) -> Leave {
     let pods = pods.values().map(|pod| &**pod);

@@ -13,8 +13,8 @@
 //!
 //! Three rules keep this safe whatever is lost on the way:
 //! - *Names are locks.* The pod of an attempt has one name; making it twice is refused by the API server.
-//! - *A pod leaves only after it was counted* (see [`crate::ledger`]), and a job only after its pods. A finished job and its pods are
-//!   held by nobody: who deletes them, their namespace or the whole API needs no operator for that.
+//! - *A pod leaves only after it was counted* (see [`crate::ledger`]), and a job only after its pods. A job that is finished or
+//!   suspended and its pods are held by nobody: who deletes them, their namespace or the whole API needs no operator for that.
 //! - *Written down first.* A decision that the world does not show afterwards (this process was ended because of the
 //!   suspension; the deadline has passed) goes into the status before it is acted on, and an attempt is followed by the next
 //!   one only when its end is in the status as it was read.
@@ -121,7 +121,7 @@ pub enum Step {
         /// (`kubectl delete --cascade=orphan`), and then goes on.
         version: Option<u64>,
     },
-    /// Take the finalizer from a pod, if it still has this UID: it has been counted, and is to be deleted, or the job is finished.
+    /// Take the finalizer from a pod, if it still has this UID: it has been counted, and is to be deleted, or the job is finished or suspended.
     ReleasePod {
         /// Its name.
         name: String,
@@ -267,12 +267,14 @@ impl<'a> Planner<'a> {
     }
 
     fn steps(&self, course: &Course) -> Vec<Step> {
-        if self.job.object.deleting {
+        if self.job.object.deleting || self.is_at_rest(course) {
             return self.leave();
         }
         let leaving = self.survey.to_release.iter().filter(|pod| pod.deleting);
         let mut steps: Vec<Step> = leaving.filter_map(|pod| release(pod)).collect();
-        if !course.starts.is_empty() && !self.job.object.is_held() {
+        // Of a suspended job that was let go a pod may come late, made by who was the leader before.
+        let runs = !course.starts.is_empty() || !self.survey.open.is_empty();
+        if runs && !self.job.object.is_held() {
             steps.push(Step::HoldJob);
         }
         // Only what is recorded, not what has just been decided: see "written down first" above.
@@ -281,6 +283,13 @@ impl<'a> Planner<'a> {
         let to_end = self.survey.active().filter(|pod| all || self.survey.before.stopping.contains(pod.index));
         steps.extend(to_end.map(|pod| delete(pod, None)));
         steps
+    }
+
+    /// Whether the job is suspended, nothing of it is left that runs or is still to be counted, and all of that is written down.
+    fn is_at_rest(&self, course: &Course) -> bool {
+        let is_recorded =
+            status::find(self.recorded, ConditionType::Suspended).is_some_and(|said| said.status == "True");
+        course.verdict == Verdict::Suspended && is_recorded && self.survey.counted_now.is_empty()
     }
 
     fn leave(&self) -> Vec<Step> {
