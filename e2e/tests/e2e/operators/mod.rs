@@ -1,6 +1,7 @@
 //! Operators that are killed, alone and with another one standing by, over a mixed load with pods that are deleted by hand:
 //! each attempt runs once, the counts are right, nothing is stuck, and in the end there is silence.
 
+mod cost;
 mod ends;
 mod kinds;
 mod load;
