@@ -19,6 +19,7 @@ pub(crate) const FIELD_MANAGER: &str = "kubectl-cmdjob";
 const PAGE: u32 = 500;
 
 /// A cluster that can be asked.
+#[derive(Clone)]
 pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The namespace that is meant.
@@ -62,7 +63,7 @@ impl Cluster {
 
     /// The same cluster, in another namespace.
     pub(crate) fn with_namespace(&self, namespace: String) -> Self {
-        Self { client: self.client.clone(), namespace, url: self.url.clone(), limit: self.limit }
+        Self { namespace, ..self.clone() }
     }
 
     /// A call with a time limit. `what` completes "cannot …".

@@ -96,7 +96,7 @@ async fn print_once(cluster: &Cluster, job: &CmdJob, options: &Options) -> Resul
         let (sender, mut lines) = mpsc::channel(BUFFER);
         let (_life, told) = watch::channel(pod.life);
         let pod = Arc::new(pod.clone());
-        let read = streams::read(cluster.namespaced(), pod, told, options.wanted.clone(), sender);
+        let read = streams::read(cluster.clone(), pod, told, options.wanted.clone(), sender);
         let print = async {
             while let Some(line) = lines.recv().await {
                 printer.print(&line)?;
@@ -285,7 +285,7 @@ impl<'a> Readers<'a> {
             let (life, told) = watch::channel(pod.life);
             self.lives.insert(pod.uid.clone(), life);
             let (pod, wanted) = (Arc::new(pod), self.options.wanted.clone());
-            self.tasks.spawn(streams::read(self.cluster.namespaced(), pod, told, wanted, self.sender.clone()));
+            self.tasks.spawn(streams::read(self.cluster.clone(), pod, told, wanted, self.sender.clone()));
         }
     }
 }

@@ -21,6 +21,7 @@ use vk_cli_core::logs::{Cursor, Life, PodOfJob};
 use vk_cli_core::refusals::{self, Refusals};
 use vk_cli_core::tries::Tries;
 
+use crate::cluster::Cluster;
 use crate::screen::say;
 
 /// How often it is tried in vain, where nobody waits for what is still to come.
@@ -48,12 +49,13 @@ pub(crate) struct Wanted {
 
 /// Reads the log of a pod to its end. Whether all of it was read: if not, it has been told.
 pub(crate) async fn read(
-    pods: Api<Pod>,
+    cluster: Cluster,
     pod: Arc<PodOfJob>,
     mut life: watch::Receiver<Life>,
     wanted: Wanted,
     lines: mpsc::Sender<Line>,
 ) -> Result<bool> {
+    let pods: Api<Pod> = cluster.namespaced();
     let mut cursor = Cursor::default();
     let (mut refusals, mut tries) = (Refusals::after_an_answer(), Tries::default());
     let mut is_first = true;
@@ -87,8 +89,9 @@ pub(crate) async fn read(
                 open_line = rest;
                 (came || cut.is_none() && has_ended, cut.map(|error| anyhow!(error)))
             }
-            // The pod is gone, and its log with it.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(true),
+            // The pod is gone, and its log with it. But a node that has just been started says that, too, of pods that it has not heard of
+            // yet, as the kubelet does.
+            Err(kube::Error::Api(status)) if status.code == 404 && is_gone(&cluster, &pod).await => return Ok(true),
             Err(kube::Error::Api(status)) => {
                 let is_refused = matches!(status.code, 401 | 403);
                 let advice = refusals::advice(status.code);
@@ -136,6 +139,13 @@ pub(crate) async fn read(
             }
         }
     }
+}
+
+/// Whether the API server says that there is no such pod any more. One that says nothing is asked another time.
+async fn is_gone(cluster: &Cluster, pod: &PodOfJob) -> bool {
+    let pods: Api<Pod> = cluster.namespaced();
+    let found = cluster.call("ask for a pod of the job", pods.get_metadata_opt(&pod.name)).await;
+    found.is_ok_and(|found| found.and_then(|there| there.metadata.uid).as_deref() != Some(&*pod.uid))
 }
 
 /// What the API server has said, or why it has said nothing.
