@@ -74,14 +74,19 @@ pub(crate) enum Mutation {
 
 impl Mutation {
     pub(crate) fn of_job(self, job: &Arc<CmdJob>, is_readable: bool) -> Cow<'_, CmdJob> {
-        let mut other = CmdJob::clone(job);
+        let mut other = Cow::Borrowed(&**job);
         match self {
-            Self::OneTooMany => other.spec.parallelism = other.spec.parallelism.map(|n| n + 1),
-            Self::KeepsInvalid if is_readable && validate(job).is_err() => other.metadata.deletion_timestamp = None,
-            Self::KeepsUnreadable if !is_readable => other.metadata.deletion_timestamp = None,
-            _ => return Cow::Borrowed(job),
+            Self::OneTooMany => {
+                let spec = &mut other.to_mut().spec;
+                spec.parallelism = spec.parallelism.map(|n| n + 1);
+            }
+            Self::KeepsInvalid if is_readable && validate(job).is_err() => {
+                other.to_mut().metadata.deletion_timestamp = None;
+            }
+            Self::KeepsUnreadable if !is_readable => other.to_mut().metadata.deletion_timestamp = None,
+            _ => {}
         }
-        Cow::Owned(other)
+        other
     }
 
     pub(crate) fn of_pod(self, pod: &Pod) -> Cow<'_, Pod> {
